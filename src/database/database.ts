@@ -1,0 +1,186 @@
+import pg from 'pg';
+import { LedgerError } from '../shared/errors.ts';
+import type { Json } from '../shared/json.ts';
+import type { Logger } from '../shared/logger.ts';
+
+/** A statement. One with a `name` is parsed once per connection and kept prepared there. */
+export interface Statement {
+  readonly name?: string;
+  readonly text: string;
+  readonly values?: readonly unknown[];
+}
+
+/** What can run statements: the pool (each on a connection of its own choice) or a connection. */
+export interface Queryable {
+  query<Row extends object>(statement: Statement): Promise<Row[]>;
+}
+
+/** One connection of the caller's own, outside the pool, until it is closed or lost. */
+export interface Connection extends Queryable {
+  transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
+  onNotification(listener: (channel: string, payload: string) => void): void;
+  /** Called once when the connection is lost; not when it is closed. */
+  onLost(listener: (error: Error) => void): void;
+  close(): Promise<void>;
+}
+
+export interface Database extends Queryable {
+  readonly url: string;
+  /** Runs `work` in one transaction, which is rolled back when it throws. */
+  transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
+  connect(): Promise<Connection>;
+  close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  readonly url: string;
+  readonly logger: Logger;
+  readonly maxConnections?: number;
+  readonly applicationName?: string;
+}
+
+/**
+ * A PostgreSQL database. Every method throws LedgerError `store-unavailable` when the server is
+ * away, and the driver's own error for everything else.
+ *
+ * Values come back as: `bigint` for int8, `Date` for timestamptz, the parsed value for json.
+ */
+export function openDatabase(options: DatabaseOptions): Database {
+  const config = {
+    connectionString: options.url,
+    application_name: options.applicationName ?? 'fleetledger',
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+    options: '-c TimeZone=UTC -c DateStyle=ISO',
+    types: { getTypeParser } as unknown as NonNullable<pg.ClientConfig['types']>,
+  };
+  const pool = new pg.Pool({ ...config, max: options.maxConnections ?? 20, idleTimeoutMillis: 60_000 });
+  // An idle connection that breaks is replaced by the pool; without a listener it ends the process.
+  pool.on('error', (error) => options.logger.debug({ err: error }, 'an idle connection was lost'));
+
+  return {
+    url: options.url,
+    query: (statement) => run(pool, statement),
+    async transaction(work) {
+      const client = await pool.connect().catch(rethrowAsUnavailable);
+      let broken: Error | undefined;
+      try {
+        return await inTransaction(client, work);
+      } catch (error) {
+        if (isUnavailable(error)) broken = error as Error;
+        throw error;
+      } finally {
+        client.release(broken);
+      }
+    },
+    async connect() {
+      const client = new pg.Client(config);
+      await client.connect().catch(rethrowAsUnavailable);
+      return ownConnection(client);
+    },
+    close: () => pool.end(),
+  };
+}
+
+function ownConnection(client: pg.Client): Connection {
+  let closing = false;
+  let lost: Error | undefined;
+  const lostListeners: ((error: Error) => void)[] = [];
+  const markLost = (error: Error): void => {
+    if (closing || lost !== undefined) return;
+    lost = error;
+    for (const listener of lostListeners) listener(error);
+  };
+  client.on('error', markLost);
+  client.on('end', () => markLost(new Error('the connection ended')));
+  return {
+    query: (statement) => run(client, statement),
+    transaction: (work) => inTransaction(client, work),
+    onNotification(listener) {
+      client.on('notification', ({ channel, payload }) => listener(channel, payload ?? ''));
+    },
+    onLost(listener) {
+      if (lost === undefined) lostListeners.push(listener);
+      else listener(lost);
+    },
+    async close() {
+      closing = true;
+      await client.end();
+    },
+  };
+}
+
+async function inTransaction<T>(
+  client: pg.ClientBase,
+  work: (tx: Queryable) => Promise<T>,
+): Promise<T> {
+  const tx: Queryable = { query: (statement) => run(client, statement) };
+  await tx.query({ text: 'begin' });
+  try {
+    const result = await work(tx);
+    await tx.query({ text: 'commit' });
+    return result;
+  } catch (error) {
+    // On a broken connection the server rolls back by itself; its complaint would hide the cause.
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+async function run<Row extends object>(
+  target: pg.Pool | pg.ClientBase,
+  statement: Statement,
+): Promise<Row[]> {
+  try {
+    const result = await target.query<Row>({ ...statement, values: statement.values as unknown[] });
+    return result.rows;
+  } catch (error) {
+    return rethrowAsUnavailable(error);
+  }
+}
+
+function rethrowAsUnavailable(error: unknown): never {
+  if (!isConnectionFailure(error)) throw error;
+  throw new LedgerError('store-unavailable', 'The database is away: try again in a moment.', {
+    cause: error,
+  });
+}
+
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof LedgerError && error.code === 'store-unavailable';
+}
+
+/**
+ * Whether the server is away, rather than the statement wrong: SQLSTATE class 08 (connection), 57P
+ * (shut down, crashed, starting), 53300 (no connection left), 25006 (read only: a fail-over is under
+ * way), a socket's error, or the driver's own words for a connection that ended under a query.
+ */
+function isConnectionFailure(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (/^(08...|57P0[1-5]|53300|25006)$/.test(code)) return true;
+  if (/^(ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/.test(code)) return true;
+  return /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect|Client was closed|Cannot use a pool after)/.test(
+    error.message,
+  );
+}
+
+const INT8 = 20;
+const JSON_TYPE = 114;
+const JSONB = 3802;
+const TIMESTAMPTZ = 1184;
+
+function getTypeParser(oid: number, format?: 'text' | 'binary'): (text: string) => unknown {
+  switch (oid) {
+    case INT8:
+      return BigInt;
+    case JSON_TYPE:
+    case JSONB:
+      return (text): Json => JSON.parse(text) as Json;
+    case TIMESTAMPTZ:
+      // `2026-01-31 12:34:56.789+00`: the session's time zone is UTC, so the offset is always +00.
+      return (text) => new Date(`${text.slice(0, 10)}T${text.slice(11, -3)}Z`);
+    default:
+      return pg.types.getTypeParser(oid, format ?? 'text') as (text: string) => unknown;
+  }
+}

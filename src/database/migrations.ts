@@ -1,0 +1,26 @@
+import { fileURLToPath } from 'node:url';
+import { runner } from 'node-pg-migrate';
+import type { Logger } from '../shared/logger.ts';
+import type { Database } from './database.ts';
+
+// The same two steps up from `src/database` and from `dist/database`.
+const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../migrations', import.meta.url));
+
+/**
+ * Brings the schema of the log and of the projection engine up to date. Several processes may start
+ * at once: the runner holds an advisory lock, and the others wait for it.
+ * (Tables of read models are no migrations: a changed projection is a new generation.)
+ */
+export async function migrate(database: Database, logger: Logger): Promise<void> {
+  const log = (message: string): void => logger.debug(message.trim());
+  await runner({
+    databaseUrl: database.url,
+    dir: MIGRATIONS_FOLDER,
+    direction: 'up',
+    migrationsSchema: 'ledger',
+    createMigrationsSchema: true,
+    migrationsTable: 'migrations',
+    advisoryLockMode: 'wait',
+    logger: { info: log, warn: log, error: log, debug: log },
+  });
+}

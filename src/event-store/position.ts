@@ -1,0 +1,28 @@
+import { LedgerError } from '../shared/errors.ts';
+import type { Position } from './port.ts';
+
+/** The position as clients carry it: it names its log, and is opaque to them. */
+export function formatPosition(logId: string, position: Position): string {
+  return `${logId}-${position.toString()}`;
+}
+
+/**
+ * @throws LedgerError `position-of-another-log`, also when the position lies beyond what any log
+ *   can hold; `validation-failed` when the text is no position at all.
+ */
+export function parsePosition(logId: string, text: string): Position {
+  const match = /^([0-9a-f]{8})-(0|[1-9][0-9]{0,18})$/.exec(text);
+  if (match === null) {
+    throw new LedgerError(
+      'validation-failed',
+      `'${text.slice(0, 64)}' is not a position: send one as an answer gave it in Fleetledger-Position.`,
+    );
+  }
+  if (match[1] !== logId) {
+    throw new LedgerError(
+      'position-of-another-log',
+      'Send a position that this ledger gave: the log was moved or replaced since.',
+    );
+  }
+  return BigInt(match[2] ?? '') as Position;
+}

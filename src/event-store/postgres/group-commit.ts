@@ -1,0 +1,253 @@
+import pRetry from 'p-retry';
+import { isUnavailable, type Connection, type Database } from '../../database/database.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/logger.ts';
+import type { Appended, NewEvent, Position, Write } from '../port.ts';
+import { resolveRefused, type RefusedWrite } from './repeated-append.ts';
+
+export interface GroupCommitOptions {
+  readonly database: Database;
+  readonly logger: Logger;
+  /** Called after each flush that stored something, before its callers are answered. */
+  readonly onStored: (stored: readonly StoredWrite[]) => void;
+}
+
+/** A write that a flush stored. A flush gives them in order of their positions, without gaps. */
+export interface StoredWrite {
+  readonly write: Write;
+  readonly firstRevision: bigint;
+  readonly firstPosition: Position;
+  readonly recordedAt: Date;
+  /** Of data and metadata, in characters. */
+  readonly size: number;
+}
+
+const MAX_WRITES_PER_FLUSH = 2_000;
+/** In characters of JSON. */
+const MAX_FLUSH_SIZE = 4 * 1024 * 1024;
+const MAX_WAITING_WRITES = 20_000;
+/** How long a flush whose outcome is unknown is repeated before its callers are told so. */
+const RETRY_FOR_MS = 10_000;
+const SEPARATOR = '\u001e';
+
+interface Waiting {
+  readonly write: Write;
+  readonly size: number;
+  readonly eventData: readonly string[];
+  readonly eventMetadata: readonly string[];
+  readonly resolve: (appended: Appended) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface AppendRow {
+  readonly accepted: boolean;
+  readonly actual_revision: bigint;
+  readonly last_position: bigint;
+  readonly recorded_at: Date;
+}
+
+/**
+ * Group commit: the appends that wait in this process go out together, in one statement and one
+ * durable commit, with one flush in flight. While it is, the next one gathers, so the size of a
+ * flush follows the load by itself and no delay has to be chosen.
+ */
+export class GroupCommit {
+  readonly #options: GroupCommitOptions;
+  #connection: Connection | undefined;
+  #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(options: GroupCommitOptions) {
+    this.#options = options;
+  }
+
+  append(writes: readonly Write[]): Promise<Appended[]> {
+    if (this.#closed) {
+      throw new LedgerError('shutting-down', 'The process is shutting down: send it again to another one.');
+    }
+    if (this.#waiting.length + writes.length > MAX_WAITING_WRITES && this.#waiting.length > 0) {
+      throw new LedgerError('overloaded', 'Too many appends are waiting: try again in a moment.');
+    }
+    const answers = writes.map((write) => this.#enqueue(write));
+    this.#running ??= this.#run();
+    return Promise.all(answers);
+  }
+
+  /** Waits for what was accepted; later appends are refused. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#running;
+    await this.#connection?.close();
+  }
+
+  #enqueue(write: Write): Promise<Appended> {
+    const eventData = write.events.map((event) => JSON.stringify(event.data));
+    const eventMetadata = write.events.map((event) => JSON.stringify(event.metadata));
+    const size = [...eventData, ...eventMetadata].reduce((sum, text) => sum + text.length, 0);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ write, size, eventData, eventMetadata, resolve, reject });
+    });
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      // Callers answered by the last flush append again in this turn of the loop: without the pause
+      // the first of them would fly alone, and the others wait for it.
+      await new Promise(setImmediate);
+      const flush = this.#take();
+      try {
+        await this.#flush(flush);
+      } catch (error) {
+        for (const { reject } of flush) reject(error);
+      }
+    }
+    this.#running = undefined;
+  }
+
+  /** The next flush: in order, within bounds, and each stream once (the statement's rule). */
+  #take(): Waiting[] {
+    const taken: Waiting[] = [];
+    const left: Waiting[] = [];
+    const streams = new Set<string>();
+    let size = 0;
+    for (const waiting of this.#waiting) {
+      const { stream } = waiting.write;
+      const fits =
+        taken.length === 0 ||
+        (taken.length < MAX_WRITES_PER_FLUSH && size + waiting.size <= MAX_FLUSH_SIZE);
+      if (fits && !streams.has(stream)) {
+        taken.push(waiting);
+        size += waiting.size;
+      } else {
+        left.push(waiting);
+      }
+      streams.add(stream);
+    }
+    this.#waiting = left;
+    return taken;
+  }
+
+  async #flush(flush: readonly Waiting[]): Promise<void> {
+    const rows = await this.#send(flush);
+    const stored: StoredWrite[] = [];
+    const refused: (RefusedWrite & { waiting: Waiting })[] = [];
+    const accepted: { waiting: Waiting; appended: Appended }[] = [];
+    for (const [index, waiting] of flush.entries()) {
+      const row = rows[index];
+      if (row === undefined) throw new Error('ledger.append answered fewer rows than writes');
+      const { write } = waiting;
+      if (!row.accepted) {
+        refused.push({ waiting, write, actualRevision: row.actual_revision });
+        continue;
+      }
+      const count = BigInt(write.events.length);
+      const position = row.last_position as Position;
+      accepted.push({
+        waiting,
+        appended: { outcome: 'appended', revision: row.actual_revision + count, position },
+      });
+      stored.push({
+        write,
+        firstRevision: row.actual_revision + 1n,
+        firstPosition: (position - count + 1n) as Position,
+        recordedAt: row.recorded_at,
+        size: waiting.size,
+      });
+    }
+    if (stored.length > 0) this.#options.onStored(stored);
+    for (const { waiting, appended } of accepted) waiting.resolve(appended);
+    if (refused.length > 0) {
+      const answers = await this.#untilAnswered(() => resolveRefused(this.#options.database, refused));
+      for (const [index, { waiting }] of refused.entries()) waiting.resolve(answers[index] as Appended);
+    }
+  }
+
+  /**
+   * A flush whose answer was lost with the connection may have been stored: it is sent again as it
+   * was, which is then refused by its revisions, and recognised by its ids.
+   */
+  #send(flush: readonly Waiting[]): Promise<AppendRow[]> {
+    const values = appendParameters(flush);
+    return this.#untilAnswered(async () => {
+      const connection = (this.#connection ??= await this.#connect());
+      return connection.query<AppendRow>({
+        name: 'append',
+        text: `
+          select accepted, actual_revision, last_position, recorded_at
+          from ledger.append(
+            streams            => $1,
+            expected_revisions => $2,
+            sizes              => $3,
+            event_writes       => $4,
+            event_ids          => $5,
+            event_types        => $6,
+            event_data         => $7,
+            event_metadata     => $8
+          )`,
+        values,
+      });
+    });
+  }
+
+  #untilAnswered<T>(attempt: () => Promise<T>): Promise<T> {
+    return pRetry(attempt, {
+      retries: 1_000,
+      minTimeout: 50,
+      maxTimeout: 500,
+      maxRetryTime: RETRY_FOR_MS,
+      randomize: true,
+      shouldRetry: ({ error }) => isUnavailable(error),
+      onFailedAttempt: ({ error }) => {
+        if (!isUnavailable(error)) return;
+        this.#options.logger.warn({ err: error }, 'an append is repeated: its outcome is unknown');
+      },
+    });
+  }
+
+  async #connect(): Promise<Connection> {
+    const connection = await this.#options.database.connect();
+    connection.onLost(() => {
+      if (this.#connection === connection) this.#connection = undefined;
+    });
+    return connection;
+  }
+}
+
+function appendParameters(flush: readonly Waiting[]): unknown[] {
+  const events: NewEvent[] = [];
+  const eventWrites: number[] = [];
+  const data: string[] = [];
+  const metadata: string[] = [];
+  for (const [index, { write, eventData, eventMetadata }] of flush.entries()) {
+    for (const event of write.events) {
+      events.push(event);
+      eventWrites.push(index + 1);
+    }
+    data.push(...eventData);
+    metadata.push(...eventMetadata);
+  }
+  return [
+    flush.map(({ write }) => write.stream).join(SEPARATOR),
+    `{${flush.map(({ write }) => expectedNumber(write)).join(',')}}`,
+    `{${flush.map(({ write }) => write.events.length).join(',')}}`,
+    `{${eventWrites.join(',')}}`,
+    `{${events.map((event) => event.id).join(',')}}`,
+    events.map((event) => event.type).join(SEPARATOR),
+    data.join(SEPARATOR),
+    metadata.join(SEPARATOR),
+  ];
+}
+
+function expectedNumber({ expectedRevision }: Write): string {
+  switch (expectedRevision) {
+    case 'no-stream':
+      return '-1';
+    case 'any':
+      return '-2';
+    case 'stream-exists':
+      return '-3';
+    default:
+      return expectedRevision.toString();
+  }
+}

@@ -1,0 +1,162 @@
+import { listen, type Listener } from '../../database/listener.ts';
+import { isUnavailable, type Database } from '../../database/database.ts';
+import type { Logger } from '../../shared/logger.ts';
+import {
+  BEGINNING,
+  type Appended,
+  type Batch,
+  type EventStore,
+  type Position,
+  type ReadAllOptions,
+  type ReadStreamOptions,
+  type RecordedEvent,
+  type SubscribeOptions,
+  type Write,
+} from '../port.ts';
+import type { StreamName } from '../stream-name.ts';
+import { AppendSignal } from './append-signal.ts';
+import { BatchReader } from './batch-reader.ts';
+import { GroupCommit } from './group-commit.ts';
+import { RecentEvents } from './recent-events.ts';
+import { readStream } from './stream-reader.ts';
+
+export interface PostgresEventStoreOptions {
+  readonly database: Database;
+  readonly logger: Logger;
+  /** How long a subscription waits for news before it looks by itself. */
+  readonly pollIntervalMs?: number;
+}
+
+export interface OpenEventStore extends EventStore {
+  /** Waits for the appends that were accepted. */
+  close(): Promise<void>;
+}
+
+/** The log in PostgreSQL (15 and later): `migrations/0001_log.sql` says how it keeps its promises. */
+export async function openPostgresEventStore(
+  options: PostgresEventStoreOptions,
+): Promise<OpenEventStore> {
+  const [row] = await options.database.query<{ log_id: string }>({
+    text: 'select log_id from ledger.log',
+  });
+  if (row === undefined) throw new Error('ledger.log holds no row: the schema is damaged');
+  return new PostgresEventStore(row.log_id, options);
+}
+
+const POLL_INTERVAL_MS = 500;
+const RESUME_AFTER_MS = 200;
+const RECENT_EVENTS_PER_BATCH = 1_000;
+
+class PostgresEventStore implements OpenEventStore {
+  readonly logId: string;
+  readonly #database: Database;
+  readonly #logger: Logger;
+  readonly #pollIntervalMs: number;
+  readonly #groupCommit: GroupCommit;
+  readonly #recent = new RecentEvents();
+  readonly #appended = new AppendSignal();
+  readonly #listener: Listener;
+
+  constructor(logId: string, { database, logger, pollIntervalMs }: PostgresEventStoreOptions) {
+    this.logId = logId;
+    this.#database = database;
+    this.#logger = logger;
+    this.#pollIntervalMs = pollIntervalMs ?? POLL_INTERVAL_MS;
+    this.#groupCommit = new GroupCommit({
+      database,
+      logger,
+      onStored: (stored) => {
+        this.#recent.add(stored);
+        this.#appended.notify();
+      },
+    });
+    this.#listener = listen(database, ['ledger_appended'], () => this.#appended.notify(), logger);
+  }
+
+  append(writes: readonly Write[]): Promise<Appended[]> {
+    return this.#groupCommit.append(writes);
+  }
+
+  readStream(stream: StreamName, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent> {
+    return readStream(this.#database, stream, options);
+  }
+
+  async *readAll({ after, until, types }: ReadAllOptions): AsyncIterable<Batch> {
+    const reader = new BatchReader(this.#database, types);
+    const end = until ?? (await this.head());
+    let position = after;
+    while (position < end) {
+      const batch = await reader.read(position, end);
+      if (batch === undefined) return;
+      yield batch;
+      position = batch.position;
+    }
+  }
+
+  async *subscribe({ after, types, signal }: SubscribeOptions): AsyncIterable<Batch> {
+    const reader = new BatchReader(this.#database, types);
+    const wanted = types === undefined ? undefined : new Set(types);
+    let position = after;
+    while (!signal.aborted) {
+      // Taken before the reading: what is appended during it ends the wait below at once.
+      const news = this.#appended.next();
+      const recent = this.#recent.after(position, RECENT_EVENTS_PER_BATCH);
+      const batch =
+        recent === undefined
+          ? await this.#readUnlessAway(reader, position, signal)
+          : {
+              events: wanted === undefined ? recent : recent.filter(({ type }) => wanted.has(type)),
+              position: recent.at(-1)?.position ?? position,
+            };
+      if (batch === undefined) {
+        await news.wait(this.#pollIntervalMs, signal);
+      } else if (!signal.aborted) {
+        yield batch;
+        position = batch.position;
+      }
+    }
+  }
+
+  async head(): Promise<Position> {
+    const [row] = await this.#database.query<{ head: bigint | null }>({
+      name: 'head',
+      text: 'select max(position) as head from ledger.events',
+    });
+    return (row?.head ?? BEGINNING) as Position;
+  }
+
+  async positionAt(time: Date): Promise<Position> {
+    const [row] = await this.#database.query<{ position: bigint | null }>({
+      name: 'position-at',
+      text: `
+        select max(position) as position
+        from ledger.events
+        where recorded_at <= $1 /* time */`,
+      values: [time],
+    });
+    return (row?.position ?? BEGINNING) as Position;
+  }
+
+  async close(): Promise<void> {
+    await this.#groupCommit.close();
+    await this.#listener.close();
+  }
+
+  /** A database that is away is waited for: the subscription resumes where it stood. */
+  async #readUnlessAway(
+    reader: BatchReader,
+    position: Position,
+    signal: AbortSignal,
+  ): Promise<Batch | undefined> {
+    while (!signal.aborted) {
+      try {
+        return await reader.read(position);
+      } catch (error) {
+        if (!isUnavailable(error)) throw error;
+        this.#logger.debug({ err: error }, 'the database is away; the subscription waits for it');
+        await this.#appended.next().wait(RESUME_AFTER_MS, signal);
+      }
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,52 @@
+import { z } from 'zod';
+import type { JsonObject } from '../shared/json.ts';
+
+/**
+ * What every event carries beside its data.
+ *
+ * - `actor`: the id of the key that asked for it, or `system:<part>`.
+ * - `correlationId`: the request it came from; `causationId`: the command, when that has an identity
+ *   of its own (an idempotency key, a message id), by which a repetition recognises its own work.
+ * - `occurredAt`: the source's own time, if it gave one (the log adds its `recordedAt`).
+ * - `schemaVersion`: the version of the event's data; `events/registry.ts` upcasts older ones.
+ */
+export const eventMetadataSchema = z.object({
+  projectId: z.string(),
+  actor: z.string(),
+  correlationId: z.string(),
+  causationId: z.string().optional(),
+  occurredAt: z.iso.datetime().optional(),
+  schemaVersion: z.int().positive(),
+});
+export type EventMetadata = z.infer<typeof eventMetadataSchema>;
+
+/** One type of event: its name, the version and schema of its data, and what lifts older versions. */
+export interface EventDefinition<
+  Type extends string = string,
+  Data extends JsonObject = JsonObject,
+> {
+  readonly type: Type;
+  readonly version: number;
+  readonly schema: z.ZodType<Data>;
+  /** `upcasters[n]` takes data of version `n + 1` to version `n + 2`. */
+  readonly upcasters: readonly ((data: JsonObject) => JsonObject)[];
+}
+
+/** The event as deciders produce it and folds read it: a member of a union, told apart by `type`. */
+export type EventOf<Definition> =
+  Definition extends EventDefinition<infer Type, infer Data>
+    ? { readonly type: Type; readonly data: Data }
+    : never;
+
+export interface DomainEvent {
+  readonly type: string;
+  readonly data: JsonObject;
+}
+
+export function defineEvent<const Type extends string, Data extends JsonObject>(
+  type: Type,
+  schema: z.ZodType<Data>,
+  upcasters: readonly ((data: JsonObject) => JsonObject)[] = [],
+): EventDefinition<Type, Data> {
+  return { type, version: upcasters.length + 1, schema, upcasters };
+}

@@ -1,0 +1,43 @@
+import type { JsonObject } from '../shared/json.ts';
+import type { EventDefinition } from './event.ts';
+import { requestEvents } from './requests.ts';
+import { stateEvents } from './state.ts';
+import { tenancyEvents } from './tenancy.ts';
+
+const definitions: ReadonlyMap<string, EventDefinition> = new Map(
+  ([...requestEvents, ...stateEvents, ...tenancyEvents] as readonly EventDefinition[]).map(
+    (definition) => [definition.type, definition],
+  ),
+);
+
+export function eventDefinition(type: string): EventDefinition | undefined {
+  return definitions.get(type);
+}
+
+/** The version that new events of this type are written in. Throws for a type nobody defined. */
+export function currentVersion(type: string): number {
+  const definition = definitions.get(type);
+  if (definition === undefined) throw new Error(`event type ${type} is not in the registry`);
+  return definition.version;
+}
+
+/** An event was written by a newer release than this one, which cannot know what it means. */
+export class NewerEventVersionError extends Error {
+  override readonly name = 'NewerEventVersionError';
+}
+
+/**
+ * The data of a recorded event in the version that today's code reads: older versions are lifted
+ * step by step, the present one comes back as it is.
+ * @throws NewerEventVersionError when the event is of a version this release does not know.
+ */
+export function upcast(type: string, schemaVersion: number, data: JsonObject): JsonObject {
+  const definition = definitions.get(type);
+  if (definition === undefined || schemaVersion === definition.version) return data;
+  if (schemaVersion > definition.version) {
+    throw new NewerEventVersionError(
+      `${type} has version ${schemaVersion}; this release reads up to ${definition.version}`,
+    );
+  }
+  return definition.upcasters.slice(schemaVersion - 1).reduce((older, lift) => lift(older), data);
+}

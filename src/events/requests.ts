@@ -1,0 +1,30 @@
+import { z } from 'zod';
+import type { Json } from '../shared/json.ts';
+import { defineEvent, type EventOf } from './event.ts';
+
+/**
+ * The life of a request that carries an `Idempotency-Key`
+ * (draft-ietf-httpapi-idempotency-key-header). Stream `request-<project>.<digest of the key>`.
+ *
+ * `RequestReserved` comes before any effect and holds the digest of the request, so that the same
+ * key with another request is refused, and a request that died is recognised and run again.
+ */
+export const requestReserved = defineEvent(
+  'RequestReserved',
+  z.object({ requestDigest: z.string(), route: z.string(), reservedAt: z.iso.datetime() }),
+);
+
+/** What was answered, without secrets: those are derived again from the idempotency key. */
+export const requestAnswered = defineEvent(
+  'RequestAnswered',
+  z.object({
+    status: z.int(),
+    headers: z.record(z.string(), z.string()),
+    body: z.custom<Json>((value) => value !== undefined),
+    /** The log's position after the effects, in text. */
+    position: z.string().nullable(),
+  }),
+);
+
+export const requestEvents = [requestReserved, requestAnswered] as const;
+export type RequestEvent = EventOf<typeof requestReserved> | EventOf<typeof requestAnswered>;

@@ -1,0 +1,74 @@
+import { z } from 'zod';
+import type { JsonObject } from '../shared/json.ts';
+import { defineEvent, type EventOf } from './event.ts';
+
+/** How a sensor, or a whole project, tells a repeated patch from a new one. */
+export const dedupStrategySchema = z.discriminatedUnion('strategy', [
+  z.strictObject({ strategy: z.literal('unchanged') }),
+  z.strictObject({ strategy: z.literal('message-id') }),
+  z.strictObject({ strategy: z.literal('sequence') }),
+  z.strictObject({
+    strategy: z.literal('window'),
+    seconds: z.number().positive().max(86_400),
+  }),
+  z.strictObject({ strategy: z.literal('none') }),
+]);
+export type DedupStrategy = z.infer<typeof dedupStrategySchema>;
+
+const jsonObject = z.custom<JsonObject>(
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+);
+
+/** A merge patch (RFC 7396) was applied to a sensor's state. Stream `sensor-<project>.<sensor>`. */
+export const sensorPatched = defineEvent(
+  'SensorPatched',
+  z.object({
+    sensorId: z.string(),
+    patch: jsonObject,
+    messageId: z.string().optional(),
+    sequence: z.number().optional(),
+    /** The window it was judged in; the fold keeps digests of patches for just as long. */
+    windowSeconds: z.number().optional(),
+    /** When the service received it (RFC 3339): what windows are measured by. */
+    receivedAt: z.iso.datetime(),
+  }) as unknown as z.ZodType<{
+    sensorId: string;
+    patch: JsonObject;
+    receivedAt: string;
+    messageId?: string;
+    sequence?: number;
+    windowSeconds?: number;
+  }>,
+);
+
+/** A sensor got a dedup strategy of its own. Stream `sensor-<project>.<sensor>`. */
+export const sensorDedupSet = defineEvent(
+  'SensorDedupSet',
+  z.object({ sensorId: z.string(), strategy: dedupStrategySchema }),
+);
+
+/** The project's dedup strategy changed. Stream `dedup-<project>.project`. */
+export const projectDedupSet = defineEvent(
+  'ProjectDedupSet',
+  z.object({ strategy: dedupStrategySchema }),
+);
+
+/**
+ * A message id was seen for the first time: the stream `message-<project>.<sensor>/<message>` takes
+ * one event, so that the log itself refuses the second. `sensorRevision` is where the sensor stood,
+ * hence where the search for the patch of that message begins.
+ */
+export const messageClaimed = defineEvent(
+  'MessageClaimed',
+  z.object({ sensorId: z.string(), messageId: z.string(), sensorRevision: z.string().nullable() }),
+);
+
+export const stateEvents = [
+  sensorPatched,
+  sensorDedupSet,
+  projectDedupSet,
+  messageClaimed,
+] as const;
+export type SensorEvent = EventOf<typeof sensorPatched> | EventOf<typeof sensorDedupSet>;
+export type ProjectDedupEvent = EventOf<typeof projectDedupSet>;
+export type MessageEvent = EventOf<typeof messageClaimed>;

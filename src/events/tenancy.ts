@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import { defineEvent, type EventOf } from './event.ts';
+
+export const roleSchema = z.enum(['owner', 'member', 'viewer']);
+export type Role = z.infer<typeof roleSchema>;
+
+/** Who a key belongs to. `adm`: the installation; `mem`: a member; `dev`: a device. */
+export const keyKindSchema = z.enum(['adm', 'mem', 'dev']);
+export type KeyKind = z.infer<typeof keyKindSchema>;
+
+/**
+ * A key was issued to a holder, in the holder's own stream, so that holder and key are one append.
+ * Only the hash of the secret is ever stored.
+ */
+export const keyIssued = defineEvent(
+  'KeyIssued',
+  z.object({
+    keyId: z.string(),
+    kind: keyKindSchema,
+    holder: z.string(),
+    secretHash: z.string(),
+  }),
+);
+export const keyRevoked = defineEvent(
+  'KeyRevoked',
+  z.object({ keyId: z.string(), kind: keyKindSchema, holder: z.string() }),
+);
+
+/** Stream `project-<project>.project`, with the project's members and their keys. */
+export const projectCreated = defineEvent(
+  'ProjectCreated',
+  z.object({ projectId: z.string(), name: z.string() }),
+);
+export const memberAdded = defineEvent(
+  'MemberAdded',
+  z.object({ memberId: z.string(), name: z.string(), role: roleSchema }),
+);
+export const memberRemoved = defineEvent('MemberRemoved', z.object({ memberId: z.string() }));
+
+const deviceLinks = z.object({
+  devEui: z.string().nullable(),
+  simCardId: z.string().nullable(),
+  sensorId: z.string().nullable(),
+});
+export type DeviceLinks = z.infer<typeof deviceLinks>;
+
+/** Stream `device-<project>.<device>`, with the device's keys. */
+export const deviceRegistered = defineEvent(
+  'DeviceRegistered',
+  z.object({ deviceId: z.string(), ...deviceLinks.shape }),
+);
+/** All links as they are from now on. */
+export const deviceChanged = defineEvent(
+  'DeviceChanged',
+  z.object({ deviceId: z.string(), ...deviceLinks.shape }),
+);
+export const deviceRetired = defineEvent('DeviceRetired', z.object({ deviceId: z.string() }));
+
+export const tenancyEvents = [
+  keyIssued,
+  keyRevoked,
+  projectCreated,
+  memberAdded,
+  memberRemoved,
+  deviceRegistered,
+  deviceChanged,
+  deviceRetired,
+] as const;
+
+export type KeyEvent = EventOf<typeof keyIssued> | EventOf<typeof keyRevoked>;
+export type ProjectEvent =
+  | EventOf<typeof projectCreated>
+  | EventOf<typeof memberAdded>
+  | EventOf<typeof memberRemoved>
+  | KeyEvent;
+export type DeviceEvent =
+  | EventOf<typeof deviceRegistered>
+  | EventOf<typeof deviceChanged>
+  | EventOf<typeof deviceRetired>
+  | KeyEvent;

@@ -1,0 +1,54 @@
+/**
+ * The one table of errors. A code is stable: clients and dashboards match on it. `title` names the
+ * kind of problem; the `detail` of each occurrence says in one sentence what to do about it.
+ * HTTP is unknown here: `api/problem.ts` gives each code its status.
+ */
+export const errorTable = {
+  'malformed-json': 'The body is not valid JSON',
+  'validation-failed': 'The request breaks a rule',
+  'unsupported-media-type': 'The content type is not supported',
+  'body-too-large': 'The body is too large',
+  'state-too-large': 'The state of the sensor would become too large',
+  unauthenticated: 'A valid key is needed',
+  forbidden: 'The key does not allow this',
+  'not-found': 'There is no such thing',
+  'method-not-allowed': 'The method is not supported here',
+  'not-acceptable': 'None of the accepted content types can be served',
+  'project-exists': 'A project with this id exists',
+  'device-exists': 'A device with this id exists',
+  'device-retired': 'The device is retired',
+  'last-owner': 'The last owner of a project cannot be removed',
+  'precondition-failed': 'The precondition does not hold',
+  'idempotency-key-reused': 'The idempotency key belongs to another request',
+  'position-of-another-log': 'The position belongs to another log',
+  'read-model-behind': 'The read model has not reached the position yet',
+  'store-unavailable': 'The store is away',
+  overloaded: 'Too much is waiting',
+  'shutting-down': 'The process is shutting down',
+  'internal-error': 'Something went wrong on our side',
+} as const;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export interface FieldError {
+  /** Where in the request: `data.temperature`, `query.limit`. */
+  readonly path: string;
+  readonly message: string;
+}
+
+/** An error of the table, with what this occurrence of it has to say. */
+export class LedgerError extends Error {
+  override readonly name = 'LedgerError';
+  readonly code: ErrorCode;
+  readonly fields: readonly FieldError[] | undefined;
+
+  constructor(
+    code: ErrorCode,
+    detail: string,
+    options: { fields?: readonly FieldError[]; cause?: unknown } = {},
+  ) {
+    super(detail, options.cause === undefined ? {} : { cause: options.cause });
+    this.code = code;
+    this.fields = options.fields;
+  }
+}

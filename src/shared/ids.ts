@@ -1,0 +1,45 @@
+import { createHash, createHmac, randomBytes } from 'node:crypto';
+import { v5, v7 } from 'uuid';
+
+/** A new event id: UUID version 7 (RFC 9562), so that the index on ids grows at its right edge. */
+export function newEventId(): string {
+  return v7();
+}
+
+/** The id that the same cause always gives: UUID version 5 (RFC 9562). */
+export function derivedEventId(causeId: string, ordinal: number): string {
+  return v5(String(ordinal), causeId);
+}
+
+/** A UUID that names a text within a namespace. */
+export function nameBasedId(namespace: string, name: string): string {
+  return v5(name, namespace);
+}
+
+export function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/**
+ * Where the random parts of a command (ids, secrets) come from. `random` for a request that cannot
+ * be repeated; `derived` for one with an idempotency key: its repetition names the same things, and
+ * shows the same secrets to whoever knows the idempotency key, and to nobody else.
+ */
+export type Entropy = (label: string, bytes: number) => Buffer;
+
+export const randomEntropy: Entropy = (_label, bytes) => randomBytes(bytes);
+
+export function derivedEntropy(installationSecret: Buffer, scope: readonly string[]): Entropy {
+  return (label, bytes) =>
+    createHmac('sha512', installationSecret)
+      .update(JSON.stringify([...scope, label]))
+      .digest()
+      .subarray(0, bytes);
+}
+
+const ALPHABET = 'abcdefghijkmnpqrstuvwxyz23456789';
+
+/** 32 characters to choose from, so a byte gives 5 bits without bias; no look-alikes. */
+export function shortId(entropy: Buffer): string {
+  return Array.from(entropy, (byte) => ALPHABET[byte & 31]).join('');
+}
