@@ -9,7 +9,7 @@ export type StreamName = string & { readonly [streamNameBrand]: true };
  *
  * Ids stay readable: only what would break the name or the wire is escaped, `%` itself, control
  * characters (they separate values on the way to PostgreSQL) and lone surrogates (no UTF-8 for
- * them). So 256 characters are at most 1,024 bytes, within what a PostgreSQL index takes (2,704).
+ * them). So 256 characters are at most 1,536 bytes, within what a PostgreSQL index takes (2,704).
  */
 export function streamName(
   category: string,

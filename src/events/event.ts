@@ -14,8 +14,8 @@ export const eventMetadataSchema = z.object({
   projectId: z.string(),
   actor: z.string(),
   correlationId: z.string(),
-  causationId: z.string().optional(),
-  occurredAt: z.iso.datetime().optional(),
+  causationId: z.string().exactOptional(),
+  occurredAt: z.iso.datetime().exactOptional(),
   schemaVersion: z.int().positive(),
 });
 export type EventMetadata = z.infer<typeof eventMetadataSchema>;

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../shared/json.ts';
-import type { EventDefinition } from './event.ts';
+import type { DomainEvent, EventDefinition, EventMetadata } from './event.ts';
 import { requestEvents } from './requests.ts';
 import { stateEvents } from './state.ts';
 import { tenancyEvents } from './tenancy.ts';
@@ -26,12 +26,22 @@ export class NewerEventVersionError extends Error {
   override readonly name = 'NewerEventVersionError';
 }
 
+/** A recorded event as folds and projections read it: in the version that today's code knows. */
+export function domainEvent(recorded: {
+  readonly type: string;
+  readonly data: JsonObject;
+  readonly metadata: EventMetadata;
+}): DomainEvent {
+  const { type, data, metadata } = recorded;
+  return { type, data: upcast(type, metadata.schemaVersion, data) };
+}
+
 /**
  * The data of a recorded event in the version that today's code reads: older versions are lifted
  * step by step, the present one comes back as it is.
  * @throws NewerEventVersionError when the event is of a version this release does not know.
  */
-export function upcast(type: string, schemaVersion: number, data: JsonObject): JsonObject {
+function upcast(type: string, schemaVersion: number, data: JsonObject): JsonObject {
   const definition = definitions.get(type);
   if (definition === undefined || schemaVersion === definition.version) return data;
   if (schemaVersion > definition.version) {

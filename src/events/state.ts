@@ -25,20 +25,13 @@ export const sensorPatched = defineEvent(
   z.object({
     sensorId: z.string(),
     patch: jsonObject,
-    messageId: z.string().optional(),
-    sequence: z.number().optional(),
+    messageId: z.string().exactOptional(),
+    sequence: z.number().exactOptional(),
     /** The window it was judged in; the fold keeps digests of patches for just as long. */
-    windowSeconds: z.number().optional(),
+    windowSeconds: z.number().exactOptional(),
     /** When the service received it (RFC 3339): what windows are measured by. */
     receivedAt: z.iso.datetime(),
-  }) as unknown as z.ZodType<{
-    sensorId: string;
-    patch: JsonObject;
-    receivedAt: string;
-    messageId?: string;
-    sequence?: number;
-    windowSeconds?: number;
-  }>,
+  }),
 );
 
 /** A sensor got a dedup strategy of its own. Stream `sensor-<project>.<sensor>`. */

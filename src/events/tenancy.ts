@@ -19,6 +19,7 @@ export const keyIssued = defineEvent(
     kind: keyKindSchema,
     holder: z.string(),
     secretHash: z.string(),
+    issuedAt: z.iso.datetime(),
   }),
 );
 export const keyRevoked = defineEvent(
@@ -29,7 +30,7 @@ export const keyRevoked = defineEvent(
 /** Stream `project-<project>.project`, with the project's members and their keys. */
 export const projectCreated = defineEvent(
   'ProjectCreated',
-  z.object({ projectId: z.string(), name: z.string() }),
+  z.object({ projectId: z.string(), name: z.string(), createdAt: z.iso.datetime() }),
 );
 export const memberAdded = defineEvent(
   'MemberAdded',
@@ -47,7 +48,7 @@ export type DeviceLinks = z.infer<typeof deviceLinks>;
 /** Stream `device-<project>.<device>`, with the device's keys. */
 export const deviceRegistered = defineEvent(
   'DeviceRegistered',
-  z.object({ deviceId: z.string(), ...deviceLinks.shape }),
+  z.object({ deviceId: z.string(), ...deviceLinks.shape, createdAt: z.iso.datetime() }),
 );
 /** All links as they are from now on. */
 export const deviceChanged = defineEvent(
@@ -67,6 +68,7 @@ export const tenancyEvents = [
   deviceRetired,
 ] as const;
 
+export type InstallationEvent = KeyEvent;
 export type KeyEvent = EventOf<typeof keyIssued> | EventOf<typeof keyRevoked>;
 export type ProjectEvent =
   | EventOf<typeof projectCreated>

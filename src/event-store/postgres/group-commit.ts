@@ -64,7 +64,10 @@ export class GroupCommit {
 
   append(writes: readonly Write[]): Promise<Appended[]> {
     if (this.#closed) {
-      throw new LedgerError('shutting-down', 'The process is shutting down: send it again to another one.');
+      throw new LedgerError(
+        'shutting-down',
+        'The process is shutting down: send it again to another one.',
+      );
     }
     if (this.#waiting.length + writes.length > MAX_WAITING_WRITES && this.#waiting.length > 0) {
       throw new LedgerError('overloaded', 'Too many appends are waiting: try again in a moment.');
@@ -158,8 +161,11 @@ export class GroupCommit {
     if (stored.length > 0) this.#options.onStored(stored);
     for (const { waiting, appended } of accepted) waiting.resolve(appended);
     if (refused.length > 0) {
-      const answers = await this.#untilAnswered(() => resolveRefused(this.#options.database, refused));
-      for (const [index, { waiting }] of refused.entries()) waiting.resolve(answers[index] as Appended);
+      const answers = await this.#untilAnswered(() =>
+        resolveRefused(this.#options.database, refused),
+      );
+      for (const [index, { waiting }] of refused.entries())
+        waiting.resolve(answers[index] as Appended);
     }
   }
 

@@ -1,0 +1,216 @@
+import type { RequestEvent } from '../events/requests.ts';
+import { currentVersion, domainEvent } from '../events/registry.ts';
+import type { EventMetadata } from '../events/event.ts';
+import type { EventStore, NewEvent, Position } from '../event-store/port.ts';
+import { streamName, type StreamName } from '../event-store/stream-name.ts';
+import type { Clock } from '../shared/clock.ts';
+import { LedgerError } from '../shared/errors.ts';
+import { derivedEntropy, nameBasedId, newEventId, sha256, type Entropy } from '../shared/ids.ts';
+import type { Json } from '../shared/json.ts';
+import type { CommandIdentity } from './handler.ts';
+
+/** A request that carries an `Idempotency-Key`. */
+export interface IdempotentRequest {
+  readonly projectId: string;
+  readonly idempotencyKey: string;
+  /** Of everything that makes it this request and no other. */
+  readonly requestDigest: string;
+  /** The method and path, for whoever reads the log. */
+  readonly route: string;
+  readonly actor: string;
+  readonly correlationId: string;
+}
+
+/** What a request must be run with, so that running it again does and shows the same. */
+export interface RepeatableRun {
+  readonly now: Date;
+  readonly entropy: Entropy;
+  /** The identity of a command of this request; `label` tells several apart. */
+  readonly identity: (label: string) => CommandIdentity;
+}
+
+/** An answer as the log keeps it: without secrets. */
+export interface KeptAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Json;
+  readonly position: Position | null;
+}
+
+export interface Replay {
+  readonly answer: KeptAnswer;
+  readonly isReplayed: boolean;
+  /** Shows the secrets of the first answer again. */
+  readonly entropy: Entropy;
+}
+
+/** Turns a request's identity into a UUID (RFC 9562, version 5). */
+const REQUEST_NAMESPACE = '0d9d1f5e-6a53-4b0f-8d5b-2c1e4f7a9b36';
+
+interface Running {
+  readonly requestDigest: string;
+  readonly replay: Promise<Replay>;
+}
+
+interface Reservation {
+  readonly requestDigest: string;
+  readonly reservedAt: Date;
+  readonly position: Position;
+  readonly answer: KeptAnswer | undefined;
+}
+
+/**
+ * Runs each request once, whatever is sent again (draft-ietf-httpapi-idempotency-key-header).
+ *
+ * Its stream takes the reservation (with `no-stream`, so of twins one is first), then the answer. A
+ * reservation without an answer is a request that runs elsewhere or died: it is run again, with the
+ * same time, ids and secrets, and each of its commands recognises what it has done already. So no
+ * process waits for another that may be dead, and no crash leaves half a request.
+ */
+export class IdempotentRequests {
+  readonly #store: EventStore;
+  readonly #installationSecret: Buffer;
+  readonly #clock: Clock;
+  readonly #running = new Map<StreamName, Running>();
+
+  constructor(store: EventStore, installationSecret: Buffer, clock: Clock) {
+    this.#store = store;
+    this.#installationSecret = installationSecret;
+    this.#clock = clock;
+  }
+
+  /**
+   * `work` throws for what is no answer (the store is away): then nothing is kept, and the request
+   * may be sent again.
+   * @throws LedgerError `idempotency-key-reused`
+   */
+  async run(
+    request: IdempotentRequest,
+    work: (run: RepeatableRun) => Promise<KeptAnswer>,
+  ): Promise<Replay> {
+    const stream = streamName('request', request.projectId, sha256(request.idempotencyKey));
+    const running = this.#running.get(stream);
+    if (running !== undefined) {
+      refuseOther(running.requestDigest, request.requestDigest);
+      return { ...(await running.replay), isReplayed: true };
+    }
+    const replay = this.#runOnce(stream, request, work).finally(() => this.#running.delete(stream));
+    this.#running.set(stream, { requestDigest: request.requestDigest, replay });
+    return replay;
+  }
+
+  async #runOnce(
+    stream: StreamName,
+    request: IdempotentRequest,
+    work: (run: RepeatableRun) => Promise<KeptAnswer>,
+  ): Promise<Replay> {
+    const entropy = derivedEntropy(this.#installationSecret, [
+      request.projectId,
+      request.idempotencyKey,
+      request.requestDigest,
+    ]);
+    const reservation = await this.#reserve(stream, request);
+    refuseOther(reservation.requestDigest, request.requestDigest);
+    if (reservation.answer !== undefined) {
+      return { answer: reservation.answer, isReplayed: true, entropy };
+    }
+    const requestId = nameBasedId(REQUEST_NAMESPACE, stream);
+    const answer = await work({
+      now: reservation.reservedAt,
+      entropy,
+      identity: (label) => ({
+        id: nameBasedId(requestId, label),
+        reservedAt: reservation.position,
+      }),
+    });
+    return this.#keep(stream, request, answer, entropy);
+  }
+
+  async #reserve(stream: StreamName, request: IdempotentRequest): Promise<Reservation> {
+    const { requestDigest, route } = request;
+    const reservedAt = this.#clock();
+    const [reserved] = await this.#store.append([
+      {
+        stream,
+        expectedRevision: 'no-stream',
+        events: [
+          requestEvent(request, {
+            type: 'RequestReserved',
+            data: { requestDigest, route, reservedAt: reservedAt.toISOString() },
+          }),
+        ],
+      },
+    ]);
+    if (reserved?.outcome === 'appended') {
+      return { requestDigest, reservedAt, position: reserved.position, answer: undefined };
+    }
+    return this.#find(stream);
+  }
+
+  async #keep(
+    stream: StreamName,
+    request: IdempotentRequest,
+    answer: KeptAnswer,
+    entropy: Entropy,
+  ): Promise<Replay> {
+    const { status, headers, body, position } = answer;
+    const [kept] = await this.#store.append([
+      {
+        stream,
+        expectedRevision: 0n,
+        events: [
+          requestEvent(request, {
+            type: 'RequestAnswered',
+            data: { status, headers, body, position: position?.toString() ?? null },
+          }),
+        ],
+      },
+    ]);
+    if (kept?.outcome === 'appended') return { answer, isReplayed: false, entropy };
+    // A twin in another process was faster; there is one answer, and it is the twin's.
+    const first = (await this.#find(stream)).answer;
+    if (first === undefined) throw new Error(`stream ${stream} refused an answer and holds none`);
+    return { answer: first, isReplayed: true, entropy };
+  }
+
+  async #find(stream: StreamName): Promise<Reservation> {
+    let reservation: Reservation | undefined;
+    for await (const recorded of this.#store.readStream(stream, { limit: 2 })) {
+      const event = domainEvent(recorded) as RequestEvent;
+      if (event.type === 'RequestReserved') {
+        const { requestDigest, reservedAt } = event.data;
+        reservation = {
+          requestDigest,
+          reservedAt: new Date(reservedAt),
+          position: recorded.position,
+          answer: undefined,
+        };
+      } else if (reservation !== undefined) {
+        const { status, headers, body, position } = event.data;
+        const at = position === null ? null : (BigInt(position) as Position);
+        reservation = { ...reservation, answer: { status, headers, body, position: at } };
+      }
+    }
+    if (reservation === undefined)
+      throw new Error(`stream ${stream} refused an event and holds none`);
+    return reservation;
+  }
+}
+
+function refuseOther(first: string, second: string): void {
+  if (first === second) return;
+  throw new LedgerError(
+    'idempotency-key-reused',
+    'This Idempotency-Key was sent with another request: use a new one for each request.',
+  );
+}
+
+function requestEvent(request: IdempotentRequest, event: RequestEvent): NewEvent {
+  const metadata: EventMetadata = {
+    projectId: request.projectId,
+    actor: request.actor,
+    correlationId: request.correlationId,
+    schemaVersion: currentVersion(event.type),
+  };
+  return { id: newEventId(), type: event.type, data: event.data, metadata };
+}

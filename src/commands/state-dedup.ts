@@ -1,0 +1,63 @@
+import type { DedupStrategy } from '../events/state.ts';
+import { sha256 } from '../shared/ids.ts';
+import { canonicalJson, type JsonObject } from '../shared/json.ts';
+import { isWithoutEffect } from '../shared/merge-patch.ts';
+
+/** What telling a repetition needs to know of a sensor. */
+export interface SensorMemory {
+  /** Undefined before the first patch. */
+  readonly current: JsonObject | undefined;
+  readonly lastSequence: number | undefined;
+  /** Patches taken under the strategy `window`, as long as theirs lasts; oldest first. */
+  readonly recent: readonly RecentPatch[];
+}
+
+export interface RecentPatch {
+  readonly digest: string;
+  readonly receivedAtMs: number;
+}
+
+export interface IncomingPatch {
+  readonly patch: JsonObject;
+  readonly messageId?: string;
+  readonly sequence?: number;
+  readonly receivedAt: Date;
+}
+
+export type Verdict = 'fresh' | 'duplicate' | 'stale';
+
+/** A dedup strategy, one for each name. A patch without what a strategy goes by is fresh to it. */
+type DedupRule = (sensor: SensorMemory, incoming: IncomingPatch) => Verdict;
+
+export function dedupRule(strategy: DedupStrategy): DedupRule {
+  switch (strategy.strategy) {
+    case 'unchanged':
+      return ({ current }, { patch }) =>
+        current !== undefined && isWithoutEffect(current, patch) ? 'duplicate' : 'fresh';
+    case 'sequence':
+      return ({ lastSequence }, { sequence }) => {
+        if (sequence === undefined || lastSequence === undefined) return 'fresh';
+        if (sequence === lastSequence) return 'duplicate';
+        return sequence < lastSequence ? 'stale' : 'fresh';
+      };
+    case 'window':
+      return ({ recent }, { patch, receivedAt }) => {
+        const since = receivedAt.getTime() - strategy.seconds * 1_000;
+        const digest = patchDigest(patch);
+        const isRepeated = recent.some(
+          (past) => past.digest === digest && past.receivedAtMs > since,
+        );
+        return isRepeated ? 'duplicate' : 'fresh';
+      };
+    // A message id is refused by the log, in the stream of its own that it claims (see `claim` in
+    // state.ts): no set of seen ids is held here, so none has to be bounded.
+    case 'message-id':
+    case 'none':
+      return () => 'fresh';
+  }
+}
+
+/** Of a patch's content: the order of its keys does not count. */
+export function patchDigest(patch: JsonObject): string {
+  return sha256(canonicalJson(patch)).slice(0, 20);
+}

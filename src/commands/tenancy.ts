@@ -1,0 +1,313 @@
+import type {
+  DeviceEvent,
+  DeviceLinks,
+  InstallationEvent,
+  ProjectEvent,
+  Role,
+} from '../events/tenancy.ts';
+import { streamName, type StreamName } from '../event-store/stream-name.ts';
+import { LedgerError } from '../shared/errors.ts';
+import type { Decider } from './decider.ts';
+
+/** A key about to be issued: its id and the hash of its secret. The secret is shown, never kept. */
+export interface NewKey {
+  readonly keyId: string;
+  readonly secretHash: string;
+  readonly issuedAt: string;
+}
+
+type KeySet = Readonly<Record<string, { readonly holder: string; readonly isRevoked: boolean }>>;
+
+// --- The installation: its admin keys -----------------------------------------------------------
+
+export interface InstallationState {
+  readonly keys: KeySet;
+}
+
+export type InstallationCommand =
+  | { readonly type: 'issue-key'; readonly key: NewKey }
+  /** Only when there has never been one, so that a first start on two machines issues one key. */
+  | { readonly type: 'issue-first-key'; readonly key: NewKey }
+  | { readonly type: 'revoke-key'; readonly keyId: string };
+
+const INSTALLATION = 'installation';
+
+export const installationDecider: Decider<
+  InstallationState,
+  InstallationCommand,
+  InstallationEvent
+> = {
+  fold: 'installation:1',
+  initialState: { keys: {} },
+  decide({ keys }, command) {
+    switch (command.type) {
+      case 'issue-first-key':
+        if (Object.keys(keys).length > 0) return [];
+        return [keyIssued('adm', INSTALLATION, command.key)];
+      case 'issue-key':
+        return [keyIssued('adm', INSTALLATION, command.key)];
+      case 'revoke-key':
+        return revokeKey('adm', keys, command.keyId);
+    }
+  },
+  evolve: (state, event) => ({ keys: foldKey(state.keys, event) }),
+  sizeOf: sizeOfKeys,
+};
+
+// --- A project: its members and their keys ------------------------------------------------------
+
+export type ProjectState =
+  | { readonly situation: 'missing' }
+  | {
+      readonly situation: 'created';
+      readonly members: Readonly<Record<string, { readonly role: Role }>>;
+      readonly keys: KeySet;
+    };
+
+export type ProjectCommand =
+  | {
+      readonly type: 'create';
+      readonly projectId: string;
+      readonly name: string;
+      readonly createdAt: string;
+      readonly owner: { readonly memberId: string; readonly name: string; readonly key: NewKey };
+    }
+  | {
+      readonly type: 'add-member';
+      readonly memberId: string;
+      readonly name: string;
+      readonly role: Role;
+      readonly key: NewKey;
+    }
+  | { readonly type: 'remove-member'; readonly memberId: string }
+  | { readonly type: 'issue-key'; readonly memberId: string; readonly key: NewKey }
+  | { readonly type: 'revoke-key'; readonly keyId: string };
+
+export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent> = {
+  fold: 'project:1',
+  initialState: { situation: 'missing' },
+
+  decide(project, command) {
+    if (command.type === 'create') {
+      if (project.situation !== 'missing') {
+        throw new LedgerError(
+          'project-exists',
+          `There is a project '${command.projectId}' already: choose another id.`,
+        );
+      }
+      const { projectId, name, createdAt, owner } = command;
+      return [
+        { type: 'ProjectCreated', data: { projectId, name, createdAt } },
+        {
+          type: 'MemberAdded',
+          data: { memberId: owner.memberId, name: owner.name, role: 'owner' },
+        },
+        keyIssued('mem', owner.memberId, owner.key),
+      ];
+    }
+    if (project.situation === 'missing') throw notFound();
+    switch (command.type) {
+      case 'add-member': {
+        const { memberId, name, role } = command;
+        return [
+          { type: 'MemberAdded', data: { memberId, name, role } },
+          keyIssued('mem', memberId, command.key),
+        ];
+      }
+      case 'remove-member': {
+        const { memberId } = command;
+        const member = own(project.members, memberId);
+        if (member === undefined) throw notFound();
+        const owners = Object.values(project.members).filter(({ role }) => role === 'owner');
+        if (member.role === 'owner' && owners.length === 1) {
+          throw new LedgerError(
+            'last-owner',
+            'Make another member an owner first: a project keeps at least one.',
+          );
+        }
+        return [{ type: 'MemberRemoved', data: { memberId } }];
+      }
+      case 'issue-key':
+        if (own(project.members, command.memberId) === undefined) throw notFound();
+        return [keyIssued('mem', command.memberId, command.key)];
+      case 'revoke-key':
+        return revokeKey('mem', project.keys, command.keyId);
+    }
+  },
+
+  evolve(project, event) {
+    if (project.situation === 'missing') return { situation: 'created', members: {}, keys: {} };
+    switch (event.type) {
+      case 'ProjectCreated':
+        return project;
+      case 'MemberAdded': {
+        const { memberId, role } = event.data;
+        return { ...project, members: { ...project.members, [memberId]: { role } } };
+      }
+      case 'MemberRemoved': {
+        const { [event.data.memberId]: _removed, ...members } = project.members;
+        return { ...project, members };
+      }
+      case 'KeyIssued':
+      case 'KeyRevoked':
+        return { ...project, keys: foldKey(project.keys, event) };
+    }
+  },
+
+  sizeOf: (project) =>
+    project.situation === 'missing'
+      ? 0
+      : 100 * Object.keys(project.members).length + sizeOfKeys(project),
+};
+
+// --- A device: its links and its keys -----------------------------------------------------------
+
+export type DeviceState =
+  | { readonly situation: 'missing' }
+  | {
+      readonly situation: 'active' | 'retired';
+      readonly links: DeviceLinks;
+      readonly keys: KeySet;
+    };
+
+export type DeviceCommand =
+  | {
+      readonly type: 'register';
+      readonly deviceId: string;
+      readonly links: DeviceLinks;
+      readonly createdAt: string;
+      readonly key: NewKey;
+    }
+  | { readonly type: 'change'; readonly deviceId: string; readonly links: Partial<DeviceLinks> }
+  | { readonly type: 'retire'; readonly deviceId: string }
+  | { readonly type: 'issue-key'; readonly deviceId: string; readonly key: NewKey }
+  | { readonly type: 'revoke-key'; readonly deviceId: string; readonly keyId: string };
+
+export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
+  fold: 'device:1',
+  initialState: { situation: 'missing' },
+
+  decide(device, command) {
+    const { deviceId } = command;
+    if (command.type === 'register') {
+      if (device.situation !== 'missing') {
+        throw new LedgerError(
+          'device-exists',
+          `There is a device '${deviceId}' already: choose another id, or issue a key for it.`,
+        );
+      }
+      const { links, createdAt } = command;
+      return [
+        { type: 'DeviceRegistered', data: { deviceId, ...links, createdAt } },
+        keyIssued('dev', deviceId, command.key),
+      ];
+    }
+    if (device.situation === 'missing') throw notFound();
+    switch (command.type) {
+      case 'change': {
+        refuseRetired(device.situation);
+        const links = { ...device.links, ...command.links };
+        const isSame =
+          links.devEui === device.links.devEui &&
+          links.simCardId === device.links.simCardId &&
+          links.sensorId === device.links.sensorId;
+        return isSame ? [] : [{ type: 'DeviceChanged', data: { deviceId, ...links } }];
+      }
+      case 'retire':
+        return device.situation === 'retired'
+          ? []
+          : [{ type: 'DeviceRetired', data: { deviceId } }];
+      case 'issue-key':
+        refuseRetired(device.situation);
+        return [keyIssued('dev', deviceId, command.key)];
+      case 'revoke-key':
+        return revokeKey('dev', device.keys, command.keyId);
+    }
+  },
+
+  evolve(device, event) {
+    switch (event.type) {
+      case 'DeviceRegistered':
+        return { situation: 'active', links: linksOf(event.data), keys: {} };
+      case 'DeviceChanged':
+        return device.situation === 'missing' ? device : { ...device, links: linksOf(event.data) };
+      case 'DeviceRetired':
+        return device.situation === 'missing' ? device : { ...device, situation: 'retired' };
+      case 'KeyIssued':
+      case 'KeyRevoked':
+        return device.situation === 'missing'
+          ? device
+          : { ...device, keys: foldKey(device.keys, event) };
+    }
+  },
+
+  sizeOf: (device) => (device.situation === 'missing' ? 0 : 500 + sizeOfKeys(device)),
+};
+
+function refuseRetired(situation: 'active' | 'retired'): void {
+  if (situation === 'active') return;
+  throw new LedgerError('device-retired', 'The device is retired: register a new one.');
+}
+
+function linksOf({ devEui, simCardId, sensorId }: DeviceLinks): DeviceLinks {
+  return { devEui, simCardId, sensorId };
+}
+
+// --- Keys, alike for all holders ----------------------------------------------------------------
+
+function keyIssued(
+  kind: 'adm' | 'mem' | 'dev',
+  holder: string,
+  { keyId, secretHash, issuedAt }: NewKey,
+): Extract<ProjectEvent, { type: 'KeyIssued' }> {
+  return { type: 'KeyIssued', data: { keyId, kind, holder, secretHash, issuedAt } };
+}
+
+function revokeKey(
+  kind: 'adm' | 'mem' | 'dev',
+  keys: KeySet,
+  keyId: string,
+): Extract<ProjectEvent, { type: 'KeyRevoked' }>[] {
+  const key = own(keys, keyId);
+  if (key === undefined) throw notFound();
+  return key.isRevoked ? [] : [{ type: 'KeyRevoked', data: { keyId, kind, holder: key.holder } }];
+}
+
+function foldKey(
+  keys: KeySet,
+  event: Extract<ProjectEvent, { type: 'KeyIssued' | 'KeyRevoked' }>,
+): KeySet {
+  const { keyId, holder } = event.data;
+  return { ...keys, [keyId]: { holder, isRevoked: event.type === 'KeyRevoked' } };
+}
+
+function sizeOfKeys({ keys }: { readonly keys: KeySet }): number {
+  return 150 * Object.keys(keys).length;
+}
+
+// Ids come from clients: `constructor` is one, and not a member.
+function own<Value>(record: Readonly<Record<string, Value>>, id: string): Value | undefined {
+  return Object.hasOwn(record, id) ? record[id] : undefined;
+}
+
+/** The same words for what is missing and for what is another project's. */
+function notFound(): LedgerError {
+  return new LedgerError('not-found', 'There is nothing here: check the id.');
+}
+
+// --- Streams ------------------------------------------------------------------------------------
+
+/** The project id of what belongs to the installation: no project can be called so. */
+export const INSTALLATION_PROJECT = '_installation';
+
+export function installationStream(): StreamName {
+  return streamName('installation', INSTALLATION_PROJECT, INSTALLATION);
+}
+
+export function projectStream(projectId: string): StreamName {
+  return streamName('project', projectId, 'project');
+}
+
+export function deviceStream(projectId: string, deviceId: string): StreamName {
+  return streamName('device', projectId, deviceId);
+}

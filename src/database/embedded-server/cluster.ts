@@ -1,0 +1,173 @@
+import { randomBytes } from 'node:crypto';
+import {
+  chown,
+  link,
+  lstat,
+  mkdtemp,
+  open,
+  readFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises';
+import path from 'node:path';
+import type { ClusterLock } from './cluster-lock.ts';
+import { belongsToAnother, codeOf, EmbeddedServerError } from './errors.ts';
+import { serverEnvironment } from './postmaster.ts';
+import { giveTo, spawnAs } from './service-user.ts';
+import type { Site } from './site.ts';
+
+export const SUPERUSER = 'fleetledger';
+
+/**
+ * A whole cluster at `clusterDir`, or none: it is made beside and renamed into place, so a kill at
+ * any moment leaves a folder that the next start removes.
+ */
+export async function ensureCluster(site: Site, lock: ClusterLock): Promise<void> {
+  await removeLeftovers(site, lock);
+  if (await clusterExists(site)) return takeOver(site);
+
+  const fresh = await mkdtemp(path.join(site.dataDir, FRESH_PREFIX));
+  await giveTo(site.user, fresh);
+  site.logger.info({ clusterDir: site.clusterDir }, 'making the embedded PostgreSQL cluster');
+  await initdb(site, fresh, lock);
+  try {
+    await rename(fresh, site.clusterDir);
+  } catch (error) {
+    await rm(fresh, { recursive: true, force: true });
+    // Only without a lock: another opener was faster, and its cluster is as good.
+    if (!['ENOTEMPTY', 'EEXIST'].includes(codeOf(error) ?? '')) throw error;
+  }
+  await syncFolder(site.dataDir);
+}
+
+/**
+ * The superuser's password, made at the first call. Durable before there is a cluster that knows it.
+ * @throws EmbeddedServerError when there is a cluster and its password is lost or not ours to read.
+ */
+export async function readPassword(
+  site: Pick<Site, 'passwordFile' | 'clusterDir' | 'dataDir' | 'user'>,
+): Promise<string> {
+  for (;;) {
+    // Asked first: a cluster that is there now had its password before.
+    const needed = await clusterExists(site);
+    try {
+      return (await readFile(site.passwordFile, 'utf8')).trim();
+    } catch (error) {
+      if (codeOf(error) === 'EACCES') throw belongsToAnother(site.passwordFile, error);
+      if (codeOf(error) !== 'ENOENT') throw error;
+    }
+    if (needed)
+      throw new EmbeddedServerError(
+        `${site.passwordFile} is missing, and ${site.clusterDir} cannot be opened without it: restore both from the same backup`,
+      );
+    const fresh = `${site.passwordFile}.${randomBytes(6).toString('hex')}`;
+    const file = await open(fresh, 'wx', 0o600);
+    await file.writeFile(`${randomBytes(24).toString('base64url')}\n`);
+    await file.sync();
+    await file.close();
+    await giveTo(site.user, fresh);
+    // A link, not a rename: of two first starts one makes the password and both read it.
+    await link(fresh, site.passwordFile).catch((error: unknown) => {
+      // Gone: the other one has removed it as a leftover.
+      if (!['EEXIST', 'ENOENT'].includes(codeOf(error) ?? '')) throw error;
+    });
+    await rm(fresh, { force: true });
+    await syncFolder(site.dataDir);
+  }
+}
+
+async function initdb(site: Site, folder: string, lock: ClusterLock): Promise<void> {
+  const child = await spawnAs(
+    site.user,
+    site.binaries.initdb,
+    [
+      `--pgdata=${folder}`,
+      `--username=${SUPERUSER}`,
+      `--pwfile=${site.passwordFile}`,
+      '--auth=scram-sha-256',
+      '--no-instructions',
+      '--encoding=UTF8',
+      // Sorts by code point whatever the system's C library is or becomes (an index never breaks
+      // with its upgrade), and still knows upper and lower case outside ASCII.
+      '--locale=C',
+      '--locale-provider=builtin',
+      '--builtin-locale=C.UTF-8',
+    ],
+    {
+      stdio: ['ignore', 'pipe', 'pipe', lock.kind === 'held' ? lock.file.fd : 'ignore'],
+      env: serverEnvironment(site),
+      cwd: path.parse(folder).root,
+      detached: true,
+      windowsHide: true,
+    },
+  );
+  let output = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  if (code === 0) return;
+  await rm(folder, { recursive: true, force: true });
+  throw new EmbeddedServerError(
+    `initdb could not make a cluster in ${site.dataDir}: ${output.trim().split('\n').slice(-3).join(' ')}`,
+  );
+}
+
+async function clusterExists(site: Pick<Site, 'clusterDir'>): Promise<boolean> {
+  const names = await readdir(site.clusterDir).catch((error: unknown): string[] => {
+    if (codeOf(error) === 'ENOENT') return [];
+    if (codeOf(error) === 'EACCES') throw belongsToAnother(site.clusterDir, error);
+    throw error;
+  });
+  // An empty folder gives way to the rename.
+  if (names.length === 0) return false;
+  if (names.includes('PG_VERSION')) return true;
+  throw new EmbeddedServerError(
+    `${site.clusterDir} is neither empty nor a PostgreSQL cluster: move it away, or set DATA_DIR`,
+  );
+}
+
+/** Root runs the server as another user: what an earlier one owned becomes that user's. */
+async function takeOver(site: Site): Promise<void> {
+  const { uid } = await stat(site.clusterDir);
+  if (site.user.kind === 'same') {
+    if (process.getuid !== undefined && uid !== process.getuid())
+      throw new EmbeddedServerError(
+        `${site.clusterDir} belongs to user ${uid}: run as that user, or give it to yours (chown -R)`,
+      );
+    return;
+  }
+  await giveTo(site.user, site.passwordFile);
+  if (uid === site.user.uid) return;
+  for (const entry of await readdir(site.clusterDir, { recursive: true, withFileTypes: true }))
+    if (!entry.isSymbolicLink()) await giveTo(site.user, path.join(entry.parentPath, entry.name));
+  // The folder last: its owner says that all of it was given.
+  await chown(site.clusterDir, site.user.uid, site.user.gid);
+}
+
+async function removeLeftovers(site: Site, lock: ClusterLock): Promise<void> {
+  for (const name of await readdir(site.dataDir)) {
+    if (!LEFTOVER.test(name)) continue;
+    const leftover = path.join(site.dataDir, name);
+    // Without a lock, another opener may be at work in it.
+    if (lock.kind !== 'held' && !(await isOld(leftover))) continue;
+    await rm(leftover, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+async function isOld(file: string): Promise<boolean> {
+  const found = await lstat(file).catch(() => undefined);
+  return found !== undefined && Date.now() - found.mtimeMs > LEFTOVER_AGE_MS;
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  await handle.sync();
+  await handle.close();
+}
+
+const FRESH_PREFIX = 'postgres.new-';
+const LEFTOVER = /^postgres(\.new-|-password\.)/;
+const LEFTOVER_AGE_MS = 3_600_000;

@@ -1,0 +1,144 @@
+import type { Database } from '../../database/database.ts';
+import {
+  BEGINNING,
+  type Appended,
+  type EventStore,
+  type Position,
+  type Write,
+} from '../../event-store/port.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import { readCheckpoint } from './generations.ts';
+import { liveSchema, type Projection } from './projection.ts';
+
+/** How long a query waits for its read model to reach a position. */
+const WAIT_FOR_MS = 5_000;
+const POLL_INTERVAL_MS = 20;
+
+interface Watched {
+  readonly handles: ReadonlySet<string>;
+  /** The last event that this process appended and the projection handles. */
+  ownWrite: Position;
+  /** What is known of the checkpoint; it may be further. */
+  checkpoint: Position;
+  readonly waiters: Set<Waiter>;
+  polling: NodeJS.Timeout | undefined;
+}
+
+interface Waiter {
+  readonly position: Position;
+  readonly resolve: () => void;
+}
+
+/**
+ * How far read models are, and waiting for them. A runner in this process tells at once; one in
+ * another process is asked through the checkpoint, for as long as somebody waits.
+ */
+export class Freshness {
+  readonly #database: Database;
+  readonly #watched = new Map<string, Watched>();
+  readonly #hurry: (projection: string) => void;
+
+  constructor(
+    database: Database,
+    projections: readonly Projection[],
+    hurry: (projection: string) => void,
+  ) {
+    this.#database = database;
+    this.#hurry = hurry;
+    for (const { name, handles } of projections) {
+      this.#watched.set(name, {
+        handles: new Set(handles),
+        ownWrite: BEGINNING,
+        checkpoint: BEGINNING,
+        waiters: new Set(),
+        polling: undefined,
+      });
+    }
+  }
+
+  /** The log, with note taken of what this process writes. */
+  tracking(store: EventStore): EventStore {
+    return {
+      logId: store.logId,
+      append: async (writes) => {
+        const answers = await store.append(writes);
+        for (const [index, answer] of answers.entries()) this.#note(writes[index], answer);
+        return answers;
+      },
+      readStream: (stream, options) => store.readStream(stream, options),
+      readAll: (options) => store.readAll(options),
+      subscribe: (options) => store.subscribe(options),
+      head: () => store.head(),
+      positionAt: (time) => store.positionAt(time),
+    };
+  }
+
+  moved(projection: string, checkpoint: Position): void {
+    const watched = this.#watch(projection);
+    watched.checkpoint = checkpoint;
+    for (const waiter of watched.waiters) {
+      if (waiter.position <= checkpoint) waiter.resolve();
+    }
+  }
+
+  isAwaited(projection: string): boolean {
+    return this.#watch(projection).waiters.size > 0;
+  }
+
+  /**
+   * Waits until the read model holds what this process wrote, and `position` if one is given.
+   * @throws LedgerError `read-model-behind` when that takes more than `WAIT_FOR_MS`.
+   */
+  async reached(projection: string, position: Position = BEGINNING): Promise<void> {
+    const watched = this.#watch(projection);
+    const target = position > watched.ownWrite ? position : watched.ownWrite;
+    if (watched.checkpoint >= target) return;
+    let waiter: Waiter | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const reached = new Promise<boolean>((resolve) => {
+      waiter = { position: target, resolve: () => resolve(true) };
+      timer = setTimeout(() => resolve(false), WAIT_FOR_MS);
+      watched.waiters.add(waiter);
+    });
+    this.#hurry(projection);
+    this.#poll(projection, watched);
+    const isReached = await reached;
+    clearTimeout(timer);
+    if (waiter !== undefined) watched.waiters.delete(waiter);
+    if (isReached) return;
+    throw new LedgerError(
+      'read-model-behind',
+      `The read model '${projection}' has not reached this position yet: try again in a moment.`,
+    );
+  }
+
+  #note(write: Write | undefined, answer: Appended): void {
+    if (write === undefined || answer.outcome !== 'appended') return;
+    for (const watched of this.#watched.values()) {
+      if (answer.position <= watched.ownWrite) continue;
+      if (write.events.some(({ type }) => watched.handles.has(type))) {
+        watched.ownWrite = answer.position;
+      }
+    }
+  }
+
+  #poll(projection: string, watched: Watched): void {
+    if (watched.polling !== undefined || watched.waiters.size === 0) return;
+    watched.polling = setTimeout(() => {
+      void readCheckpoint(this.#database, liveSchema(projection))
+        .then((checkpoint) => this.moved(projection, checkpoint))
+        // Away, or not made yet: whoever waits is told when the time is up.
+        .catch(() => undefined)
+        .finally(() => {
+          watched.polling = undefined;
+          this.#poll(projection, watched);
+        });
+    }, POLL_INTERVAL_MS);
+  }
+
+  #watch(projection: string): Watched {
+    const watched = this.#watched.get(projection);
+    if (watched === undefined) throw new Error(`no projection is called ${projection}`);
+    return watched;
+  }
+}

@@ -1,0 +1,149 @@
+import type { Database } from '../../database/database.ts';
+import type { Logger } from '../../shared/logger.ts';
+import type { Generation } from './generations.ts';
+
+/** The right to write one generation, while `signal` is not aborted and `token` is the highest. */
+export interface Lease {
+  readonly token: bigint;
+  /** Aborted when the lease is known to be lost. */
+  readonly signal: AbortSignal;
+  release(): Promise<void>;
+}
+
+/**
+ * A dead holder's lease is free after this, and a waiting process asks for it every
+ * `RETRY_INTERVAL_MS`: within 2 s together.
+ */
+const TIME_TO_LIVE_MS = 1_500;
+const RENEW_INTERVAL_MS = 400;
+export const RETRY_INTERVAL_MS = 300;
+
+interface HeldLease {
+  readonly generation: Generation;
+  readonly token: bigint;
+  readonly lost: AbortController;
+}
+
+/**
+ * Leases of this process, renewed together. They rest on the database's clock alone. A holder may
+ * believe in a lease that is over (it was stalled, or could not reach the database): the token in
+ * the checkpoint fences it off, so believing does no harm.
+ *
+ * Rejected: session-level advisory locks, which a stalled process keeps for as long as its
+ * connection lives.
+ */
+export class Leases {
+  readonly #database: Database;
+  readonly #holder: string;
+  readonly #logger: Logger;
+  readonly #held = new Set<HeldLease>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(database: Database, holder: string, logger: Logger) {
+    this.#database = database;
+    this.#holder = holder;
+    this.#logger = logger;
+  }
+
+  /** The lease, or undefined when another process holds it. */
+  async tryAcquire(generation: Generation): Promise<Lease | undefined> {
+    const token = await this.#database.transaction(async (tx) => {
+      const [row] = await tx.query<{ token: bigint }>({
+        text: `
+          insert into engine.leases as held (projection, generation, holder, token, expires_at)
+          values (
+            $1, /* projection */
+            $2, /* generation */
+            $3, /* holder */
+            1,
+            clock_timestamp() + $4 * interval '1 millisecond' /* time to live */
+          )
+          on conflict (projection, generation) do update
+          set holder = excluded.holder,
+              token = held.token + 1,
+              expires_at = excluded.expires_at
+          where held.expires_at < clock_timestamp()
+          returning token`,
+        values: [generation.projection, generation.generation, this.#holder, TIME_TO_LIVE_MS],
+      });
+      if (row === undefined) return undefined;
+      await tx.query({
+        text: `update ${generation.schema}.checkpoint set token = $1 /* token */`,
+        values: [row.token],
+      });
+      return row.token;
+    });
+    return token === undefined
+      ? undefined
+      : this.#hold({ generation, token, lost: new AbortController() });
+  }
+
+  #hold(lease: HeldLease): Lease {
+    this.#held.add(lease);
+    this.#timer ??= setInterval(() => void this.#renew(), RENEW_INTERVAL_MS);
+    return {
+      token: lease.token,
+      signal: lease.lost.signal,
+      release: async () => {
+        this.#drop(lease);
+        await this.#database.query({
+          text: `
+            update engine.leases
+            set expires_at = '-infinity'
+            where projection = $1 /* projection */
+              and generation = $2 /* generation */
+              and token = $3 /* token */`,
+          values: [lease.generation.projection, lease.generation.generation, lease.token],
+        });
+      },
+    };
+  }
+
+  #drop(lease: HeldLease): void {
+    this.#held.delete(lease);
+    if (this.#held.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  async #renew(): Promise<void> {
+    const leases = [...this.#held];
+    try {
+      const renewed = await this.#database.query<{ ordinal: bigint }>({
+        name: 'renew-leases',
+        text: `
+          update engine.leases held
+          set expires_at = clock_timestamp() + $4 * interval '1 millisecond' /* time to live */
+          from unnest(
+            $1::text[],    /* projections */
+            $2::integer[], /* generations */
+            $3::bigint[]   /* tokens */
+          ) with ordinality as mine (projection, generation, token, ordinal)
+          where held.projection = mine.projection
+            and held.generation = mine.generation
+            and held.token = mine.token
+            and held.expires_at >= clock_timestamp()
+          returning mine.ordinal`,
+        values: [
+          leases.map(({ generation }) => generation.projection),
+          leases.map(({ generation }) => generation.generation),
+          leases.map(({ token }) => token),
+          TIME_TO_LIVE_MS,
+        ],
+      });
+      const kept = new Set(renewed.map(({ ordinal }) => Number(ordinal) - 1));
+      for (const [index, lease] of leases.entries()) {
+        if (kept.has(index) || !this.#held.has(lease)) continue;
+        this.#logger.warn(
+          { projection: lease.generation.projection },
+          'the lease of a projection was lost',
+        );
+        this.#drop(lease);
+        lease.lost.abort();
+      }
+    } catch (error) {
+      // Not lost by that: whoever took it meanwhile fences us off.
+      this.#logger.debug({ err: error }, 'leases could not be renewed');
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import type { Database } from '../../database/database.ts';
+import type { EventStore, Position } from '../../event-store/port.ts';
+import type { Freshness } from './freshness.ts';
+import { liveSchema } from './projection.ts';
+
+/** Rows, and the position of the snapshot that they were taken from. */
+export interface Fresh<Value> {
+  readonly value: Value;
+  readonly position: Position;
+}
+
+export interface ReadQuery {
+  /** Names the prepared statement. */
+  readonly name: string;
+  /** A `select` whose tables carry the live schema. */
+  readonly text: string;
+  readonly values: readonly unknown[];
+  /** The order of the answer, by columns of the result: `sensor_id` or `position desc`. */
+  readonly orderBy?: string;
+}
+
+export interface ReadOptions {
+  /** What the client has seen: the answer is at least of this position. */
+  readonly minPosition?: Position;
+}
+
+/** Read models are queried through this: waiting first, then one statement for rows and position. */
+export class ReadModels {
+  readonly #database: Database;
+  readonly #freshness: Freshness;
+  readonly store: EventStore;
+
+  constructor(database: Database, freshness: Freshness, store: EventStore) {
+    this.#database = database;
+    this.#freshness = freshness;
+    this.store = store;
+  }
+
+  /**
+   * @throws LedgerError `read-model-behind`, `store-unavailable`
+   */
+  async read<Row extends object>(
+    projection: string,
+    query: ReadQuery,
+    { minPosition }: ReadOptions = {},
+  ): Promise<Fresh<Row[]>> {
+    await this.#freshness.reached(projection, minPosition);
+    // One statement, hence one snapshot: rows and checkpoint of one generation and one moment.
+    const rows = await this.#database.query<Row & { read_position: bigint; is_row: true | null }>({
+      name: query.name,
+      text: `
+        select checkpoint.position as read_position, found.*
+        from ${liveSchema(projection)}.checkpoint
+        left join (
+          select true as is_row, result.*
+          from (${query.text}) result
+        ) found on true
+        ${query.orderBy === undefined ? '' : `order by ${query.orderBy}`}`,
+      values: query.values,
+    });
+    const [first] = rows;
+    if (first === undefined) throw new Error(`the checkpoint of '${projection}' holds no row`);
+    return {
+      value: rows.filter(({ is_row: isRow }) => isRow === true),
+      position: first.read_position as Position,
+    };
+  }
+}

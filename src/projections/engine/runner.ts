@@ -1,0 +1,254 @@
+import { isUnavailable, type Connection, type Database } from '../../database/database.ts';
+import type { Batch, EventStore, Position, RecordedEvent } from '../../event-store/port.ts';
+import type { Logger } from '../../shared/logger.ts';
+import {
+  ensureLiveGeneration,
+  readCheckpoint,
+  readStop,
+  writeStop,
+  type Generation,
+  type Stop,
+} from './generations.ts';
+import { RETRY_INTERVAL_MS, type Lease, type Leases } from './lease.ts';
+import type { Projection } from './projection.ts';
+
+/** What a runner is doing. */
+export type RunnerStatus =
+  /** Another process holds the lease. */
+  | { readonly situation: 'standby' }
+  | { readonly situation: 'running' }
+  | { readonly situation: 'stopped'; readonly stop: Stop }
+  /** The database is away, or something else that passes; it goes on by itself. */
+  | { readonly situation: 'waiting'; readonly message: string };
+
+export interface RunnerOptions {
+  readonly database: Database;
+  readonly store: EventStore;
+  readonly leases: Leases;
+  readonly projection: Projection;
+  readonly logger: Logger;
+  /** Called after each commit that moved the checkpoint. */
+  readonly onMoved: (position: Position) => void;
+  /** Whether somebody waits for a position: then nothing is put off. */
+  readonly isAwaited: () => boolean;
+}
+
+/** The pause after a batch in which the next one gathers: fewer commits, and still far below 50 ms. */
+const GATHER_MS = 10;
+/** A checkpoint that moved over events of others only is written this often. */
+const IDLE_CHECKPOINT_INTERVAL_MS = 100;
+const RETRY_AFTER_ERROR_MS = 500;
+
+class LeaseLostError extends Error {
+  override readonly name = 'LeaseLostError';
+}
+
+/** Runs one projection in this process, whenever this process holds its lease. */
+export class Runner {
+  readonly #options: RunnerOptions;
+  readonly #logger: Logger;
+  readonly #stopping = new AbortController();
+  #status: RunnerStatus = { situation: 'standby' };
+  #endPause: () => void = () => undefined;
+  #done: Promise<void> = Promise.resolve();
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+    this.#logger = options.logger.child({ projection: options.projection.name });
+  }
+
+  get status(): RunnerStatus {
+    return this.#status;
+  }
+
+  start(): void {
+    this.#done = this.#run();
+  }
+
+  /** Finishes the batch at hand, and gives the lease back. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#endPause();
+    await this.#done;
+  }
+
+  /** Ends a pause: somebody waits for what is being put off. */
+  hurry(): void {
+    this.#endPause();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      try {
+        await this.#runWithLease();
+      } catch (error) {
+        if (error instanceof LeaseLostError) {
+          this.#status = { situation: 'standby' };
+          this.#logger.warn('another process took over the projection');
+          continue;
+        }
+        const message = error instanceof Error ? error.message : String(error);
+        this.#status = { situation: 'waiting', message };
+        this.#logger.warn({ err: error }, 'the projection waits, and then goes on');
+        await this.#pause(RETRY_AFTER_ERROR_MS);
+      }
+    }
+  }
+
+  async #runWithLease(): Promise<void> {
+    const { database, store, leases, projection } = this.#options;
+    const generation = await ensureLiveGeneration(database, projection, store.logId);
+    const lease = await leases.tryAcquire(generation);
+    if (lease === undefined) {
+      this.#status = { situation: 'standby' };
+      await this.#pause(RETRY_INTERVAL_MS);
+      return;
+    }
+    const connection = await database.connect();
+    try {
+      await connection.query({ text: `set search_path to ${generation.schema}` });
+      await this.#follow(generation, lease, connection);
+    } finally {
+      await connection.close().catch(() => undefined);
+      await lease.release().catch(() => undefined);
+    }
+  }
+
+  async #follow(generation: Generation, lease: Lease, connection: Connection): Promise<void> {
+    const stop = await readStop(connection, generation);
+    if (stop !== undefined) return this.#standStill(lease, stop);
+    this.#status = { situation: 'running' };
+    const reading = new AbortController();
+    const signal = AbortSignal.any([this.#stopping.signal, lease.signal, reading.signal]);
+    const { store, projection } = this.#options;
+    let committed = await readCheckpoint(connection, generation.schema);
+    // Seen, with nothing in it for us: written with what comes next, or when the time is up.
+    let seen = committed;
+    const batches = store
+      .subscribe({ after: committed, types: projection.handles, signal })
+      [Symbol.asyncIterator]();
+    let next = batches.next();
+    try {
+      for (;;) {
+        const arrived =
+          seen === committed || this.#options.isAwaited()
+            ? await next
+            : await Promise.race([next, this.#pause(IDLE_CHECKPOINT_INTERVAL_MS)]);
+        if (arrived?.done === true) break;
+        const batch = arrived?.value ?? { events: [], position: seen };
+        seen = batch.position;
+        if (arrived !== undefined && batch.events.length === 0 && !this.#options.isAwaited()) {
+          next = batches.next();
+          continue;
+        }
+        const stopped = await this.#applyOrStop(generation, lease, connection, committed, batch);
+        if (stopped !== undefined) return await this.#standStill(lease, stopped);
+        committed = seen;
+        this.#options.onMoved(committed);
+        if (arrived === undefined) continue;
+        if (!this.#options.isAwaited()) await this.#pause(GATHER_MS);
+        next = batches.next();
+      }
+    } finally {
+      reading.abort();
+      await next.catch(() => undefined);
+    }
+    if (lease.signal.aborted) throw new LeaseLostError();
+  }
+
+  /** Applies a batch; one that fails is applied event by event, to find the one that cannot be. */
+  async #applyOrStop(
+    generation: Generation,
+    lease: Lease,
+    connection: Connection,
+    from: Position,
+    batch: Batch,
+  ): Promise<Stop | undefined> {
+    try {
+      await this.#commit(lease, connection, from, batch);
+      return undefined;
+    } catch (error) {
+      if (error instanceof LeaseLostError || isPassing(error)) throw error;
+    }
+    let position = from;
+    for (const event of batch.events) {
+      try {
+        await this.#commit(lease, connection, position, {
+          events: [event],
+          position: event.position,
+        });
+        position = event.position;
+      } catch (error) {
+        if (error instanceof LeaseLostError || isPassing(error)) throw error;
+        const stop = stopAt(event, error);
+        this.#logger.error(
+          { err: error, ...stop },
+          'the projection stopped at an event it cannot apply',
+        );
+        await writeStop(connection, generation, stop);
+        return stop;
+      }
+    }
+    await this.#commit(lease, connection, position, { events: [], position: batch.position });
+    return undefined;
+  }
+
+  /** Events and checkpoint in one transaction, if the checkpoint is where we left it and ours. */
+  async #commit(
+    lease: Lease,
+    connection: Connection,
+    from: Position,
+    { events, position }: Batch,
+  ): Promise<void> {
+    if (events.length === 0 && position === from) return;
+    await connection.transaction(async (tx) => {
+      if (events.length > 0) await this.#options.projection.apply(events, tx);
+      const moved = await tx.query({
+        name: 'move-checkpoint',
+        text: `
+          update checkpoint
+          set position = $1, /* to */
+              updated_at = now()
+          where position = $2 /* from */
+            and token = $3 /* lease */
+          returning position`,
+        values: [position, from, lease.token],
+      });
+      if (moved.length === 0) throw new LeaseLostError();
+    });
+  }
+
+  async #standStill(lease: Lease, stop: Stop): Promise<void> {
+    this.#status = { situation: 'stopped', stop };
+    if (!lease.signal.aborted) await this.#pause(RETRY_AFTER_ERROR_MS);
+  }
+
+  /** Waits, unless it is hurried or stopped. */
+  #pause(timeoutMs: number): Promise<undefined> {
+    if (this.#stopping.signal.aborted) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      const timer = setTimeout(end, timeoutMs);
+      function end(): void {
+        clearTimeout(timer);
+        resolve(undefined);
+      }
+      this.#endPause = end;
+    });
+  }
+}
+
+function stopAt(event: RecordedEvent, error: unknown): Stop {
+  return {
+    eventId: event.id,
+    position: event.position.toString(),
+    message: error instanceof Error ? error.message : String(error),
+  };
+}
+
+/** Errors that say nothing about the event: the server is away, or transactions met (class 40, 53, 55, 57). */
+function isPassing(error: unknown): boolean {
+  if (isUnavailable(error)) return true;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return /^(40|53|55|57)...$/.test(code);
+}
