@@ -3,6 +3,8 @@ import type { KeyKind } from '../events/tenancy.ts';
 import { sha256, shortId, type Entropy } from '../shared/ids.ts';
 import type { NewKey } from './tenancy.ts';
 
+export type { KeyKind };
+
 /**
  * An API key in text: `fl_<kind>_<id>_<secret>`. The id names it (in `/keys/{id}` and as the `actor`
  * of events); the secret has 160 bits, so a plain hash of it is safe to store.
@@ -35,11 +37,16 @@ export interface MintedKey {
 /** A new key. `label` tells apart the keys that one request mints. */
 export function mintKey(kind: KeyKind, entropy: Entropy, now: Date, label = 'key'): MintedKey {
   const id = shortId(entropy(`${label}:id`, 12));
-  const secret = shortId(entropy(`${label}:secret`, 32));
+  const secret = mintSecret(entropy, label);
   return {
     newKey: { keyId: id, secretHash: sha256(secret), issuedAt: now.toISOString() },
     apiKey: { kind, id, secret },
   };
+}
+
+/** The secret of a key, the same again from the same entropy. */
+export function mintSecret(entropy: Entropy, label: string): string {
+  return shortId(entropy(`${label}:secret`, 32));
 }
 
 export function isSecretOf(secret: string, secretHash: string): boolean {

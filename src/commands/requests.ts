@@ -7,6 +7,7 @@ import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { derivedEntropy, nameBasedId, newEventId, sha256, type Entropy } from '../shared/ids.ts';
 import type { Json } from '../shared/json.ts';
+import type { KeyKind } from './keys.ts';
 import type { CommandIdentity } from './handler.ts';
 
 /** A request that carries an `Idempotency-Key`. */
@@ -34,7 +35,16 @@ export interface KeptAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Json;
+  readonly shownKeys: readonly ShownKey[];
   readonly position: Position | null;
+}
+
+/** A key that an answer shows: where in the body it goes, and how its secret is derived again. */
+export interface ShownKey {
+  readonly path: readonly string[];
+  readonly kind: KeyKind;
+  readonly keyId: string;
+  readonly label: string;
 }
 
 export interface Replay {
@@ -56,6 +66,8 @@ interface Reservation {
   readonly requestDigest: string;
   readonly reservedAt: Date;
   readonly position: Position;
+  /** Made by another run, earlier or elsewhere. */
+  readonly isFound: boolean;
   readonly answer: KeptAnswer | undefined;
 }
 
@@ -99,31 +111,48 @@ export class IdempotentRequests {
     return replay;
   }
 
+  /**
+   * Reserves a request whose body is streamed: its records are known by the key and their number, so
+   * no answer is kept, and a repetition runs each of them again, which changes nothing.
+   * @throws LedgerError `idempotency-key-reused`
+   */
+  async reserve(request: IdempotentRequest): Promise<RepeatableRun & { isReplayed: boolean }> {
+    const stream = streamName('request', request.projectId, sha256(request.idempotencyKey));
+    const reservation = await this.#reserve(stream, request);
+    refuseOther(reservation.requestDigest, request.requestDigest);
+    const run = this.#repeatable(stream, request, reservation);
+    return { ...run, isReplayed: reservation.isFound };
+  }
+
   async #runOnce(
     stream: StreamName,
     request: IdempotentRequest,
     work: (run: RepeatableRun) => Promise<KeptAnswer>,
   ): Promise<Replay> {
-    const entropy = derivedEntropy(this.#installationSecret, [
-      request.projectId,
-      request.idempotencyKey,
-      request.requestDigest,
-    ]);
     const reservation = await this.#reserve(stream, request);
     refuseOther(reservation.requestDigest, request.requestDigest);
+    const run = this.#repeatable(stream, request, reservation);
     if (reservation.answer !== undefined) {
-      return { answer: reservation.answer, isReplayed: true, entropy };
+      return { answer: reservation.answer, isReplayed: true, entropy: run.entropy };
     }
+    return this.#keep(stream, request, await work(run), run.entropy);
+  }
+
+  #repeatable(
+    stream: StreamName,
+    request: IdempotentRequest,
+    { reservedAt, position }: Reservation,
+  ): RepeatableRun {
     const requestId = nameBasedId(REQUEST_NAMESPACE, stream);
-    const answer = await work({
-      now: reservation.reservedAt,
-      entropy,
-      identity: (label) => ({
-        id: nameBasedId(requestId, label),
-        reservedAt: reservation.position,
-      }),
-    });
-    return this.#keep(stream, request, answer, entropy);
+    return {
+      now: reservedAt,
+      entropy: derivedEntropy(this.#installationSecret, [
+        request.projectId,
+        request.idempotencyKey,
+        request.requestDigest,
+      ]),
+      identity: (label) => ({ id: nameBasedId(requestId, label), reservedAt: position }),
+    };
   }
 
   async #reserve(stream: StreamName, request: IdempotentRequest): Promise<Reservation> {
@@ -142,7 +171,8 @@ export class IdempotentRequests {
       },
     ]);
     if (reserved?.outcome === 'appended') {
-      return { requestDigest, reservedAt, position: reserved.position, answer: undefined };
+      const { position } = reserved;
+      return { requestDigest, reservedAt, position, isFound: false, answer: undefined };
     }
     return this.#find(stream);
   }
@@ -153,7 +183,6 @@ export class IdempotentRequests {
     answer: KeptAnswer,
     entropy: Entropy,
   ): Promise<Replay> {
-    const { status, headers, body, position } = answer;
     const [kept] = await this.#store.append([
       {
         stream,
@@ -161,7 +190,12 @@ export class IdempotentRequests {
         events: [
           requestEvent(request, {
             type: 'RequestAnswered',
-            data: { status, headers, body, position: position?.toString() ?? null },
+            data: {
+              ...answer,
+              headers: { ...answer.headers },
+              shownKeys: answer.shownKeys.map((key) => ({ ...key, path: [...key.path] })),
+              position: answer.position?.toString() ?? null,
+            },
           }),
         ],
       },
@@ -183,12 +217,12 @@ export class IdempotentRequests {
           requestDigest,
           reservedAt: new Date(reservedAt),
           position: recorded.position,
+          isFound: true,
           answer: undefined,
         };
       } else if (reservation !== undefined) {
-        const { status, headers, body, position } = event.data;
-        const at = position === null ? null : (BigInt(position) as Position);
-        reservation = { ...reservation, answer: { status, headers, body, position: at } };
+        const at = event.data.position === null ? null : (BigInt(event.data.position) as Position);
+        reservation = { ...reservation, answer: { ...event.data, position: at } };
       }
     }
     if (reservation === undefined)

@@ -1,5 +1,5 @@
 import type { DedupStrategy, ProjectDedupEvent, SensorEvent } from '../events/state.ts';
-import { messageClaimed } from '../events/state.ts';
+import { dedupStrategySchema, messageClaimed } from '../events/state.ts';
 import type { EventStore, Position } from '../event-store/port.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import { LedgerError } from '../shared/errors.ts';
@@ -15,6 +15,8 @@ import {
   type RecentPatch,
   type SensorMemory,
 } from './state-dedup.ts';
+
+export { dedupStrategySchema };
 
 /** The merged state of a sensor may take this much, in characters of JSON. */
 const MAX_STATE_SIZE = 256 * 1024;

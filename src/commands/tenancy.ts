@@ -5,9 +5,13 @@ import type {
   ProjectEvent,
   Role,
 } from '../events/tenancy.ts';
+import { roleSchema } from '../events/tenancy.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { Decider } from './decider.ts';
+
+export { roleSchema };
+export type { DeviceLinks };
 
 /** A key about to be issued: its id and the hash of its secret. The secret is shown, never kept. */
 export interface NewKey {
@@ -45,7 +49,7 @@ export const installationDecider: Decider<
         if (Object.keys(keys).length > 0) return [];
         return [keyIssued('adm', INSTALLATION, command.key)];
       case 'issue-key':
-        return [keyIssued('adm', INSTALLATION, command.key)];
+        return issueKey('adm', keys, INSTALLATION, command.key);
       case 'revoke-key':
         return revokeKey('adm', keys, command.keyId);
     }
@@ -109,6 +113,8 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
     switch (command.type) {
       case 'add-member': {
         const { memberId, name, role } = command;
+        // Also when the member is gone: a repeated command does not bring it back.
+        if (own(project.keys, command.key.keyId) !== undefined) return [];
         return [
           { type: 'MemberAdded', data: { memberId, name, role } },
           keyIssued('mem', memberId, command.key),
@@ -129,7 +135,7 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
       }
       case 'issue-key':
         if (own(project.members, command.memberId) === undefined) throw notFound();
-        return [keyIssued('mem', command.memberId, command.key)];
+        return issueKey('mem', project.keys, command.memberId, command.key);
       case 'revoke-key':
         return revokeKey('mem', project.keys, command.keyId);
     }
@@ -219,7 +225,7 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
           : [{ type: 'DeviceRetired', data: { deviceId } }];
       case 'issue-key':
         refuseRetired(device.situation);
-        return [keyIssued('dev', deviceId, command.key)];
+        return issueKey('dev', device.keys, deviceId, command.key);
       case 'revoke-key':
         return revokeKey('dev', device.keys, command.keyId);
     }
@@ -261,6 +267,16 @@ function keyIssued(
   { keyId, secretHash, issuedAt }: NewKey,
 ): Extract<ProjectEvent, { type: 'KeyIssued' }> {
   return { type: 'KeyIssued', data: { keyId, kind, holder, secretHash, issuedAt } };
+}
+
+/** A key that was issued is not issued again: that would also make a revoked one valid. */
+function issueKey(
+  kind: 'adm' | 'mem' | 'dev',
+  keys: KeySet,
+  holder: string,
+  key: NewKey,
+): Extract<ProjectEvent, { type: 'KeyIssued' }>[] {
+  return own(keys, key.keyId) === undefined ? [keyIssued(kind, holder, key)] : [];
 }
 
 function revokeKey(

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Json } from '../shared/json.ts';
 import { defineEvent, type EventOf } from './event.ts';
+import { keyKindSchema } from './tenancy.ts';
 
 /**
  * The life of a request that carries an `Idempotency-Key`
@@ -21,6 +22,15 @@ export const requestAnswered = defineEvent(
     status: z.int(),
     headers: z.record(z.string(), z.string()),
     body: z.custom<Json>((value) => value !== undefined),
+    /** The keys that the answer showed: where in the body, and how their secrets are derived. */
+    shownKeys: z.array(
+      z.object({
+        path: z.array(z.string()),
+        kind: keyKindSchema,
+        keyId: z.string(),
+        label: z.string(),
+      }),
+    ),
     /** The log's position after the effects, in text. */
     position: z.string().nullable(),
   }),

@@ -13,7 +13,6 @@ export const errorTable = {
   forbidden: 'The key does not allow this',
   'not-found': 'There is no such thing',
   'method-not-allowed': 'The method is not supported here',
-  'not-acceptable': 'None of the accepted content types can be served',
   'project-exists': 'A project with this id exists',
   'device-exists': 'A device with this id exists',
   'device-retired': 'The device is retired',

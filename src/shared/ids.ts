@@ -21,17 +21,20 @@ export function sha256(text: string): string {
 }
 
 /**
- * Where the random parts of a command (ids, secrets) come from. `random` for a request that cannot
- * be repeated; `derived` for one with an idempotency key: its repetition names the same things, and
- * shows the same secrets to whoever knows the idempotency key, and to nobody else.
+ * Where the random parts of a request (ids, secrets) come from: the same label gives the same bytes
+ * again. For a request with an idempotency key it is derived from that, so that its repetition names
+ * the same things and shows the same secrets to whoever knows the key, and to nobody else; for any
+ * other, from a random seed.
  */
 export type Entropy = (label: string, bytes: number) => Buffer;
 
-export const randomEntropy: Entropy = (_label, bytes) => randomBytes(bytes);
+export function randomEntropy(): Entropy {
+  return derivedEntropy(randomBytes(32), []);
+}
 
-export function derivedEntropy(installationSecret: Buffer, scope: readonly string[]): Entropy {
+export function derivedEntropy(secret: Buffer, scope: readonly string[]): Entropy {
   return (label, bytes) =>
-    createHmac('sha512', installationSecret)
+    createHmac('sha512', secret)
       .update(JSON.stringify([...scope, label]))
       .digest()
       .subarray(0, bytes);

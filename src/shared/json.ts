@@ -7,6 +7,27 @@ export function isJsonObject(value: Json | undefined): value is JsonObject {
 }
 
 /**
+ * Whether two values hold the same, whatever the order of keys. For JSON that clients send: the
+ * libraries for it call `valueOf` and `toString` or compare `constructor`, which are keys here.
+ */
+export function isSameJson(a: Json | undefined, b: Json | undefined): boolean {
+  if (a === b) return true;
+  if (Array.isArray(a)) {
+    return (
+      Array.isArray(b) &&
+      a.length === b.length &&
+      a.every((item, index) => isSameJson(item, b[index]))
+    );
+  }
+  if (!isJsonObject(a) || !isJsonObject(b)) return false;
+  const keys = Object.keys(a);
+  return (
+    keys.length === Object.keys(b).length &&
+    keys.every((key) => Object.hasOwn(b, key) && isSameJson(a[key], b[key]))
+  );
+}
+
+/**
  * Canonical text of a JSON value: object keys sorted, no white space. Two values that differ only
  * in the order of their keys have the same text, so its digest identifies the content (the idea of
  * RFC 8785, without its number formatting: both sides here come from the same `JSON.stringify`).

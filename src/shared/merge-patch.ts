@@ -1,5 +1,4 @@
-import isDeepEqual from 'fast-deep-equal';
-import { isJsonObject, type Json, type JsonObject } from './json.ts';
+import { isJsonObject, isSameJson, type Json, type JsonObject } from './json.ts';
 
 /** JSON Merge Patch (RFC 7396): `null` removes a key, objects merge, everything else replaces. */
 export function mergePatch(target: Json | undefined, patch: JsonObject): JsonObject {
@@ -17,7 +16,7 @@ export function isWithoutEffect(target: JsonObject, patch: JsonObject): boolean 
     const present = own(target, key);
     if (value === null) return present === undefined;
     if (isJsonObject(value)) return isJsonObject(present) && isWithoutEffect(present, value);
-    return isDeepEqual(present, value);
+    return isSameJson(present, value);
   });
 }
 

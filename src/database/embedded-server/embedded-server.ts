@@ -115,6 +115,7 @@ interface Entry {
 async function enter(site: Site, entry: Entry): Promise<Member> {
   const startedAtMs = performance.now();
   let told = false;
+  let patience = { forMs: 0, sinceMs: startedAtMs };
   for (;;) {
     const elapsedMs = performance.now() - startedAtMs;
     let found = await findOrStart(site, entry, elapsedMs);
@@ -130,7 +131,10 @@ async function enter(site: Site, entry: Entry): Promise<Member> {
       site.logger.info({ reason: found.reason }, 'waiting for the embedded PostgreSQL');
       told = true;
     }
-    if (elapsedMs > found.patienceMs)
+    // Counted anew when the situation changes: a long recovery leaves time for what follows it.
+    if (patience.forMs !== found.patienceMs)
+      patience = { forMs: found.patienceMs, sinceMs: performance.now() };
+    if (performance.now() - patience.sinceMs > patience.forMs)
       throw new EmbeddedServerError(`gave up waiting for PostgreSQL: ${found.reason}`);
     await delay(POLL_MS, undefined, entry.signal === undefined ? {} : { signal: entry.signal });
   }

@@ -37,6 +37,7 @@ export class Freshness {
   readonly #database: Database;
   readonly #watched = new Map<string, Watched>();
   readonly #hurry: (projection: string) => void;
+  readonly #appendListeners: ((write: Write, position: Position) => void)[] = [];
 
   constructor(
     database: Database,
@@ -54,6 +55,21 @@ export class Freshness {
         polling: undefined,
       });
     }
+  }
+
+  /** The newest position that this process has written, or seen in a checkpoint. */
+  get newestKnown(): Position {
+    let newest = BEGINNING;
+    for (const { ownWrite, checkpoint } of this.#watched.values()) {
+      if (ownWrite > newest) newest = ownWrite;
+      if (checkpoint > newest) newest = checkpoint;
+    }
+    return newest;
+  }
+
+  /** Calls `listener` for each write that this process appends, before the append is answered. */
+  onAppended(listener: (write: Write, position: Position) => void): void {
+    this.#appendListeners.push(listener);
   }
 
   /** The log, with note taken of what this process writes. */
@@ -114,6 +130,7 @@ export class Freshness {
 
   #note(write: Write | undefined, answer: Appended): void {
     if (write === undefined || answer.outcome !== 'appended') return;
+    for (const listener of this.#appendListeners) listener(write, answer.position);
     for (const watched of this.#watched.values()) {
       if (answer.position <= watched.ownWrite) continue;
       if (write.events.some(({ type }) => watched.handles.has(type))) {

@@ -3,6 +3,8 @@ import type { EventStore, Position } from '../../event-store/port.ts';
 import type { Freshness } from './freshness.ts';
 import { liveSchema } from './projection.ts';
 
+export type { Position };
+
 /** Rows, and the position of the snapshot that they were taken from. */
 export interface Fresh<Value> {
   readonly value: Value;
@@ -24,6 +26,13 @@ export interface ReadOptions {
   readonly minPosition?: Position;
 }
 
+/** For an answer as of a position: the read model must have reached that, too. */
+export function atLeast(options: ReadOptions, asOf: Position | undefined): ReadOptions {
+  if (asOf === undefined) return options;
+  const { minPosition } = options;
+  return { minPosition: minPosition !== undefined && minPosition > asOf ? minPosition : asOf };
+}
+
 /** Read models are queried through this: waiting first, then one statement for rows and position. */
 export class ReadModels {
   readonly #database: Database;
@@ -34,6 +43,11 @@ export class ReadModels {
     this.#database = database;
     this.#freshness = freshness;
     this.store = store;
+  }
+
+  /** The newest position that this process knows of: for answers that hold no rows. */
+  get newestKnown(): Position {
+    return this.#freshness.newestKnown;
   }
 
   /**

@@ -2,7 +2,7 @@ import type { Position } from '../../event-store/port.ts';
 import { streamName } from '../../event-store/stream-name.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { mergePatch } from '../../shared/merge-patch.ts';
-import type { Fresh, ReadModels, ReadOptions } from '../engine/read-model.ts';
+import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
 import { PATCHES_PER_KEYFRAME } from './state-projection.ts';
 
 export interface SensorView {
@@ -76,7 +76,13 @@ export class StateQueries {
     asOf: Position,
     options: ReadOptions,
   ): Promise<Fresh<SensorView | undefined>> {
-    const { value, position } = await this.#history(projectId, sensorId, asOf, 1, options);
+    const { value, position } = await this.#history(
+      projectId,
+      sensorId,
+      asOf,
+      1,
+      atLeast(options, asOf),
+    );
     const [entry] = value;
     const view = entry && {
       sensorId,

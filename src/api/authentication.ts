@@ -1,0 +1,98 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import { isSecretOf, parseApiKey, type ApiKey } from '../commands/keys.ts';
+import { INSTALLATION_PROJECT } from '../commands/tenancy.ts';
+import type { KeyDirectory } from '../projections/tenancy/key-directory.ts';
+import { LedgerError } from '../shared/errors.ts';
+import type { Access, Route } from './route.ts';
+
+/** Whose key a request carries. `keyId` is the `actor` of what it does. */
+export type Caller =
+  | { readonly kind: 'admin'; readonly keyId: string; readonly projectId: string }
+  | {
+      readonly kind: 'member';
+      readonly keyId: string;
+      readonly projectId: string;
+      readonly memberId: string;
+      readonly role: 'owner' | 'member' | 'viewer';
+    }
+  | {
+      readonly kind: 'device';
+      readonly keyId: string;
+      readonly projectId: string;
+      readonly deviceId: string;
+      readonly sensorId: string | null;
+    };
+
+export class Authentication {
+  readonly #directory: KeyDirectory;
+  readonly #configuredAdminKey: Buffer | undefined;
+
+  /** `configuredAdminKey`: the admin key that the operator set, of any form. */
+  constructor(directory: KeyDirectory, configuredAdminKey: string | undefined) {
+    this.#directory = directory;
+    this.#configuredAdminKey =
+      configuredAdminKey === undefined ? undefined : digest(configuredAdminKey);
+  }
+
+  /** @throws LedgerError `unauthenticated`, `store-unavailable`, `read-model-behind` */
+  async authenticate(headers: IncomingHttpHeaders): Promise<Caller> {
+    const text = keyText(headers);
+    if (text === undefined) {
+      throw unauthenticated('Send a key: Authorization: Bearer fl_…');
+    }
+    if (
+      this.#configuredAdminKey !== undefined &&
+      timingSafeEqual(digest(text), this.#configuredAdminKey)
+    ) {
+      return { kind: 'admin', keyId: 'configured', projectId: INSTALLATION_PROJECT };
+    }
+    const key = parseApiKey(text);
+    const caller = key && (await this.#callerOf(key));
+    if (caller === undefined) {
+      throw unauthenticated('The key is not valid: it is malformed, unknown or revoked.');
+    }
+    return caller;
+  }
+
+  async #callerOf(key: ApiKey): Promise<Caller | undefined> {
+    const found = await this.#directory.find(key.id);
+    if (found === undefined || found.kind !== key.kind || found.isRevoked) return undefined;
+    if (!isSecretOf(key.secret, found.secretHash)) return undefined;
+    const { keyId, projectId, holder, role, sensorId } = found;
+    switch (found.kind) {
+      case 'adm':
+        return { kind: 'admin', keyId, projectId };
+      case 'mem':
+        return role === null
+          ? undefined
+          : { kind: 'member', keyId, projectId, memberId: holder, role };
+      case 'dev':
+        return found.isActiveDevice
+          ? { kind: 'device', keyId, projectId, deviceId: holder, sensorId }
+          : undefined;
+    }
+  }
+}
+
+/** @throws LedgerError `forbidden` */
+export function authorize(caller: Caller, { access }: Pick<Route, 'access'>): void {
+  const held: Access = caller.kind === 'member' ? caller.role : caller.kind;
+  if (access.includes(held)) return;
+  throw new LedgerError('forbidden', `A key of kind '${held}' may not do this.`);
+}
+
+function keyText(headers: IncomingHttpHeaders): string | undefined {
+  const { authorization } = headers;
+  if (authorization !== undefined) return /^Bearer +(\S+) *$/i.exec(authorization)?.[1] ?? '';
+  const other = headers['x-device-api-key'] ?? headers['x-project-membership-api-key'];
+  return Array.isArray(other) ? other[0] : other;
+}
+
+function unauthenticated(detail: string): LedgerError {
+  return new LedgerError('unauthenticated', detail);
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}

@@ -1,0 +1,135 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import express from 'express';
+import { LedgerError } from '../shared/errors.ts';
+import type { Json, JsonObject } from '../shared/json.ts';
+
+export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
+/** How deep values may nest; what is deeper breaks recursive readers further on. */
+const MAX_BODY_DEPTH = 40;
+
+/** The content type without its parameters, or undefined when there is no body. */
+export function contentTypeOf(request: IncomingMessage): string | undefined {
+  const { headers } = request;
+  const hasBody =
+    headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  if (!hasBody) return undefined;
+  const [type = '', ...parameters] = (headers['content-type'] ?? '').split(';');
+  const charset = parameters
+    .map((parameter) => /^\s*charset\s*=\s*"?([^"\s]+)"?\s*$/i.exec(parameter)?.[1])
+    .find((value) => value !== undefined);
+  if (charset !== undefined && !/^(utf-?8|us-ascii)$/i.test(charset)) {
+    throw new LedgerError('unsupported-media-type', 'Send the body in UTF-8.');
+  }
+  return type.trim().toLowerCase();
+}
+
+export function requireContentType(contentType: string, accepted: readonly string[]): void {
+  if (accepted.includes(contentType)) return;
+  throw new LedgerError('unsupported-media-type', `Send the body as ${accepted.join(' or ')}.`);
+}
+
+// Reads any content type (which has been checked) whole, inflating it within the limit.
+const readers = new Map<number, ReturnType<typeof express.raw>>();
+
+export async function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limitBytes: number,
+): Promise<Buffer> {
+  let reader = readers.get(limitBytes);
+  if (reader === undefined) {
+    reader = express.raw({ type: () => true, limit: limitBytes });
+    readers.set(limitBytes, reader);
+  }
+  const read = reader;
+  await new Promise<void>((resolve, reject) => {
+    read(request as express.Request, response as express.Response, (error?: unknown) => {
+      if (error === undefined) resolve();
+      else reject(readingError(error, limitBytes));
+    });
+  });
+  const { body } = request as express.Request;
+  return Buffer.isBuffer(body) ? body : Buffer.alloc(0);
+}
+
+/** @throws LedgerError `malformed-json`; `validation-failed` for what can be parsed but not kept. */
+export function parseJson(body: Buffer): Json {
+  if (!isUtf8(body)) throw new LedgerError('malformed-json', 'The body is not valid UTF-8.');
+  return parseJsonText(body.toString('utf8'));
+}
+
+export function parseJsonText(text: string): Json {
+  let parsed: Json;
+  try {
+    parsed = JSON.parse(text) as Json;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : 'it cannot be parsed';
+    throw new LedgerError('malformed-json', `The body is not valid JSON: ${reason}.`);
+  }
+  const complaint = unkeepable(parsed, 0);
+  if (complaint !== undefined) {
+    const path = ['body', ...complaint.path].join('.');
+    throw new LedgerError('validation-failed', `The body cannot be kept: ${complaint.message}.`, {
+      fields: [{ path, message: complaint.message }],
+    });
+  }
+  return parsed;
+}
+
+/** Whether text can be kept by every store: no U+0000, no lone surrogates (I-JSON, RFC 7493). */
+export function isKeepableText(text: string): boolean {
+  return !text.includes('\u0000') && text.isWellFormed();
+}
+
+/**
+ * What JSON.parse lets through and no store keeps: U+0000 and lone surrogates, numbers beyond a
+ * double (they read as infinite, and would be written as null, which a merge patch takes for
+ * "remove"), and nesting without end.
+ */
+function unkeepable(value: Json, depth: number): Complaint | undefined {
+  if (typeof value === 'string') {
+    return isKeepableText(value)
+      ? undefined
+      : { path: [], message: 'text must not hold U+0000 or lone surrogates' };
+  }
+  if (typeof value === 'number') {
+    return Number.isFinite(value)
+      ? undefined
+      : { path: [], message: 'a number is too large for a 64-bit float' };
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (depth >= MAX_BODY_DEPTH) {
+    return { path: [], message: `values nest deeper than ${MAX_BODY_DEPTH} levels` };
+  }
+  for (const key of Object.keys(value)) {
+    if (!isKeepableText(key)) {
+      return { path: [], message: 'keys must not hold U+0000 or lone surrogates' };
+    }
+    const complaint = unkeepable((value as JsonObject)[key] as Json, depth + 1);
+    if (complaint !== undefined) return { ...complaint, path: [key, ...complaint.path] };
+  }
+  return undefined;
+}
+
+interface Complaint {
+  readonly path: readonly string[];
+  readonly message: string;
+}
+
+function readingError(error: unknown, limitBytes: number): unknown {
+  const type = error instanceof Error && 'type' in error ? String(error.type) : '';
+  if (type === 'entity.too.large') {
+    return new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
+  }
+  if (type === 'encoding.unsupported') {
+    return new LedgerError(
+      'unsupported-media-type',
+      'Send the body plain, or by gzip, deflate or br.',
+    );
+  }
+  if (error instanceof Error && 'status' in error && error.status === 400) {
+    return new LedgerError('malformed-json', `The body could not be read: ${error.message}.`);
+  }
+  return error;
+}

@@ -1,0 +1,63 @@
+import { z } from 'zod';
+
+/** The length of text in characters as people count them (code points), not UTF-16 units. */
+function hasLength(text: string, min: number, max: number): boolean {
+  const { length } = Array.from(text);
+  return length >= min && length <= max;
+}
+
+function text(max: number): z.ZodString {
+  return z
+    .string(`must be text of 1 to ${max} characters`)
+    .refine((value) => hasLength(value, 1, max), `must have 1 to ${max} characters`)
+    .meta({ minLength: 1, maxLength: max }) as z.ZodString;
+}
+
+/** Ids that clients choose: any text, percent-encoded in paths. */
+export const idField = text(256);
+export const nameField = text(200);
+
+export const projectIdField = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'must have 1 to 63 of a-z, 0-9 and -, and not begin with -');
+
+/** 16 hex digits; kept in upper case. */
+export const devEuiField = z
+  .string()
+  .regex(/^[0-9A-Fa-f]{16}$/, 'must be 16 hex digits')
+  .transform((hex) => hex.toUpperCase());
+
+/** Epoch seconds, or RFC 3339; read as a time. */
+export const timestampField = z
+  .union(
+    [
+      z
+        .number()
+        .min(0)
+        .max(253_402_300_799)
+        .transform((seconds) => new Date(Math.round(seconds * 1_000))),
+      z.iso.datetime({ offset: true }).transform((value) => new Date(value)),
+    ],
+    'must be epoch seconds or an RFC 3339 time',
+  )
+  .meta({ examples: [1_767_225_600, '2026-01-01T00:00:00Z'] });
+
+export const timeAnswer = z.iso.datetime();
+
+export const booleanQuery = z
+  .enum(['true', 'false'], 'must be true or false')
+  .transform((value) => value === 'true')
+  .optional();
+
+export const timeQuery = z.iso
+  .datetime({ offset: true, error: 'must be an RFC 3339 time' })
+  .transform((value) => new Date(value))
+  .optional();
+
+export const asOfQuery = z
+  .string()
+  .optional()
+  .meta({
+    description: 'As it was then: an RFC 3339 time, or a position',
+    example: '2026-01-01T00:00:00Z',
+  });

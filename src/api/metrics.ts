@@ -1,0 +1,73 @@
+import { Router, type RequestHandler, type Response } from 'express';
+import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { ProjectionHealth } from '../projections/engine/engine.ts';
+import type { Route } from './route.ts';
+
+/** `/metrics` in the text format of Prometheus. */
+export interface Metrics {
+  readonly router: Router;
+  readonly middleware: RequestHandler;
+  /** Files the request under its route: paths hold ids, and would be metrics without number. */
+  nameRoute(response: Response, route: Route): void;
+}
+
+export function createMetrics(projections: () => Promise<ProjectionHealth[]>): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const durations = new Histogram({
+    name: 'fleetledger_http_request_duration_seconds',
+    help: 'Time from the head of a request to the end of its answer.',
+    labelNames: ['method', 'route', 'status'] as const,
+    buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [registry],
+  });
+  const lagEvents = new Gauge({
+    name: 'fleetledger_projection_lag_events',
+    help: 'Positions between the head of the log and the checkpoint of the projection.',
+    labelNames: ['projection'] as const,
+    registers: [registry],
+  });
+  const lagSeconds = new Gauge({
+    name: 'fleetledger_projection_lag_seconds',
+    help: 'How long the first event beyond the checkpoint has been waiting.',
+    labelNames: ['projection'] as const,
+    registers: [registry],
+  });
+  const stopped = new Gauge({
+    name: 'fleetledger_projection_stopped',
+    help: '1 while the projection is stopped by an event that it cannot apply.',
+    labelNames: ['projection'] as const,
+    registers: [registry],
+  });
+
+  const router = Router();
+  router.get('/metrics', async (_request, response) => {
+    // While the store is away, what the process knows of itself is still served.
+    for (const projection of await projections().catch(() => [])) {
+      const { name, head, position, status } = projection;
+      lagEvents.set({ projection: name }, Number(head - position));
+      lagSeconds.set({ projection: name }, projection.lagSeconds);
+      stopped.set({ projection: name }, status === 'stopped' ? 1 : 0);
+    }
+    response.setHeader('Content-Type', registry.contentType);
+    response.end(await registry.metrics());
+  });
+
+  return {
+    router,
+    middleware: (request, response, next) => {
+      const startedAtMs = performance.now();
+      response.on('finish', () => {
+        const route = String(response.locals['route'] ?? 'other');
+        durations.observe(
+          { method: request.method, route, status: response.statusCode },
+          (performance.now() - startedAtMs) / 1_000,
+        );
+      });
+      next();
+    },
+    nameRoute: (response, route) => {
+      response.locals['route'] = route.path;
+    },
+  };
+}

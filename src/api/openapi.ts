@@ -1,0 +1,167 @@
+import { z } from 'zod';
+import { createDocument, type ZodOpenApiPathsObject, type oas31 } from 'zod-openapi';
+import { errorTable, type ErrorCode } from '../shared/errors.ts';
+import { problemType, statusOf } from './problem.ts';
+import type { Route } from './route.ts';
+
+const COMMON_ERRORS: readonly ErrorCode[] = [
+  'unauthenticated',
+  'forbidden',
+  'validation-failed',
+  'position-of-another-log',
+  'read-model-behind',
+  'store-unavailable',
+  'overloaded',
+  'shutting-down',
+  'internal-error',
+];
+const BODY_ERRORS: readonly ErrorCode[] = [
+  'malformed-json',
+  'unsupported-media-type',
+  'body-too-large',
+];
+
+const problemSchema = z
+  .object({
+    type: z.string().meta({ description: 'A URI whose last part is the code' }),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().meta({ description: 'What to do, in one sentence' }),
+    code: z.string(),
+    instance: z.string(),
+    correlation_id: z.string(),
+    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+  })
+  .meta({ id: 'Problem', description: 'RFC 9457' });
+
+/** The OpenAPI 3.1 document, made of the schemas that the routes validate with. */
+export function openApiDocument(routes: readonly Route[], basePath: string): oas31.OpenAPIObject {
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const route of routes) {
+    const path = (paths[route.path] ??= {});
+    path[route.method] = operation(route);
+  }
+  return createDocument({
+    openapi: '3.1.1',
+    info: {
+      title: 'Fleetledger',
+      version: '1',
+      description: 'One event-sourced ledger for an IoT fleet.',
+    },
+    servers: [{ url: basePath }],
+    security: [{ bearer: [] }, { deviceKey: [] }, { memberKey: [] }],
+    paths: paths as ZodOpenApiPathsObject,
+    components: {
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'fl_<kind>_<id>_<secret>' },
+        deviceKey: { type: 'apiKey', in: 'header', name: 'X-Device-Api-Key' },
+        memberKey: { type: 'apiKey', in: 'header', name: 'X-Project-Membership-Api-Key' },
+      },
+    },
+  }) as oas31.OpenAPIObject;
+}
+
+function operation(route: Route): unknown {
+  const content = Object.fromEntries(
+    Object.entries(route.body?.content ?? {}).map(([type, schema]) => [type, { schema }]),
+  );
+  for (const type of route.stream?.contentTypes ?? []) {
+    content[type] = { schema: z.string().meta({ description: 'One JSON value a line' }) };
+  }
+  return {
+    operationId: `${route.method}${route.path.replace(/\W+(\w)/g, (_all, first: string) => first.toUpperCase()).replace(/\W/g, '')}`,
+    summary: route.summary,
+    description: `Keys: ${route.access.join(', ')}.`,
+    tags: [route.tag],
+    requestParams: {
+      ...(route.params !== undefined && { path: route.params }),
+      ...(route.query !== undefined && { query: route.query }),
+      header: requestHeaders(route),
+    },
+    ...(route.body !== undefined && {
+      requestBody: { required: route.body.isOptional !== true, content },
+    }),
+    responses: { ...answers(route), ...problems(route) },
+  };
+}
+
+function requestHeaders({ method, hasEtag }: Route): z.ZodObject {
+  return z.object({
+    'Fleetledger-Min-Position': z
+      .string()
+      .optional()
+      .meta({ description: 'A Fleetledger-Position: the answer is at least of this position' }),
+    ...(method === 'post' && {
+      'Idempotency-Key': z
+        .string()
+        .min(1)
+        .max(255)
+        .optional()
+        .meta({ description: 'The same key and request give the first answer again' }),
+    }),
+    ...(hasEtag === true && method === 'get' && { 'If-None-Match': z.string().optional() }),
+    ...(hasEtag === true && method !== 'get' && { 'If-Match': z.string().optional() }),
+  });
+}
+
+function answers(route: Route): Record<string, unknown> {
+  const headers = z.object({
+    'Fleetledger-Position': z.string().meta({ description: 'The position the answer is of' }),
+    ...(route.hasEtag === true && { ETag: z.string().optional() }),
+  });
+  const entries = Object.entries(route.answers).map(([status, schema]) => [
+    status,
+    {
+      description: status === '204' ? 'Done' : 'The answer',
+      headers,
+      ...(schema !== null && { content: { 'application/json': { schema } } }),
+    },
+  ]);
+  if (route.hasEtag === true && route.method === 'get') {
+    entries.push(['304', { description: 'Not modified', headers }]);
+  }
+  return Object.fromEntries(entries) as Record<string, unknown>;
+}
+
+/** One response for each status, which lists the codes that it may carry. */
+function problems(route: Route): Record<string, unknown> {
+  const codes = new Set<ErrorCode>([
+    ...COMMON_ERRORS,
+    ...(route.body === undefined ? [] : BODY_ERRORS),
+    ...(route.method === 'post' ? (['idempotency-key-reused'] as const) : []),
+    ...(route.errors ?? []),
+  ]);
+  const byStatus = new Map<number, ErrorCode[]>();
+  for (const code of codes) {
+    const status = statusOf[code];
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
+  }
+  return Object.fromEntries(
+    [...byStatus].map(([status, list]) => [
+      String(status),
+      {
+        description: list.map((code) => `\`${code}\`: ${errorTable[code]}`).join('; '),
+        content: {
+          'application/problem+json': {
+            schema: problemSchema,
+            examples: Object.fromEntries(
+              list.map((code) => [code, { summary: errorTable[code], value: example(code) }]),
+            ),
+          },
+        },
+      },
+    ]),
+  );
+}
+
+function example(code: ErrorCode): z.infer<typeof problemSchema> {
+  return {
+    type: problemType(code),
+    title: errorTable[code],
+    status: statusOf[code],
+    detail: '…',
+    code,
+    instance: '/api/v1/…',
+    correlation_id: '5a0f2f2e-8a9b-4d3e-9a51-0b1c2d3e4f50',
+  };
+}

@@ -1,0 +1,79 @@
+import { errorTable, LedgerError, type ErrorCode, type FieldError } from '../shared/errors.ts';
+
+/** The HTTP status of each code of the table. Nothing else in the service knows HTTP. */
+export const statusOf: Readonly<Record<ErrorCode, number>> = {
+  'malformed-json': 400,
+  'validation-failed': 422,
+  'unsupported-media-type': 415,
+  'body-too-large': 413,
+  'state-too-large': 422,
+  unauthenticated: 401,
+  forbidden: 403,
+  'not-found': 404,
+  'method-not-allowed': 405,
+  'project-exists': 409,
+  'device-exists': 409,
+  'device-retired': 409,
+  'last-owner': 409,
+  'precondition-failed': 412,
+  'idempotency-key-reused': 422,
+  'position-of-another-log': 422,
+  'read-model-behind': 503,
+  'store-unavailable': 503,
+  overloaded: 503,
+  'shutting-down': 503,
+  'internal-error': 500,
+};
+
+/** Seconds after which what passes has probably passed. */
+const RETRY_AFTER_SECONDS = 1;
+
+/** `application/problem+json` (RFC 9457). */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: ErrorCode;
+  readonly instance: string;
+  readonly correlation_id: string;
+  readonly errors?: readonly FieldError[];
+}
+
+/** Where a code is explained: resolves on the service itself. */
+export function problemType(code: ErrorCode): string {
+  return `/problems/${code}`;
+}
+
+/** Every error becomes one of the table: what is not one of it is ours, and says nothing of itself. */
+export function asLedgerError(error: unknown): LedgerError {
+  if (error instanceof LedgerError) return error;
+  return new LedgerError(
+    'internal-error',
+    'The request could not be handled: report the correlation_id to the operator.',
+    { cause: error },
+  );
+}
+
+export function problemOf(error: LedgerError, instance: string, correlationId: string): Problem {
+  const { code, fields } = error;
+  return {
+    type: problemType(code),
+    title: errorTable[code],
+    status: statusOf[code],
+    detail: error.message,
+    code,
+    instance,
+    correlation_id: correlationId,
+    ...(fields !== undefined && { errors: fields }),
+  };
+}
+
+export function problemHeaders(error: LedgerError): Record<string, string> {
+  const status = statusOf[error.code];
+  return {
+    'Content-Type': 'application/problem+json',
+    ...(status === 503 && { 'Retry-After': String(RETRY_AFTER_SECONDS) }),
+    ...(status === 401 && { 'WWW-Authenticate': 'Bearer realm="fleetledger"' }),
+  };
+}

@@ -1,0 +1,106 @@
+import type { z } from 'zod';
+import type { CommandContext } from '../commands/handler.ts';
+import type { ShownKey } from '../commands/requests.ts';
+import type { Position, ReadOptions } from '../projections/engine/read-model.ts';
+import type { ErrorCode } from '../shared/errors.ts';
+import type { Entropy } from '../shared/ids.ts';
+import type { Json } from '../shared/json.ts';
+import type { Caller } from './authentication.ts';
+
+/** Who may call: the installation's admin, members by role, devices. */
+export type Access = 'admin' | 'owner' | 'member' | 'viewer' | 'device';
+
+/** How a body may be sent, and what it must be. */
+export interface RouteBody<Body> {
+  /** By content type. All are JSON; a schema may transform what was sent into what is handled. */
+  readonly content: Readonly<Record<string, z.ZodType<Body>>>;
+  readonly limitBytes?: number;
+  /** Whether the body may be left out. Then it is `{}`. */
+  readonly isOptional?: boolean;
+}
+
+/** A body of one JSON value a line, read and answered line by line in bounded memory. */
+export interface RouteStream<Params, Query> {
+  readonly contentTypes: readonly string[];
+  /** The results, in the order of the lines: they become `{"results":[…]}`. */
+  readonly handle: (
+    request: ApiRequest<Params, Query, undefined>,
+    lines: AsyncIterable<Line>,
+  ) => AsyncIterable<Json>;
+}
+
+export interface Line {
+  /** From 1, blank lines counted. */
+  readonly number: number;
+  readonly text: string;
+}
+
+/**
+ * One route: what registers it, documents it, guards it and answers it. The OpenAPI document is made
+ * of the very schemas that validate here.
+ */
+export interface Route<Params = unknown, Query = unknown, Body = unknown> {
+  readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** As OpenAPI writes it, below the base path: `/sensors/{id}`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly tag: string;
+  readonly access: readonly Access[];
+  readonly params?: z.ZodType<Params>;
+  readonly query?: z.ZodType<Query>;
+  readonly body?: RouteBody<Body>;
+  readonly stream?: RouteStream<Params, Query>;
+  /** By status; null: no body. */
+  readonly answers: Readonly<Record<number, z.ZodType | null>>;
+  /** What it answers beyond the errors that every route has. */
+  readonly errors?: readonly ErrorCode[];
+  /** Answers that carry an ETag, and take If-None-Match. */
+  readonly hasEtag?: boolean;
+  readonly handle: (request: ApiRequest<Params, Query, Body>) => Promise<Answer>;
+}
+
+export interface ApiRequest<Params, Query, Body> {
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+  readonly caller: Caller;
+  /** The path and query as they were sent: for links. */
+  readonly path: string;
+  /** Of the caller; for the admin, who has none, the installation's. */
+  readonly projectId: string;
+  readonly headers: RequestHeaders;
+  readonly read: ReadOptions;
+  /** When it was received, or, for a repetition, when the first was. */
+  readonly now: Date;
+  readonly entropy: Entropy;
+  /** `label` tells apart the commands of one request. */
+  command(label?: string, occurredAt?: Date): CommandContext;
+}
+
+export interface RequestHeaders {
+  readonly ifMatch: string | undefined;
+  readonly ifNoneMatch: string | undefined;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body?: Json;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Of the rows, or of the command; the newest that is known where neither is. */
+  readonly position?: Position;
+  /** Keys to show in the body, which itself holds none: it is kept for repetitions. */
+  readonly shownKeys?: readonly ShownKey[];
+}
+
+/** Keeps the types of the schemas together with the handler that they are for. */
+export function defineRoute<Params, Query, Body>(route: Route<Params, Query, Body>): Route {
+  return route as unknown as Route;
+}
+
+export function etag(revision: bigint): string {
+  return `"${revision.toString()}"`;
+}
+
+export function jsonTime(time: Date | null): string | null {
+  return time?.toISOString() ?? null;
+}

@@ -1,0 +1,135 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import express, { type NextFunction, type Request, type Response } from 'express';
+import helmet from 'helmet';
+import { LedgerError } from '../shared/errors.ts';
+import type { Logger } from '../shared/logger.ts';
+import { docsRouter } from './docs.ts';
+import { healthRouter, type HealthChecks } from './health.ts';
+import type { Metrics } from './metrics.ts';
+import { openApiDocument } from './openapi.ts';
+import type { Pipeline } from './pipeline.ts';
+import { problemsRouter } from './problems-page.ts';
+import type { Route } from './route.ts';
+
+export const BASE_PATH = '/api/v1';
+
+export interface ServerParts {
+  readonly routes: readonly Route[];
+  readonly pipeline: Pipeline;
+  readonly health: HealthChecks;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+}
+
+export function createApp({
+  routes,
+  pipeline,
+  health,
+  metrics,
+  logger,
+}: ServerParts): express.Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.use(helmet());
+  app.use(metrics.middleware);
+  app.use(accessLog(logger));
+  app.use(healthRouter(health));
+  app.use(metrics.router);
+  app.use(problemsRouter());
+  app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
+
+  const methodsByPath = new Map<string, string[]>();
+  for (const route of routes) {
+    const path = BASE_PATH + route.path.replace(/\{(\w+)\}/g, ':$1');
+    methodsByPath.set(path, [...(methodsByPath.get(path) ?? []), route.method.toUpperCase()]);
+    app[route.method](path, async (request: Request, response: Response) => {
+      metrics.nameRoute(response, route);
+      await pipeline.run(route, request, response);
+    });
+  }
+  for (const [path, methods] of methodsByPath) {
+    app.all(path, (request: Request, response: Response) => {
+      response.setHeader('Allow', methods.join(', '));
+      const detail = `Use ${methods.join(' or ')} here.`;
+      pipeline.sendProblem(request, response, new LedgerError('method-not-allowed', detail));
+    });
+  }
+  app.use((request: Request, response: Response) => {
+    const detail = 'There is nothing at this path: /docs lists what there is.';
+    pipeline.sendProblem(request, response, new LedgerError('not-found', detail));
+  });
+  app.use((error: unknown, request: Request, response: Response, _next: NextFunction) => {
+    pipeline.sendProblem(request, response, pathError(error));
+  });
+  return app;
+}
+
+/** The router's own complaint about percent-encoding is a mistake of the client's. */
+function pathError(error: unknown): unknown {
+  const isOfRouter = error instanceof Error && 'status' in error && error.status === 400;
+  return isOfRouter
+    ? new LedgerError(
+        'validation-failed',
+        'Mend the path: its percent-encoding is not valid UTF-8.',
+      )
+    : error;
+}
+
+function accessLog(logger: Logger): express.RequestHandler {
+  if (!logger.isLevelEnabled('debug')) return (_request, _response, next) => next();
+  return (request, response, next) => {
+    const startedAtMs = performance.now();
+    response.on('finish', () => {
+      logger.debug(
+        {
+          method: request.method,
+          path: request.path,
+          status: response.statusCode,
+          durationMs: Math.round(performance.now() - startedAtMs),
+          correlationId: response.getHeader('X-Correlation-Id'),
+        },
+        'request',
+      );
+    });
+    next();
+  };
+}
+
+export interface RunningServer {
+  readonly address: AddressInfo;
+  /** No new requests; those that run finish. */
+  drain(): Promise<void>;
+}
+
+const DRAIN_TIMEOUT_MS = 30_000;
+
+export async function listen(
+  app: express.Express,
+  host: string,
+  port: number,
+): Promise<RunningServer> {
+  const server = createServer(app);
+  // Longer than proxies keep idle connections, so that theirs is the side that closes.
+  server.keepAliveTimeout = 75_000;
+  server.headersTimeout = 80_000;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  return { address: server.address() as AddressInfo, drain: () => drain(server) };
+}
+
+async function drain(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  server.closeIdleConnections();
+  // A keep-alive connection that was busy becomes idle when its request has been answered.
+  const idle = setInterval(() => server.closeIdleConnections(), 100);
+  const deadline = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT_MS);
+  await closed;
+  clearInterval(idle);
+  clearTimeout(deadline);
+}

@@ -1,0 +1,170 @@
+#!/usr/bin/env node
+import { randomUUID } from 'node:crypto';
+import { Command, Option } from 'commander';
+import type { CommandContext } from './commands/handler.ts';
+import { formatApiKey, mintKey, type MintedKey } from './commands/keys.ts';
+import {
+  deviceDecider,
+  deviceStream,
+  INSTALLATION_PROJECT,
+  installationDecider,
+  installationStream,
+  projectDecider,
+  projectStream,
+} from './commands/tenancy.ts';
+import { ConfigError, loadConfig } from './config.ts';
+import { openLedger, startService, type Ledger } from './main.ts';
+import { systemClock } from './shared/clock.ts';
+import { LedgerError } from './shared/errors.ts';
+import { randomEntropy } from './shared/ids.ts';
+
+const program = new Command('fleetledger')
+  .description('One event-sourced ledger for an IoT fleet.')
+  .showHelpAfterError();
+
+program
+  .command('serve')
+  .description('run the service; its settings come from the environment and .env')
+  .action(serve);
+
+const keys = program.command('keys').description('issue and revoke keys, also without a service');
+
+keys
+  .command('issue')
+  .description('issue a key, and show it once')
+  .option('--admin', 'a key of the installation')
+  .option('--project <id>', 'the project of the member or device')
+  .addOption(new Option('--member <id>', 'a key of a member').conflicts(['admin', 'device']))
+  .addOption(new Option('--device <id>', 'a key of a device').conflicts(['admin', 'member']))
+  .action(issueKey);
+
+keys
+  .command('revoke <key-id>')
+  .description('revoke a key; running services refuse it within a second')
+  .option('--admin', 'it is a key of the installation')
+  .option('--project <id>', 'the project of the member or device')
+  .option('--device <id>', 'the device that holds it; otherwise a member does')
+  .action(revokeKey);
+
+async function serve(): Promise<void> {
+  const service = await startService(loadConfig());
+  let isStopping = false;
+  const stop = (): void => {
+    // Whoever asks twice does not want to wait.
+    if (isStopping) process.exit(130);
+    isStopping = true;
+    service.stop().then(
+      () => process.exit(0),
+      (error: unknown) => fail(error),
+    );
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+}
+
+interface HolderOptions {
+  readonly admin?: true;
+  readonly project?: string;
+  readonly member?: string;
+  readonly device?: string;
+}
+
+async function issueKey(options: HolderOptions): Promise<void> {
+  await withLedger(async ({ handler }) => {
+    const entropy = randomEntropy();
+    const now = systemClock();
+    let minted: MintedKey;
+    if (options.admin === true) {
+      minted = mintKey('adm', entropy, now);
+      const command = { type: 'issue-key', key: minted.newKey } as const;
+      await handler.execute(installationDecider, installationStream(), command, context());
+    } else if (options.project !== undefined && options.member !== undefined) {
+      minted = mintKey('mem', entropy, now);
+      await handler.execute(
+        projectDecider,
+        projectStream(options.project),
+        { type: 'issue-key', memberId: options.member, key: minted.newKey },
+        context(options.project),
+      );
+    } else if (options.project !== undefined && options.device !== undefined) {
+      minted = mintKey('dev', entropy, now);
+      await handler.execute(
+        deviceDecider,
+        deviceStream(options.project, options.device),
+        { type: 'issue-key', deviceId: options.device, key: minted.newKey },
+        context(options.project),
+      );
+    } else {
+      throw new UsageError('Say --admin, or --project with --member or --device.');
+    }
+    process.stdout.write(`${formatApiKey(minted.apiKey)}\n`);
+  });
+}
+
+async function revokeKey(keyId: string, options: HolderOptions): Promise<void> {
+  await withLedger(async ({ handler }) => {
+    if (options.admin === true) {
+      const command = { type: 'revoke-key', keyId } as const;
+      await handler.execute(installationDecider, installationStream(), command, context());
+    } else if (options.project === undefined) {
+      throw new UsageError('Say --admin, or --project, and --device for the key of a device.');
+    } else if (options.device === undefined) {
+      const command = { type: 'revoke-key', keyId } as const;
+      await handler.execute(
+        projectDecider,
+        projectStream(options.project),
+        command,
+        context(options.project),
+      );
+    } else {
+      const { project, device } = options;
+      const command = { type: 'revoke-key', deviceId: device, keyId } as const;
+      await handler.execute(
+        deviceDecider,
+        deviceStream(project, device),
+        command,
+        context(project),
+      );
+    }
+    process.stderr.write(`Key ${keyId} is revoked.\n`);
+  });
+}
+
+function context(projectId = INSTALLATION_PROJECT): CommandContext {
+  return { projectId, actor: 'system:cli', correlationId: randomUUID() };
+}
+
+async function withLedger(work: (ledger: Ledger) => Promise<void>): Promise<void> {
+  const ledger = await openLedger(
+    { ...loadConfig(), logLevel: process.env['LOG_LEVEL'] ?? 'warn' },
+    'tool',
+  );
+  try {
+    await work(ledger);
+  } finally {
+    await ledger.close();
+  }
+}
+
+class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** One clear line for what the user can mend; everything for what only we can. */
+function fail(error: unknown): never {
+  const isForUser =
+    error instanceof ConfigError || error instanceof UsageError || error instanceof LedgerError;
+  const text =
+    error instanceof Error
+      ? isForUser || !error.stack
+        ? error.message
+        : error.stack
+      : String(error);
+  process.stderr.write(`${text}\n`);
+  process.exit(error instanceof UsageError ? 2 : 1);
+}
+
+process.on('unhandledRejection', fail);
+process.on('uncaughtException', fail);
+
+await program.parseAsync().catch(fail);

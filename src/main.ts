@@ -1,0 +1,245 @@
+import { randomUUID } from 'node:crypto';
+import { Authentication } from './api/authentication.ts';
+import type { HealthChecks } from './api/health.ts';
+import { createMetrics } from './api/metrics.ts';
+import { Pipeline } from './api/pipeline.ts';
+import { createApp, listen, type RunningServer } from './api/server.ts';
+import { stateRoutes } from './api/state.ts';
+import { tenancyRoutes } from './api/tenancy.ts';
+import { FoldedStates } from './commands/folded-states.ts';
+import { CommandHandler } from './commands/handler.ts';
+import { formatApiKey, mintKey } from './commands/keys.ts';
+import { IdempotentRequests } from './commands/requests.ts';
+import { StateCommands } from './commands/state.ts';
+import {
+  INSTALLATION_PROJECT,
+  installationDecider,
+  installationStream,
+} from './commands/tenancy.ts';
+import type { Config } from './config.ts';
+import { openDatabase, type Database } from './database/database.ts';
+import { openEmbeddedServer } from './database/embedded-server/embedded-server.ts';
+import { installationSecret } from './database/installation-secret.ts';
+import { migrate } from './database/migrations.ts';
+import type { EventStore } from './event-store/port.ts';
+import { openPostgresEventStore } from './event-store/postgres/postgres-event-store.ts';
+import { openPostgresSnapshotStore } from './event-store/postgres/postgres-snapshot-store.ts';
+import { Positions } from './projections/engine/as-of.ts';
+import { ProjectionEngine } from './projections/engine/engine.ts';
+import { ReadModels } from './projections/engine/read-model.ts';
+import { stateProjection } from './projections/state/state-projection.ts';
+import { StateQueries } from './projections/state/state-queries.ts';
+import { KeyDirectory } from './projections/tenancy/key-directory.ts';
+import { tenancyProjection } from './projections/tenancy/tenancy-projection.ts';
+import { TenancyQueries } from './projections/tenancy/tenancy-queries.ts';
+import { systemClock } from './shared/clock.ts';
+import { randomEntropy } from './shared/ids.ts';
+import { createLogger, type Logger } from './shared/logger.ts';
+
+/** An opened ledger: the log, the write side, the read side; nothing runs yet. */
+export interface Ledger {
+  readonly logger: Logger;
+  readonly database: Database;
+  readonly store: EventStore;
+  readonly engine: ProjectionEngine;
+  readonly handler: CommandHandler;
+  readonly models: ReadModels;
+  close(): Promise<void>;
+}
+
+/** The lowest version that has what is used: `nulls not distinct`, and statistics by `pg_stat_io`. */
+const MIN_SERVER_VERSION = 150_000;
+
+/** `role`: a service holds the data directory for itself; a tool may come beside it. */
+export async function openLedger(config: Config, role: 'service' | 'tool'): Promise<Ledger> {
+  const logger = createLogger(config.logLevel);
+  const processId = `${process.pid}-${randomUUID()}`;
+  const embedded =
+    config.databaseUrl === undefined
+      ? await openEmbeddedServer({ dataDir: config.dataDir, logger, role })
+      : undefined;
+  const url = config.databaseUrl ?? embedded?.url ?? '';
+  const database = openDatabase({ url, logger, applicationName: `fleetledger-${process.pid}` });
+  try {
+    await refuseOldServer(database);
+    await migrate(database, logger);
+    const log = await openPostgresEventStore({ database, logger });
+    const engine = new ProjectionEngine({
+      database,
+      store: log,
+      projections: [tenancyProjection, stateProjection],
+      logger,
+      processId,
+    });
+    await engine.prepare();
+    const store = engine.freshness.tracking(log);
+    const states = new FoldedStates(store, openPostgresSnapshotStore(database), logger);
+    return {
+      logger,
+      database,
+      store,
+      engine,
+      handler: new CommandHandler(store, states),
+      models: new ReadModels(database, engine.freshness, store),
+      async close() {
+        await log.close();
+        await database.close();
+        await embedded?.close();
+      },
+    };
+  } catch (error) {
+    await database.close().catch(() => undefined);
+    await embedded?.close();
+    throw error;
+  }
+}
+
+export interface RunningService {
+  /** Undefined when this process does not serve the API. */
+  readonly server: RunningServer | undefined;
+  /** What is running finishes; then everything is closed. */
+  stop(): Promise<void>;
+}
+
+export async function startService(config: Config): Promise<RunningService> {
+  const ledger = await openLedger(config, 'service');
+  const { logger, engine } = ledger;
+  const stopping = new AbortController();
+  const firstAdminKey =
+    config.adminApiKey === undefined ? await issueFirstAdminKey(ledger) : undefined;
+  if (config.roles.includes('projections')) engine.start();
+  let server: RunningServer | undefined;
+  try {
+    server = config.roles.includes('api')
+      ? await serveApi(config, ledger, stopping.signal)
+      : undefined;
+  } catch (error) {
+    await engine.stop();
+    await ledger.close();
+    throw error;
+  }
+  if (server !== undefined) greet(server, firstAdminKey);
+  return {
+    server,
+    async stop() {
+      logger.info('draining: what is running finishes');
+      await server?.drain();
+      stopping.abort();
+      await engine.stop();
+      await ledger.close();
+      logger.info('stopped');
+    },
+  };
+}
+
+async function serveApi(
+  config: Config,
+  ledger: Ledger,
+  signal: AbortSignal,
+): Promise<RunningServer> {
+  const { logger, database, store, engine, handler, models } = ledger;
+  const tenancy = new TenancyQueries(models);
+  const states = new StateQueries(models);
+  const positions = new Positions(store);
+  const directory = new KeyDirectory(tenancy, store);
+  engine.freshness.onAppended((write, position) => directory.appended(write, position));
+  directory.follow(signal).catch((error: unknown) => {
+    // Without it, keys that other processes revoke would stay valid here.
+    logger.fatal({ err: error }, 'the key directory can no longer follow the log');
+    process.exit(1);
+  });
+  const pipeline = new Pipeline({
+    authentication: new Authentication(directory, config.adminApiKey),
+    requests: new IdempotentRequests(store, await installationSecret(database), systemClock),
+    models,
+    positions,
+    clock: systemClock,
+    logger,
+  });
+  const app = createApp({
+    routes: [
+      ...tenancyRoutes({ handler, queries: tenancy, states, positions }),
+      ...stateRoutes({ commands: new StateCommands(handler, store), queries: states, positions }),
+    ],
+    pipeline,
+    health: healthChecks(ledger),
+    metrics: createMetrics(() => engine.health()),
+    logger,
+  });
+  const server = await listen(app, config.host, config.port);
+  logger.info({ host: server.address.address, port: server.address.port }, 'ready');
+  return server;
+}
+
+/** How far a projection may be behind before health turns red. */
+const MAX_LAG_SECONDS = 10;
+
+function healthChecks({ database, store, engine }: Ledger): HealthChecks {
+  const projection = (name: string) => async () => {
+    const found = (await engine.health()).find((candidate) => candidate.name === name);
+    if (found?.lastError !== undefined) {
+      const { eventId, message } = found.lastError;
+      return { status: 'failing' as const, detail: `stopped at event ${eventId}: ${message}` };
+    }
+    const lagSeconds = found?.lagSeconds ?? 0;
+    return lagSeconds > MAX_LAG_SECONDS
+      ? { status: 'failing' as const, detail: `${Math.round(lagSeconds)} s behind` }
+      : { status: 'ok' as const };
+  };
+  return {
+    database: async () => {
+      await database.query({ text: 'select 1' });
+      return { status: 'ok' };
+    },
+    log: async () => {
+      await store.head();
+      return { status: 'ok' };
+    },
+    'projection:tenancy': projection('tenancy'),
+    'projection:state': projection('state'),
+  };
+}
+
+async function issueFirstAdminKey({ handler }: Ledger): Promise<string | undefined> {
+  const key = mintKey('adm', randomEntropy(), systemClock());
+  const handled = await handler.execute(
+    installationDecider,
+    installationStream(),
+    { type: 'issue-first-key', key: key.newKey },
+    { projectId: INSTALLATION_PROJECT, actor: 'system:first-start', correlationId: randomUUID() },
+  );
+  return handled.outcome === 'recorded' ? formatApiKey(key.apiKey) : undefined;
+}
+
+/** On stdout, and never in the log: this is the one time that the admin key is shown. */
+function greet({ address }: RunningServer, firstAdminKey: string | undefined): void {
+  const host = address.address.includes(':') ? `[${address.address}]` : address.address;
+  const url = `http://${host}:${address.port}`;
+  const lines = [`Fleetledger is ready on ${url} (try ${url}/docs).`];
+  if (firstAdminKey !== undefined) {
+    lines.push(
+      '',
+      'This is the admin key. It is shown this once; keep it:',
+      '',
+      `  ${firstAdminKey}`,
+      '',
+      'Create a first project:',
+      '',
+      `  curl -X POST ${url}/api/v1/projects -H 'Authorization: Bearer ${firstAdminKey}' -H 'Content-Type: application/json' -d '{"name":"My fleet"}'`,
+      '',
+    );
+  }
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+async function refuseOldServer(database: Database): Promise<void> {
+  const [row] = await database.query<{ version: number; text: string }>({
+    text: `
+      select
+        current_setting('server_version_num')::integer as version,
+        current_setting('server_version') as text`,
+  });
+  if (row !== undefined && row.version < MIN_SERVER_VERSION) {
+    throw new Error(`PostgreSQL ${row.text} is too old: 15 or later is needed.`);
+  }
+}

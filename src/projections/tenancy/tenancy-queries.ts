@@ -1,0 +1,308 @@
+import type { KeyKind, Role } from '../../events/tenancy.ts';
+import type { Position } from '../../event-store/port.ts';
+import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+
+export interface ProjectView {
+  readonly projectId: string;
+  readonly name: string;
+  readonly createdAt: Date;
+}
+
+export interface MemberView {
+  readonly memberId: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly position: Position;
+}
+
+export interface DeviceView {
+  readonly deviceId: string;
+  readonly devEui: string | null;
+  readonly simCardId: string | null;
+  readonly sensorId: string | null;
+  readonly createdAt: Date;
+  readonly retiredAt: Date | null;
+  readonly lastSeenAt: Date | null;
+  readonly revision: bigint;
+}
+
+export interface KeyView {
+  readonly keyId: string;
+  readonly kind: KeyKind;
+  readonly holder: string;
+  readonly issuedAt: Date;
+  readonly revokedAt: Date | null;
+  readonly position: Position;
+}
+
+/** A key with all that decides whether, and for what, it is accepted. */
+export interface KeyHolder {
+  readonly keyId: string;
+  readonly kind: KeyKind;
+  readonly projectId: string;
+  readonly holder: string;
+  readonly secretHash: string;
+  readonly isRevoked: boolean;
+  /** Of a member who is one still; null for others. */
+  readonly role: Role | null;
+  /** A device that is not retired. */
+  readonly isActiveDevice: boolean;
+  readonly sensorId: string | null;
+}
+
+export interface DeviceFilter {
+  readonly hasDevEui?: boolean;
+  readonly isRetired?: boolean;
+  readonly seenAfter?: Date;
+  readonly seenBefore?: Date;
+}
+
+interface DeviceRow {
+  readonly device_id: string;
+  readonly dev_eui: string | null;
+  readonly sim_card_id: string | null;
+  readonly sensor_id: string | null;
+  readonly created_at: Date;
+  readonly retired_at: Date | null;
+  readonly last_seen_at: Date | null;
+  readonly revision: bigint;
+}
+
+const NEWEST = 9_223_372_036_854_775_807n;
+
+export class TenancyQueries {
+  readonly #models: ReadModels;
+
+  constructor(models: ReadModels) {
+    this.#models = models;
+  }
+
+  /** By id, after one if given; all projects, or the one that a member may see. */
+  async projects(
+    { only, after, limit }: { only?: string; after?: string; limit: number },
+    options: ReadOptions,
+  ): Promise<Fresh<ProjectView[]>> {
+    const { value, position } = await this.#models.read<{
+      project_id: string;
+      name: string;
+      created_at: Date;
+    }>(
+      'tenancy',
+      {
+        name: 'projects',
+        text: `
+          select project_id, name, created_at
+          from read_tenancy.projects
+          where ($1::text is null or project_id = $1) /* only */
+            and ($2::text is null or project_id > $2) /* after */
+          order by project_id
+          limit $3 /* limit */`,
+        values: [only ?? null, after ?? null, limit],
+        orderBy: 'project_id',
+      },
+      options,
+    );
+    const views = value.map((row) => ({
+      projectId: row.project_id,
+      name: row.name,
+      createdAt: row.created_at,
+    }));
+    return { value: views, position };
+  }
+
+  /** Who was a member at `asOf`, in the order in which they came. */
+  async members(
+    projectId: string,
+    { after, limit, asOf }: { after?: Position; limit: number; asOf?: Position },
+    options: ReadOptions,
+  ): Promise<Fresh<MemberView[]>> {
+    const { value, position } = await this.#models.read<{
+      member_id: string;
+      name: string;
+      role: Role;
+      from_position: bigint;
+    }>(
+      'tenancy',
+      {
+        name: 'members',
+        text: `
+          select member_id, name, role, from_position
+          from read_tenancy.members
+          where project_id = $1 /* project */
+            and from_position > $2 /* after */
+            and from_position <= $3 /* as of */
+            and (to_position is null or to_position > $3) /* as of */
+          order by from_position
+          limit $4 /* limit */`,
+        values: [projectId, after ?? 0n, asOf ?? NEWEST, limit],
+        orderBy: 'from_position',
+      },
+      atLeast(options, asOf),
+    );
+    const views = value.map((row) => ({
+      memberId: row.member_id,
+      name: row.name,
+      role: row.role,
+      position: row.from_position as Position,
+    }));
+    return { value: views, position };
+  }
+
+  /**
+   * The devices of a project as of a position, by id. When each was last seen is what its sensor's
+   * state says, now: a list as of then does not tell it.
+   */
+  async devices(
+    projectId: string,
+    page: { after?: string; only?: string; limit: number; asOf?: Position } & DeviceFilter,
+    options: ReadOptions,
+  ): Promise<Fresh<DeviceView[]>> {
+    const { value, position } = await this.#models.read<DeviceRow>(
+      'tenancy',
+      {
+        name: 'devices',
+        text: `
+          select
+            d.device_id, d.dev_eui, d.sim_card_id, d.sensor_id, d.created_at, d.retired_at,
+            d.revision, s.updated_at as last_seen_at
+          from read_tenancy.devices d
+          left join read_state.sensors s
+            on s.project_id = d.project_id
+            and s.sensor_id = d.sensor_id
+          where d.project_id = $1 /* project */
+            and d.from_position <= $2 /* as of */
+            and (d.to_position is null or d.to_position > $2) /* as of */
+            and ($3::text is null or d.device_id = $3) /* only */
+            and ($4::text is null or d.device_id > $4) /* after */
+            and ($5::boolean is null or (d.dev_eui is not null) = $5) /* has a DevEUI */
+            and ($6::boolean is null or (d.retired_at is not null) = $6) /* retired */
+            and ($7::timestamptz is null or s.updated_at > $7) /* seen after */
+            and ($8::timestamptz is null or s.updated_at < $8) /* seen before */
+          order by d.device_id
+          limit $9 /* limit */`,
+        values: [
+          projectId,
+          page.asOf ?? NEWEST,
+          page.only ?? null,
+          page.after ?? null,
+          page.hasDevEui ?? null,
+          page.isRetired ?? null,
+          page.seenAfter ?? null,
+          page.seenBefore ?? null,
+          page.limit,
+        ],
+        orderBy: 'device_id',
+      },
+      atLeast(options, page.asOf),
+    );
+    return { value: value.map(deviceView), position };
+  }
+
+  /** Every key ever issued in a project, in the order of issue. */
+  async keys(
+    projectId: string,
+    { after, limit }: { after?: Position; limit: number },
+    options: ReadOptions,
+  ): Promise<Fresh<KeyView[]>> {
+    const { value, position } = await this.#models.read<{
+      key_id: string;
+      kind: KeyKind;
+      holder: string;
+      issued_at: Date;
+      revoked_at: Date | null;
+      issued_position: bigint;
+    }>(
+      'tenancy',
+      {
+        name: 'keys',
+        text: `
+          select key_id, kind, holder, issued_at, revoked_at, position as issued_position
+          from read_tenancy.keys
+          where project_id = $1 /* project */
+            and position > $2 /* after */
+          order by position
+          limit $3 /* limit */`,
+        values: [projectId, after ?? 0n, limit],
+        orderBy: 'issued_position',
+      },
+      options,
+    );
+    const views = value.map((row) => ({
+      keyId: row.key_id,
+      kind: row.kind,
+      holder: row.holder,
+      issuedAt: row.issued_at,
+      revokedAt: row.revoked_at,
+      position: row.issued_position as Position,
+    }));
+    return { value: views, position };
+  }
+
+  /** For authentication. */
+  async keyHolder(keyId: string, options: ReadOptions): Promise<KeyHolder | undefined> {
+    const { value } = await this.#models.read<{
+      key_id: string;
+      kind: KeyKind;
+      project_id: string;
+      holder: string;
+      secret_hash: string;
+      is_revoked: boolean;
+      role: Role | null;
+      is_active_device: boolean;
+      sensor_id: string | null;
+    }>(
+      'tenancy',
+      {
+        name: 'key-holder',
+        text: `
+          select
+            k.key_id, k.kind, k.project_id, k.holder, k.secret_hash,
+            k.revoked_at is not null as is_revoked,
+            m.role,
+            d.device_id is not null and d.retired_at is null as is_active_device,
+            d.sensor_id
+          from read_tenancy.keys k
+          left join read_tenancy.members m
+            on k.kind = 'mem'
+            and m.project_id = k.project_id
+            and m.member_id = k.holder
+            and m.to_position is null
+          left join read_tenancy.devices d
+            on k.kind = 'dev'
+            and d.project_id = k.project_id
+            and d.device_id = k.holder
+            and d.to_position is null
+          where k.key_id = $1 /* key */`,
+        values: [keyId],
+      },
+      options,
+    );
+    const [row] = value;
+    return (
+      row && {
+        keyId: row.key_id,
+        kind: row.kind,
+        projectId: row.project_id,
+        holder: row.holder,
+        secretHash: row.secret_hash,
+        isRevoked: row.is_revoked,
+        role: row.role,
+        isActiveDevice: row.is_active_device,
+        sensorId: row.sensor_id,
+      }
+    );
+  }
+}
+
+function deviceView(row: DeviceRow): DeviceView {
+  return {
+    deviceId: row.device_id,
+    devEui: row.dev_eui,
+    simCardId: row.sim_card_id,
+    sensorId: row.sensor_id,
+    createdAt: row.created_at,
+    retiredAt: row.retired_at,
+    lastSeenAt: row.last_seen_at,
+    revision: row.revision,
+  };
+}
