@@ -105,8 +105,6 @@ export async function startService(config: Config): Promise<RunningService> {
   const ledger = await openLedger(config, 'service');
   const { logger, engine } = ledger;
   const stopping = new AbortController();
-  const firstAdminKey =
-    config.adminApiKey === undefined ? await issueFirstAdminKey(ledger) : undefined;
   if (config.roles.includes('projections')) engine.start();
   let server: RunningServer | undefined;
   try {
@@ -118,7 +116,10 @@ export async function startService(config: Config): Promise<RunningService> {
     await ledger.close();
     throw error;
   }
-  if (server !== undefined) greet(server, firstAdminKey);
+  if (server !== undefined) {
+    // Last of all, so that no failure of the start comes between issuing the key and showing it.
+    greet(server, config.adminApiKey === undefined ? await issueFirstAdminKey(ledger) : undefined);
+  }
   return {
     server,
     async stop() {

@@ -35,17 +35,23 @@ const BULK_LIMIT_BYTES = 16 * 1024 * 1024;
 /** Bulk patches that run at a time: they are appended together, so more gain little. */
 const BULK_CONCURRENCY = 500;
 
+// Not `z.record`: the object is kept as it was parsed, with a key `__proto__` if it has one.
 const dataField = z
-  .custom<JsonObject>(
-    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
-    'must be an object',
-  )
+  .unknown()
+  .refine(isObject, 'must be an object')
   .refine((data) => depthOf(data) <= MAX_DATA_DEPTH, `must not nest deeper than ${MAX_DATA_DEPTH}`)
   .refine(
-    (data) => JSON.stringify(data).length <= MAX_DATA_CHARACTERS,
+    (data) => JSON.stringify(data ?? null).length <= MAX_DATA_CHARACTERS,
     `must not take more than ${MAX_DATA_CHARACTERS} characters`,
   )
-  .meta({ override: { type: 'object' }, examples: [{ temperature: 21 }] });
+  .meta({
+    override: { type: 'object', additionalProperties: true },
+    examples: [{ temperature: 21 }],
+  }) as unknown as z.ZodType<JsonObject>;
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
 
 const patchBody = z.object({
   data: dataField,
