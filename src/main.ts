@@ -5,7 +5,7 @@ import { createMetrics } from './api/metrics.ts';
 import { Pipeline } from './api/pipeline.ts';
 import { createApp, listen, type RunningServer } from './api/server.ts';
 import { stateRoutes } from './api/state.ts';
-import { tenancyRoutes } from './api/tenancy.ts';
+import { tenancyRoutes } from './api/tenancy/tenancy.ts';
 import { FoldedStates } from './commands/folded-states.ts';
 import { CommandHandler } from './commands/handler.ts';
 import { formatApiKey, mintKey } from './commands/keys.ts';

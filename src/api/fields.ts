@@ -54,10 +54,7 @@ export const timeQuery = z.iso
   .transform((value) => new Date(value))
   .optional();
 
-export const asOfQuery = z
-  .string()
-  .optional()
-  .meta({
-    description: 'As it was then: an RFC 3339 time, or a position',
-    example: '2026-01-01T00:00:00Z',
-  });
+export const asOfQuery = z.string().optional().meta({
+  description: 'As it was then: an RFC 3339 time, or a position',
+  example: '2026-01-01T00:00:00Z',
+});

@@ -25,6 +25,12 @@ export function cursorPage<Item extends z.ZodType>(
   return z.object({ items: z.array(item), next: z.string().nullable() });
 }
 
+const positionText = z.string().regex(/^\d{1,18}$/);
+
+/** Places of walks by id and by position; `asOf` keeps a walk at the position of its first page. */
+export const placeAfterId = z.object({ after: z.string(), asOf: positionText.optional() });
+export const placeAfterPosition = z.object({ after: positionText, asOf: positionText.optional() });
+
 /** Where a walk goes on. Opaque to clients: `walk` keeps a cursor from being used in another. */
 export function encodeCursor(walk: string, place: JsonObject): string {
   return Buffer.from(JSON.stringify({ walk, ...place })).toString('base64url');

@@ -77,3 +77,8 @@ export function problemHeaders(error: LedgerError): Record<string, string> {
     ...(status === 401 && { 'WWW-Authenticate': 'Bearer realm="fleetledger"' }),
   };
 }
+
+/** The same words for what is missing and for what is another project's. */
+export function notFound(): LedgerError {
+  return new LedgerError('not-found', 'There is nothing here: check the id.');
+}

@@ -19,7 +19,7 @@ import {
   splitPage,
 } from './paging.ts';
 import { precondition } from './precondition.ts';
-import { asLedgerError, statusOf } from './problem.ts';
+import { asLedgerError, notFound, statusOf } from './problem.ts';
 import { defineRoute, etag, jsonTime, type ApiRequest, type Line, type Route } from './route.ts';
 
 export interface StateRoutesParts {
@@ -270,7 +270,7 @@ export function stateRoutes({ commands, queries, positions }: StateRoutesParts):
     answers: { 200: dedupStrategySchema },
     errors: ['not-found'],
     async handle({ params, body, projectId, command }) {
-      if (params.id !== projectId) throw new LedgerError('not-found', NOTHING_HERE);
+      if (params.id !== projectId) throw notFound();
       const { position } = await commands.setProjectDedup(body, command());
       return { status: 200, body, position };
     },
@@ -386,8 +386,6 @@ function requireOwnSensor(caller: Caller, sensorId: string): void {
   if (caller.kind !== 'device' || caller.sensorId === sensorId) return;
   throw new LedgerError('forbidden', 'A device may only speak for its own sensor.');
 }
-
-const NOTHING_HERE = 'There is nothing here: check the id.';
 
 function sensorNotFound(): LedgerError {
   return new LedgerError(

@@ -2,7 +2,7 @@ import { currentVersion } from '../events/registry.ts';
 import type { DomainEvent } from '../events/event.ts';
 import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
-import { derivedEventId, newEventId } from '../shared/ids.ts';
+import { newEventId } from '../shared/ids.ts';
 import type { Decider } from './decider.ts';
 import type { FoldedState, FoldedStates } from './folded-states.ts';
 
@@ -19,8 +19,11 @@ export interface CommandContext {
 }
 
 /**
- * A command that may arrive twice: its events get ids derived from `id`, and an event of that cause
+ * A command that may arrive twice: its events carry `id` as their cause, and an event of that cause
  * after `reservedAt` means that the command has run (in a process that died, or in a twin).
+ *
+ * Rejected: event ids derived from `id`. The log then answers the append of a twin as if it had been
+ * ours, although the twin may have decided otherwise, and the state kept here would not be the log's.
  */
 export interface CommandIdentity {
   /** A UUID. */
@@ -32,7 +35,7 @@ export interface CommandIdentity {
 }
 
 export type Handled<State> =
-  /** `revision` and `position` of the command's last event. */
+  /** The revision of the command's last event, and a position at which the log holds it. */
   | { readonly outcome: 'recorded'; readonly revision: bigint; readonly position: Position }
   /** The command has run before; its events stand there. */
   | { readonly outcome: 'repeated'; readonly revision: bigint; readonly position: Position }
@@ -107,7 +110,7 @@ export class CommandHandler {
 
   async #drain(stream: StreamName, queue: AnyJob[]): Promise<void> {
     while (queue.length > 0) {
-      const jobs = queue.splice(0, MAX_JOBS_PER_APPEND);
+      const jobs = takeJobs(queue);
       try {
         await this.#run(stream, jobs);
       } catch (error) {
@@ -206,6 +209,28 @@ export class CommandHandler {
   }
 }
 
+/**
+ * The next jobs of a queue, which keeps the others. Copies of one identified command are not decided
+ * together, since none would find the events of the other; the later finds what the first has done.
+ */
+function takeJobs(queue: AnyJob[]): AnyJob[] {
+  const identities = new Set<string>();
+  const first = queue.splice(0, MAX_JOBS_PER_APPEND);
+  const taken: AnyJob[] = [];
+  const copies: AnyJob[] = [];
+  for (const job of first) {
+    const id = job.context.identity?.id;
+    if (id !== undefined && identities.has(id)) {
+      copies.push(job);
+      continue;
+    }
+    if (id !== undefined) identities.add(id);
+    taken.push(job);
+  }
+  queue.unshift(...copies);
+  return taken;
+}
+
 type Result =
   | { readonly job: AnyJob; readonly events: readonly NewEvent[]; readonly state: unknown }
   | { readonly job: AnyJob; readonly events: readonly []; readonly refusal: unknown };
@@ -224,7 +249,7 @@ function decideInTurn(
     try {
       context.precondition?.(revision);
       const decided: readonly DomainEvent[] = decider.decide(state, command);
-      const events = decided.map((event, index) => envelope(event, context, index));
+      const events = decided.map((event) => envelope(event, context));
       if (jobs.length > 1) for (const { data } of events) size += JSON.stringify(data).length;
       if (size > MAX_APPEND_SIZE && results.length > 0) break;
       for (const event of decided) state = decider.evolve(state, event);
@@ -239,10 +264,10 @@ function decideInTurn(
   return { results, state };
 }
 
-function envelope(event: DomainEvent, context: CommandContext, index: number): NewEvent {
+function envelope(event: DomainEvent, context: CommandContext): NewEvent {
   const { projectId, actor, correlationId, occurredAt, identity } = context;
   return {
-    id: identity === undefined ? newEventId() : derivedEventId(identity.id, index),
+    id: newEventId(),
     type: event.type,
     data: event.data,
     metadata: {

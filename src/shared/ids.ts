@@ -6,11 +6,6 @@ export function newEventId(): string {
   return v7();
 }
 
-/** The id that the same cause always gives: UUID version 5 (RFC 9562). */
-export function derivedEventId(causeId: string, ordinal: number): string {
-  return v5(String(ordinal), causeId);
-}
-
 /** A UUID that names a text within a namespace. */
 export function nameBasedId(namespace: string, name: string): string {
   return v5(name, namespace);

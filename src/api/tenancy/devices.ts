@@ -1,0 +1,251 @@
+import { z } from 'zod';
+import type { CommandHandler } from '../../commands/handler.ts';
+import { mintKey } from '../../commands/keys.ts';
+import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
+import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Position } from '../../projections/engine/read-model.ts';
+import type { StateQueries } from '../../projections/state/state-queries.ts';
+import type { DeviceView, TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { asOfQuery, booleanQuery, devEuiField, idField, timeAnswer, timeQuery } from '../fields.ts';
+import {
+  cursorPage,
+  cursorQuery,
+  decodeCursor,
+  encodeCursor,
+  pageAnswer,
+  placeAfterId,
+  splitPage,
+} from '../paging.ts';
+import { precondition } from '../precondition.ts';
+import { notFound } from '../problem.ts';
+import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
+
+const linksBody = z.object({
+  dev_eui: devEuiField.nullable().optional(),
+  sim_card_id: idField.nullable().optional(),
+  sensor_id: idField.nullable().optional(),
+});
+
+const deviceFields = z.object({
+  device_id: z.string(),
+  dev_eui: z.string().nullable(),
+  sim_card_id: z.string().nullable(),
+  sensor_id: z.string().nullable(),
+  created_at: timeAnswer,
+  retired_at: timeAnswer.nullable(),
+});
+const deviceAnswer = deviceFields
+  .extend({
+    last_seen_at: timeAnswer.nullable(),
+    firmware: z.array(z.unknown()),
+    state: z.record(z.string(), z.unknown()).nullable(),
+    usage_this_month: z.int(),
+  })
+  .meta({ id: 'Device' });
+
+export function deviceRoutes(
+  handler: CommandHandler,
+  queries: TenancyQueries,
+  states: StateQueries,
+  positions: Positions,
+): Route[] {
+  const register = defineRoute({
+    method: 'post',
+    path: '/devices',
+    summary: 'Register a device, with its first key',
+    tag: 'Tenancy',
+    access: ['owner', 'member'],
+    body: { content: { 'application/json': linksBody.extend({ device_id: idField }) } },
+    answers: { 201: deviceFields.extend({ key: z.string() }) },
+    errors: ['device-exists'],
+    async handle({ body, projectId, now, entropy, command }) {
+      const key = mintKey('dev', entropy, now);
+      const links = {
+        devEui: body.dev_eui ?? null,
+        simCardId: body.sim_card_id ?? null,
+        sensorId: body.sensor_id ?? null,
+      };
+      const createdAt = now.toISOString();
+      const { position } = await handler.execute(
+        deviceDecider,
+        deviceStream(projectId, body.device_id),
+        { type: 'register', deviceId: body.device_id, links, createdAt, key: key.newKey },
+        command(),
+      );
+      return {
+        status: 201,
+        headers: { Location: `/api/v1/devices/${encodeURIComponent(body.device_id)}` },
+        body: {
+          device_id: body.device_id,
+          ...linksAnswer(links),
+          created_at: createdAt,
+          retired_at: null,
+        },
+        shownKeys: [{ path: ['key'], kind: 'dev', keyId: key.apiKey.id, label: 'key' }],
+        position,
+      };
+    },
+  });
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/devices',
+    summary: 'The devices of the project, by id',
+    tag: 'Tenancy',
+    access: ['owner', 'member', 'viewer'],
+    query: cursorQuery.extend({
+      has_dev_eui: booleanQuery,
+      retired: booleanQuery,
+      seen_after: timeQuery,
+      seen_before: timeQuery,
+    }),
+    answers: { 200: cursorPage(deviceFields.extend({ last_seen_at: timeAnswer.nullable() })) },
+    async handle({ query, projectId, read, path }) {
+      const place = decodeCursor('devices', query.cursor, placeAfterId);
+      const { limit } = query;
+      const { value, position } = await queries.devices(
+        projectId,
+        {
+          limit: limit + 1,
+          ...(place !== undefined && { after: place.after }),
+          ...(place?.asOf !== undefined && { asOf: BigInt(place.asOf) as Position }),
+          ...(query.has_dev_eui !== undefined && { hasDevEui: query.has_dev_eui }),
+          ...(query.retired !== undefined && { isRetired: query.retired }),
+          ...(query.seen_after !== undefined && { seenAfter: query.seen_after }),
+          ...(query.seen_before !== undefined && { seenBefore: query.seen_before }),
+        },
+        read,
+      );
+      const { page, last } = splitPage(value, limit);
+      const next =
+        last &&
+        encodeCursor('devices', {
+          after: last.deviceId,
+          asOf: place?.asOf ?? position.toString(),
+        });
+      const items = page.map((device) => ({
+        ...deviceBody(device),
+        last_seen_at: jsonTime(device.lastSeenAt),
+      }));
+      return pageAnswer(items, next, path, position);
+    },
+  });
+
+  const readOne = defineRoute({
+    method: 'get',
+    path: '/devices/{id}',
+    summary: 'A device with the state of its sensor, now or as it was',
+    tag: 'Tenancy',
+    access: ['owner', 'member', 'viewer'],
+    params: z.object({ id: idField }),
+    query: z.object({ as_of: asOfQuery }),
+    answers: { 200: deviceAnswer },
+    errors: ['not-found'],
+    hasEtag: true,
+    async handle({ params, query, projectId, read }) {
+      const asOf = query.as_of === undefined ? undefined : await positions.asOf(query.as_of);
+      const found = await queries.devices(
+        projectId,
+        { only: params.id, limit: 1, ...(asOf !== undefined && { asOf }) },
+        read,
+      );
+      const [device] = found.value;
+      if (device === undefined) throw notFound();
+      const sensor =
+        device.sensorId === null
+          ? undefined
+          : asOf === undefined
+            ? await states.sensor(projectId, device.sensorId, read)
+            : await states.sensorAt(projectId, device.sensorId, asOf, read);
+      const position =
+        sensor !== undefined && sensor.position < found.position ? sensor.position : found.position;
+      return {
+        status: 200,
+        body: {
+          ...deviceBody(device),
+          last_seen_at: jsonTime(sensor?.value?.updatedAt ?? null),
+          // No domain reports these yet: there is none of either.
+          firmware: [],
+          state: sensor?.value?.state ?? null,
+          usage_this_month: 0,
+        },
+        headers: { ETag: etag(device.revision) },
+        position,
+      };
+    },
+  });
+
+  const change = defineRoute({
+    method: 'patch',
+    path: '/devices/{id}',
+    summary: 'Change what a device carries; null removes it',
+    tag: 'Tenancy',
+    access: ['owner', 'member'],
+    params: z.object({ id: idField }),
+    body: {
+      content: { 'application/json': linksBody, 'application/merge-patch+json': linksBody },
+    },
+    answers: { 200: deviceFields },
+    errors: ['not-found', 'device-retired', 'precondition-failed'],
+    hasEtag: true,
+    async handle({ params, body, projectId, headers, read, command }) {
+      const refuse = precondition(headers);
+      const links: Partial<DeviceLinks> = {
+        ...(body.dev_eui !== undefined && { devEui: body.dev_eui }),
+        ...(body.sim_card_id !== undefined && { simCardId: body.sim_card_id }),
+        ...(body.sensor_id !== undefined && { sensorId: body.sensor_id }),
+      };
+      await handler.execute(
+        deviceDecider,
+        deviceStream(projectId, params.id),
+        { type: 'change', deviceId: params.id, links },
+        { ...command(), ...(refuse !== undefined && { precondition: refuse }) },
+      );
+      const found = await queries.devices(projectId, { only: params.id, limit: 1 }, read);
+      const [device] = found.value;
+      if (device === undefined) throw notFound();
+      return {
+        status: 200,
+        body: deviceBody(device),
+        headers: { ETag: etag(device.revision) },
+        position: found.position,
+      };
+    },
+  });
+
+  const retire = defineRoute({
+    method: 'delete',
+    path: '/devices/{id}',
+    summary: 'Retire a device; its keys are refused from then on, its history stays',
+    tag: 'Tenancy',
+    access: ['owner', 'member'],
+    params: z.object({ id: idField }),
+    answers: { 204: null },
+    errors: ['not-found'],
+    async handle({ params, projectId, command }) {
+      const { position } = await handler.execute(
+        deviceDecider,
+        deviceStream(projectId, params.id),
+        { type: 'retire', deviceId: params.id },
+        command(),
+      );
+      return { status: 204, position };
+    },
+  });
+
+  return [register, list, readOne, change, retire];
+}
+
+function deviceBody(device: DeviceView): JsonObject {
+  return {
+    device_id: device.deviceId,
+    ...linksAnswer(device),
+    created_at: jsonTime(device.createdAt),
+    retired_at: jsonTime(device.retiredAt),
+  };
+}
+
+function linksAnswer({ devEui, simCardId, sensorId }: DeviceLinks): JsonObject {
+  return { dev_eui: devEui, sim_card_id: simCardId, sensor_id: sensorId };
+}

@@ -1,0 +1,103 @@
+import { z } from 'zod';
+import type { CommandHandler } from '../../commands/handler.ts';
+import { mintKey } from '../../commands/keys.ts';
+import { projectDecider, projectStream, roleSchema } from '../../commands/tenancy.ts';
+import type { Position } from '../../projections/engine/read-model.ts';
+import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import { shortId } from '../../shared/ids.ts';
+import { idField, nameField } from '../fields.ts';
+import {
+  cursorPage,
+  cursorQuery,
+  decodeCursor,
+  encodeCursor,
+  pageAnswer,
+  placeAfterPosition,
+  splitPage,
+} from '../paging.ts';
+import { defineRoute, type Route } from '../route.ts';
+
+const memberAnswer = z.object({ id: z.string(), name: z.string(), role: roleSchema });
+
+export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): Route[] {
+  const add = defineRoute({
+    method: 'post',
+    path: '/members',
+    summary: 'Add a member to the project',
+    tag: 'Tenancy',
+    access: ['owner'],
+    body: { content: { 'application/json': z.object({ name: nameField, role: roleSchema }) } },
+    answers: { 201: memberAnswer.extend({ key: z.string() }) },
+    async handle({ body, projectId, now, entropy, command }) {
+      const memberId = shortId(entropy('member', 12));
+      const key = mintKey('mem', entropy, now);
+      const { position } = await handler.execute(
+        projectDecider,
+        projectStream(projectId),
+        { type: 'add-member', memberId, name: body.name, role: body.role, key: key.newKey },
+        command(),
+      );
+      return {
+        status: 201,
+        body: { id: memberId, name: body.name, role: body.role },
+        shownKeys: [{ path: ['key'], kind: 'mem', keyId: key.apiKey.id, label: 'key' }],
+        position,
+      };
+    },
+  });
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/members',
+    summary: 'The members of the project, in the order in which they came',
+    tag: 'Tenancy',
+    access: ['owner'],
+    query: cursorQuery,
+    answers: { 200: cursorPage(memberAnswer) },
+    async handle({ query, projectId, read, path }) {
+      const place = decodeCursor('members', query.cursor, placeAfterPosition);
+      const { limit } = query;
+      const { value, position } = await queries.members(
+        projectId,
+        {
+          limit: limit + 1,
+          ...(place !== undefined && { after: BigInt(place.after) as Position }),
+          ...(place?.asOf !== undefined && { asOf: BigInt(place.asOf) as Position }),
+        },
+        read,
+      );
+      const { page, last } = splitPage(value, limit);
+      // The walk stays at the position of its first page: who is removed meanwhile is still seen.
+      const next =
+        last &&
+        encodeCursor('members', {
+          after: last.position.toString(),
+          asOf: place?.asOf ?? position.toString(),
+        });
+      const items = page.map(({ memberId, name, role }) => ({ id: memberId, name, role }));
+      return pageAnswer(items, next, path, position);
+    },
+  });
+
+  const remove = defineRoute({
+    method: 'delete',
+    path: '/members/{id}',
+    summary: 'Remove a member; the keys of the member are refused from then on',
+    tag: 'Tenancy',
+    access: ['owner'],
+    params: z.object({ id: idField }),
+    answers: { 204: null },
+    errors: ['not-found', 'last-owner'],
+    async handle({ params, projectId, command }) {
+      const { position } = await handler.execute(
+        projectDecider,
+        projectStream(projectId),
+        { type: 'remove-member', memberId: params.id },
+        command(),
+      );
+      return { status: 204, position };
+    },
+  });
+
+  return [add, list, remove];
+}

@@ -1,0 +1,122 @@
+import { z } from 'zod';
+import type { CommandHandler } from '../../commands/handler.ts';
+import { mintKey } from '../../commands/keys.ts';
+import { projectDecider, projectStream } from '../../commands/tenancy.ts';
+import type { ProjectView, TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import { shortId } from '../../shared/ids.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { idField, nameField, projectIdField, timeAnswer } from '../fields.ts';
+import {
+  cursorPage,
+  cursorQuery,
+  decodeCursor,
+  encodeCursor,
+  pageAnswer,
+  placeAfterId,
+  splitPage,
+} from '../paging.ts';
+import { notFound } from '../problem.ts';
+import { defineRoute, jsonTime, type Route } from '../route.ts';
+
+const projectAnswer = z
+  .object({ id: z.string(), name: z.string(), created_at: timeAnswer })
+  .meta({ id: 'Project' });
+
+export function projectRoutes(handler: CommandHandler, queries: TenancyQueries): Route[] {
+  const create = defineRoute({
+    method: 'post',
+    path: '/projects',
+    summary: 'Create a project, with its first owner',
+    tag: 'Tenancy',
+    access: ['admin'],
+    body: {
+      content: { 'application/json': z.object({ id: projectIdField.optional(), name: nameField }) },
+    },
+    answers: {
+      201: projectAnswer.extend({
+        owner: z.object({ id: z.string(), role: z.literal('owner'), key: z.string() }),
+      }),
+    },
+    errors: ['project-exists'],
+    async handle({ body, now, entropy, command }) {
+      const projectId = body.id ?? shortId(entropy('project', 12));
+      const memberId = shortId(entropy('owner', 12));
+      const key = mintKey('mem', entropy, now);
+      const createdAt = now.toISOString();
+      const { position } = await handler.execute(
+        projectDecider,
+        projectStream(projectId),
+        {
+          type: 'create',
+          projectId,
+          name: body.name,
+          createdAt,
+          owner: { memberId, name: 'owner', key: key.newKey },
+        },
+        { ...command(), projectId },
+      );
+      return {
+        status: 201,
+        headers: { Location: `/api/v1/projects/${projectId}` },
+        body: {
+          id: projectId,
+          name: body.name,
+          created_at: createdAt,
+          owner: { id: memberId, role: 'owner' },
+        },
+        shownKeys: [{ path: ['owner', 'key'], kind: 'mem', keyId: key.apiKey.id, label: 'key' }],
+        position,
+      };
+    },
+  });
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/projects',
+    summary: 'The projects, by id: all for the admin, their own for members',
+    tag: 'Tenancy',
+    access: ['admin', 'owner', 'member', 'viewer'],
+    query: cursorQuery,
+    answers: { 200: cursorPage(projectAnswer) },
+    async handle({ query, caller, projectId, read, path }) {
+      const place = decodeCursor('projects', query.cursor, placeAfterId);
+      const { limit } = query;
+      const only = caller.kind === 'admin' ? undefined : projectId;
+      const { value, position } = await queries.projects(
+        {
+          limit: limit + 1,
+          ...(only !== undefined && { only }),
+          ...(place !== undefined && { after: place.after }),
+        },
+        read,
+      );
+      const { page, last } = splitPage(value, limit);
+      const next = last && encodeCursor('projects', { after: last.projectId });
+      return pageAnswer(page.map(projectBody), next, path, position);
+    },
+  });
+
+  const read = defineRoute({
+    method: 'get',
+    path: '/projects/{id}',
+    summary: 'A project',
+    tag: 'Tenancy',
+    access: ['admin', 'owner', 'member', 'viewer'],
+    params: z.object({ id: idField }),
+    answers: { 200: projectAnswer },
+    errors: ['not-found'],
+    async handle({ params, caller, projectId, read: options }) {
+      if (caller.kind !== 'admin' && params.id !== projectId) throw notFound();
+      const { value, position } = await queries.projects({ only: params.id, limit: 1 }, options);
+      const [project] = value;
+      if (project === undefined) throw notFound();
+      return { status: 200, body: projectBody(project), position };
+    },
+  });
+
+  return [create, list, read];
+}
+
+function projectBody({ projectId, name, createdAt }: ProjectView): JsonObject {
+  return { id: projectId, name, created_at: jsonTime(createdAt) };
+}
