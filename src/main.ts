@@ -3,8 +3,9 @@ import { Authentication } from './api/authentication.ts';
 import type { HealthChecks } from './api/health.ts';
 import { createMetrics } from './api/metrics.ts';
 import { Pipeline } from './api/pipeline.ts';
+import { Responder } from './api/responder.ts';
 import { createApp, listen, type RunningServer } from './api/server.ts';
-import { stateRoutes } from './api/state.ts';
+import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
 import { FoldedStates } from './commands/folded-states.ts';
 import { CommandHandler } from './commands/handler.ts';
@@ -149,13 +150,13 @@ async function serveApi(
     logger.fatal({ err: error }, 'the key directory can no longer follow the log');
     process.exit(1);
   });
+  const responder = new Responder({ models, positions, logger });
   const pipeline = new Pipeline({
     authentication: new Authentication(directory, config.adminApiKey),
     requests: new IdempotentRequests(store, await installationSecret(database), systemClock),
-    models,
     positions,
+    responder,
     clock: systemClock,
-    logger,
   });
   const app = createApp({
     routes: [
@@ -163,6 +164,7 @@ async function serveApi(
       ...stateRoutes({ commands: new StateCommands(handler, store), queries: states, positions }),
     ],
     pipeline,
+    responder,
     health: healthChecks(ledger),
     metrics: createMetrics(() => engine.health()),
     logger,

@@ -10,6 +10,7 @@ import type { Metrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import type { Pipeline } from './pipeline.ts';
 import { problemsRouter } from './problems-page.ts';
+import type { Responder } from './responder.ts';
 import type { Route } from './route.ts';
 
 export const BASE_PATH = '/api/v1';
@@ -17,6 +18,7 @@ export const BASE_PATH = '/api/v1';
 export interface ServerParts {
   readonly routes: readonly Route[];
   readonly pipeline: Pipeline;
+  readonly responder: Responder;
   readonly health: HealthChecks;
   readonly metrics: Metrics;
   readonly logger: Logger;
@@ -25,6 +27,7 @@ export interface ServerParts {
 export function createApp({
   routes,
   pipeline,
+  responder,
   health,
   metrics,
   logger,
@@ -53,15 +56,15 @@ export function createApp({
     app.all(path, (request: Request, response: Response) => {
       response.setHeader('Allow', methods.join(', '));
       const detail = `Use ${methods.join(' or ')} here.`;
-      pipeline.sendProblem(request, response, new LedgerError('method-not-allowed', detail));
+      responder.problem(request, response, new LedgerError('method-not-allowed', detail));
     });
   }
   app.use((request: Request, response: Response) => {
     const detail = 'There is nothing at this path: /docs lists what there is.';
-    pipeline.sendProblem(request, response, new LedgerError('not-found', detail));
+    responder.problem(request, response, new LedgerError('not-found', detail));
   });
   app.use((error: unknown, request: Request, response: Response, _next: NextFunction) => {
-    pipeline.sendProblem(request, response, pathError(error));
+    responder.problem(request, response, pathError(error));
   });
   return app;
 }

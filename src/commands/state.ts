@@ -176,7 +176,7 @@ export class StateCommands {
       STRATEGY_MAX_AGE_MS,
     );
     const projectStrategy = project.state.strategy;
-    const identity =
+    const claim =
       incoming.messageId === undefined
         ? undefined
         : await this.#claim(stream, sensorId, incoming.messageId, projectStrategy, context);
@@ -184,9 +184,9 @@ export class StateCommands {
       sensorDecider,
       stream,
       { type: 'patch', sensorId, incoming, projectStrategy },
-      identity === undefined ? context : { ...context, identity },
+      claim === undefined ? context : { ...context, identity: claim.identity },
     );
-    return patchResult(handled, identity === undefined ? undefined : 'message-id', projectStrategy);
+    return patchResult(handled, claim?.isOwn === false, projectStrategy);
   }
 
   setSensorDedup(
@@ -225,12 +225,13 @@ export class StateCommands {
     messageId: string,
     projectStrategy: DedupStrategy,
     context: CommandContext,
-  ): Promise<CommandIdentity | undefined> {
-    const folded = await this.#handler.peek(sensorDecider, sensor, Number.POSITIVE_INFINITY);
+  ): Promise<Claim | undefined> {
+    const folded = await this.#handler.peek(sensorDecider, sensor, STRATEGY_MAX_AGE_MS);
     const { strategy } = folded.state.strategy ?? projectStrategy;
     if (strategy !== 'message-id') return undefined;
     const stream = streamName('message', context.projectId, sensorId, messageId);
     const id = nameBasedId(MESSAGE_NAMESPACE, stream);
+    const request = context.identity;
     const sensorRevision = folded.revision === 'no-stream' ? null : folded.revision.toString();
     const [claimed] = await this.#store.append([
       {
@@ -238,30 +239,43 @@ export class StateCommands {
         expectedRevision: 'no-stream',
         events: [
           {
-            id: newEventId(),
+            // A request that is repeated repeats its claim, and is answered as the first time.
+            id: request === undefined ? newEventId() : nameBasedId(request.id, stream),
             type: messageClaimed.type,
             data: { sensorId, messageId, sensorRevision },
             metadata: {
               projectId: context.projectId,
               actor: context.actor,
               correlationId: context.correlationId,
+              ...(request && { causationId: request.id }),
               schemaVersion: messageClaimed.version,
             },
           },
         ],
       },
     ]);
-    if (claimed?.outcome === 'appended') return { id, reservedAt: claimed.position };
+    if (claimed?.outcome === 'appended') {
+      return { identity: { id, reservedAt: claimed.position }, isOwn: request !== undefined };
+    }
     for await (const first of this.#store.readStream(stream, { limit: 1 })) {
       const revision = first.data['sensorRevision'];
       return {
-        id,
-        reservedAt: first.position,
-        reservedAtRevision: typeof revision === 'string' ? BigInt(revision) : 'no-stream',
+        identity: {
+          id,
+          reservedAt: first.position,
+          reservedAtRevision: typeof revision === 'string' ? BigInt(revision) : 'no-stream',
+        },
+        isOwn: false,
       };
     }
     throw new Error(`stream ${stream} refused an event and holds none`);
   }
+}
+
+interface Claim {
+  readonly identity: CommandIdentity;
+  /** Made by this very request, now or when it ran before: a patch found there is its own. */
+  readonly isOwn: boolean;
 }
 
 export function sensorStream(projectId: string, sensorId: string): StreamName {
@@ -274,18 +288,15 @@ function projectDedupStream(projectId: string): StreamName {
 
 function patchResult(
   handled: Handled<SensorState>,
-  claimedBy: 'message-id' | undefined,
+  isRedelivery: boolean,
   projectStrategy: DedupStrategy,
 ): PatchResult {
   const { position } = handled;
-  if (handled.outcome === 'recorded') {
-    return { outcome: 'patched', revision: handled.revision, position };
-  }
-  if (handled.outcome === 'repeated') {
+  if (handled.outcome !== 'nothing') {
     const { revision } = handled;
-    return claimedBy === undefined
-      ? { outcome: 'patched', revision, position }
-      : { outcome: 'deduplicated', by: claimedBy, revision, position };
+    return handled.outcome === 'repeated' && isRedelivery
+      ? { outcome: 'deduplicated', by: 'message-id', revision, position }
+      : { outcome: 'patched', revision, position };
   }
   const { strategy } = handled.state.strategy ?? projectStrategy;
   if (handled.revision === 'no-stream') throw new Error('a first patch is never a duplicate');

@@ -1,0 +1,128 @@
+import type { Request, Response } from 'express';
+import { formatApiKey, mintSecret } from '../commands/keys.ts';
+import type { ShownKey } from '../commands/requests.ts';
+import type { Positions } from '../projections/engine/as-of.ts';
+import type { Position, ReadModels } from '../projections/engine/read-model.ts';
+import type { Entropy } from '../shared/ids.ts';
+import type { Json, JsonObject } from '../shared/json.ts';
+import type { Logger } from '../shared/logger.ts';
+import { asLedgerError, problemHeaders, problemOf, statusOf } from './problem.ts';
+import { correlationIdOf } from './request-parts.ts';
+import type { Answer } from './route.ts';
+
+export interface ResponderParts {
+  readonly models: ReadModels;
+  readonly positions: Positions;
+  readonly logger: Logger;
+}
+
+/** Puts answers and problems on the wire, with the headers that every one of them carries. */
+export class Responder {
+  readonly #parts: ResponderParts;
+
+  constructor(parts: ResponderParts) {
+    this.#parts = parts;
+  }
+
+  send(
+    request: Request,
+    response: Response,
+    answer: Answer,
+    {
+      correlationId,
+      entropy,
+      isReplayed,
+    }: {
+      readonly correlationId: string;
+      readonly entropy: Entropy;
+      readonly isReplayed: boolean;
+    },
+  ): void {
+    const { headers = {}, shownKeys = [], body } = answer;
+    const isUnchanged = request.method === 'GET' && isNoneMatched(request, headers['ETag']);
+    const status = isUnchanged ? 304 : answer.status;
+    this.#head(response, status, correlationId, answer.position);
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    if (isReplayed) response.setHeader('Idempotency-Replayed', 'true');
+    // What shows a key must not be kept by anything on the way.
+    if (shownKeys.length > 0) response.setHeader('Cache-Control', 'no-store');
+    if (body === undefined || status === 204 || status === 304) {
+      response.end();
+      return;
+    }
+    const contentType = headers['Content-Type'] ?? 'application/json; charset=utf-8';
+    this.#end(response, contentType, withKeys(body, shownKeys, entropy));
+  }
+
+  problem(
+    request: Request,
+    response: Response,
+    error: unknown,
+    correlationId = correlationIdOf(request),
+  ): void {
+    const ledgerError = asLedgerError(error);
+    const status = statusOf[ledgerError.code];
+    if (status >= 500) {
+      const level = status === 500 ? 'error' : 'warn';
+      const err = ledgerError.cause ?? ledgerError;
+      this.#parts.logger[level]({ err, correlationId }, ledgerError.message);
+    }
+    // In the middle of a streamed answer: cutting it off is all that can still be said.
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    this.#head(response, status, correlationId, undefined);
+    const { 'Content-Type': contentType = '', ...headers } = problemHeaders(ledgerError);
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    this.#end(response, contentType, problemOf(ledgerError, request.path, correlationId));
+  }
+
+  /** The head of an answer whose body is written as it comes. */
+  beginStream(response: Response, correlationId: string, isReplayed: boolean): void {
+    this.#head(response, 200, correlationId, undefined);
+    if (isReplayed) response.setHeader('Idempotency-Replayed', 'true');
+    response.setHeader('Content-Type', 'application/json; charset=utf-8');
+  }
+
+  #head(
+    response: Response,
+    status: number,
+    correlationId: string,
+    position: Position | undefined,
+  ): void {
+    const { models, positions } = this.#parts;
+    response.statusCode = status;
+    response.setHeader('X-Correlation-Id', correlationId);
+    response.setHeader('Fleetledger-Position', positions.format(position ?? models.newestKnown));
+  }
+
+  #end(response: Response, contentType: string, body: unknown): void {
+    const text = JSON.stringify(body);
+    response.setHeader('Content-Type', contentType);
+    response.setHeader('Content-Length', Buffer.byteLength(text));
+    response.end(text);
+  }
+}
+
+/** `If-None-Match` compares weakly (RFC 9110, 13.1.2). */
+function isNoneMatched(request: Request, etag: string | undefined): boolean {
+  const given = request.headers['if-none-match'];
+  if (given === undefined || etag === undefined) return false;
+  return given.split(',').some((tag) => {
+    const trimmed = tag.trim().replace(/^W\//, '');
+    return trimmed === '*' || trimmed === etag;
+  });
+}
+
+/** The body with its keys in place: their secrets are derived, and never were in it. */
+function withKeys(body: Json, shownKeys: readonly ShownKey[], entropy: Entropy): Json {
+  if (shownKeys.length === 0) return body;
+  const shown = structuredClone(body) as JsonObject;
+  for (const { path, kind, keyId, label } of shownKeys) {
+    const parent = path.slice(0, -1).reduce((object, name) => object[name] as JsonObject, shown);
+    const secret = mintSecret(entropy, label);
+    parent[path.at(-1) ?? ''] = formatApiKey({ kind, id: keyId, secret });
+  }
+  return shown;
+}

@@ -1,0 +1,127 @@
+import { z } from 'zod';
+import type { PatchResult, StateCommands } from '../../commands/state.ts';
+import type { Position } from '../../projections/engine/read-model.ts';
+import type { Json, JsonObject } from '../../shared/json.ts';
+import { parseJsonText } from '../body.ts';
+import { idField } from '../fields.ts';
+import { asLedgerError, statusOf } from '../problem.ts';
+import { defineRoute, type ApiRequest, type Line, type Route } from '../route.ts';
+import { incomingPatch, patchBody, requireOwnSensor } from './patch-body.ts';
+
+const MAX_BULK_ITEMS = 10_000;
+const BULK_LIMIT_BYTES = 16 * 1024 * 1024;
+/** Bulk patches that run at a time: they are appended together, so more gain little. */
+const BULK_CONCURRENCY = 500;
+
+const bulkItem = patchBody.extend({ id: idField });
+const bulkBody = z
+  .array(z.unknown())
+  .max(MAX_BULK_ITEMS)
+  .meta({
+    override: { items: { type: 'object', required: ['id', 'data'] } },
+    description: 'Each: {"id", "data", "message_id"?, "sequence"?, "timestamp"?}',
+  });
+
+const bulkResult = z.object({
+  id: z.string().nullable(),
+  status: z.int().meta({ description: 'As if it had been sent alone' }),
+  revision: z.int().optional(),
+  deduplicated: z.string().optional(),
+  code: z.string().optional(),
+});
+
+export function bulkRoutes(commands: StateCommands): Route[] {
+  async function patchOne(
+    request: ApiRequest<unknown, unknown, unknown>,
+    item: unknown,
+    label: string,
+  ): Promise<{ result: JsonObject; position: Position | undefined }> {
+    const parsed = bulkItem.safeParse(item);
+    const id = idOf(item);
+    if (!parsed.success) {
+      const code = 'validation-failed';
+      return { result: { id, status: statusOf[code], code }, position: undefined };
+    }
+    try {
+      requireOwnSensor(request.caller, parsed.data.id);
+      const patched = await commands.patch(
+        parsed.data.id,
+        incomingPatch(parsed.data, request.now),
+        request.command(label, parsed.data.timestamp),
+      );
+      return { result: bulkAnswer(parsed.data.id, patched), position: patched.position };
+    } catch (error) {
+      const { code } = asLedgerError(error);
+      return { result: { id, status: statusOf[code], code }, position: undefined };
+    }
+  }
+
+  const patchMany = defineRoute({
+    method: 'post',
+    path: '/sensors/patches',
+    summary: 'Patch many sensors; one bad item stops no other',
+    tag: 'State',
+    access: ['owner', 'member', 'device'],
+    body: { content: { 'application/json': bulkBody }, limitBytes: BULK_LIMIT_BYTES },
+    stream: {
+      contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl'],
+      async *handle(request, lines) {
+        for await (const chunk of chunksOf(lines, BULK_CONCURRENCY)) {
+          const answers = await Promise.all(
+            chunk.map(({ number, text }) => {
+              try {
+                return patchOne(request, parseJsonText(text), `line:${number}`);
+              } catch (error) {
+                const { code } = asLedgerError(error);
+                return { result: { id: null, status: statusOf[code], code } as JsonObject };
+              }
+            }),
+          );
+          for (const { result } of answers) yield result;
+        }
+      },
+    },
+    answers: { 200: z.object({ results: z.array(bulkResult) }) },
+    async handle(request) {
+      const results: Json[] = [];
+      let newest: Position | undefined;
+      for (let start = 0; start < request.body.length; start += BULK_CONCURRENCY) {
+        const chunk = request.body.slice(start, start + BULK_CONCURRENCY);
+        const answers = await Promise.all(
+          chunk.map((item, index) => patchOne(request, item, `item:${start + index}`)),
+        );
+        for (const { result, position } of answers) {
+          results.push(result);
+          if (position !== undefined && (newest === undefined || position > newest))
+            newest = position;
+        }
+      }
+      return { status: 200, body: { results }, ...(newest !== undefined && { position: newest }) };
+    },
+  });
+
+  return [patchMany];
+}
+
+function bulkAnswer(id: string, patched: PatchResult): JsonObject {
+  const revision = Number(patched.revision);
+  return patched.outcome === 'deduplicated'
+    ? { id, status: 200, revision, deduplicated: patched.by }
+    : { id, status: 200, revision };
+}
+
+function idOf(item: unknown): string | null {
+  const id = typeof item === 'object' && item !== null && 'id' in item ? item.id : null;
+  return typeof id === 'string' ? id : null;
+}
+
+async function* chunksOf(lines: AsyncIterable<Line>, size: number): AsyncIterable<Line[]> {
+  let chunk: Line[] = [];
+  for await (const line of lines) {
+    chunk.push(line);
+    if (chunk.length < size) continue;
+    yield chunk;
+    chunk = [];
+  }
+  if (chunk.length > 0) yield chunk;
+}

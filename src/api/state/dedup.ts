@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { dedupStrategySchema, type StateCommands } from '../../commands/state.ts';
+import { idField, projectIdField } from '../fields.ts';
+import { notFound } from '../problem.ts';
+import { defineRoute, type Route } from '../route.ts';
+
+export function dedupRoutes(commands: StateCommands): Route[] {
+  const setSensorDedup = defineRoute({
+    method: 'put',
+    path: '/sensors/{id}/dedup',
+    summary: 'How repeated patches of a sensor are told from new ones',
+    tag: 'State',
+    access: ['owner', 'member'],
+    params: z.object({ id: idField }),
+    body: { content: { 'application/json': dedupStrategySchema } },
+    answers: { 200: dedupStrategySchema },
+    async handle({ params, body, command }) {
+      const { position } = await commands.setSensorDedup(params.id, body, command());
+      return { status: 200, body, position };
+    },
+  });
+
+  const setProjectDedup = defineRoute({
+    method: 'put',
+    path: '/projects/{id}/dedup',
+    summary: 'How repeated patches are told from new ones, where a sensor has no rule of its own',
+    tag: 'State',
+    access: ['owner', 'member'],
+    params: z.object({ id: projectIdField }),
+    body: { content: { 'application/json': dedupStrategySchema } },
+    answers: { 200: dedupStrategySchema },
+    errors: ['not-found'],
+    async handle({ params, body, projectId, command }) {
+      if (params.id !== projectId) throw notFound();
+      const { position } = await commands.setProjectDedup(body, command());
+      return { status: 200, body, position };
+    },
+  });
+
+  return [setSensorDedup, setProjectDedup];
+}

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import type { IncomingPatch } from '../../commands/state-dedup.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import type { Caller } from '../authentication.ts';
+import { idField, timestampField } from '../fields.ts';
+
+const MAX_DATA_CHARACTERS = 64 * 1024;
+const MAX_DATA_DEPTH = 32;
+
+// Not `z.record`: the object is kept as it was parsed, with a key `__proto__` if it has one.
+const dataField = z
+  .unknown()
+  .refine(isObject, 'must be an object')
+  .refine((data) => depthOf(data) <= MAX_DATA_DEPTH, `must not nest deeper than ${MAX_DATA_DEPTH}`)
+  .refine(
+    (data) => JSON.stringify(data ?? null).length <= MAX_DATA_CHARACTERS,
+    `must not take more than ${MAX_DATA_CHARACTERS} characters`,
+  )
+  .meta({
+    override: { type: 'object', additionalProperties: true },
+    examples: [{ temperature: 21 }],
+  }) as unknown as z.ZodType<JsonObject>;
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+export const patchBody = z.object({
+  data: dataField,
+  message_id: idField.optional(),
+  sequence: z.int().optional(),
+  timestamp: timestampField.optional(),
+});
+export type PatchBody = z.infer<typeof patchBody>;
+
+/** `application/merge-patch+json`: the patch itself. */
+export const mergePatchBody = dataField.transform((data): PatchBody => ({ data }));
+
+export function incomingPatch(body: PatchBody, receivedAt: Date): IncomingPatch {
+  return {
+    patch: body.data,
+    receivedAt,
+    ...(body.message_id !== undefined && { messageId: body.message_id }),
+    ...(body.sequence !== undefined && { sequence: body.sequence }),
+  };
+}
+
+/** A device speaks for its own sensor alone. */
+export function requireOwnSensor(caller: Caller, sensorId: string): void {
+  if (caller.kind !== 'device' || caller.sensorId === sensorId) return;
+  throw new LedgerError('forbidden', 'A device may only speak for its own sensor.');
+}
+
+function depthOf(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  let deepest = 0;
+  for (const inner of Object.values(value)) deepest = Math.max(deepest, depthOf(inner));
+  return deepest + 1;
+}

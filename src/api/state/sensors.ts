@@ -1,0 +1,202 @@
+import { z } from 'zod';
+import type { StateCommands } from '../../commands/state.ts';
+import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Position } from '../../projections/engine/read-model.ts';
+import type { SensorView, StateQueries } from '../../projections/state/state-queries.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { asOfQuery, idField, timeAnswer } from '../fields.ts';
+import {
+  cursorPage,
+  cursorQuery,
+  decodeCursor,
+  encodeCursor,
+  pageAnswer,
+  splitPage,
+} from '../paging.ts';
+import { precondition } from '../precondition.ts';
+import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
+import { incomingPatch, mergePatchBody, patchBody, requireOwnSensor } from './patch-body.ts';
+
+const object = z.record(z.string(), z.unknown());
+const sensorAnswer = z
+  .object({
+    data: z.object({ current: object }),
+    revision: z.int(),
+    updated_at: timeAnswer,
+  })
+  .meta({ id: 'Sensor' });
+
+const sensorParams = z.object({ id: idField });
+
+export function sensorRoutes(
+  commands: StateCommands,
+  queries: StateQueries,
+  positions: Positions,
+): Route[] {
+  const patchSensor = defineRoute({
+    method: 'patch',
+    path: '/sensors/{id}',
+    summary: 'Merge a patch into the state of a sensor (RFC 7396)',
+    tag: 'State',
+    access: ['owner', 'member', 'device'],
+    params: sensorParams,
+    body: {
+      content: { 'application/json': patchBody, 'application/merge-patch+json': mergePatchBody },
+    },
+    answers: { 200: z.object({ data: object }) },
+    errors: ['state-too-large', 'precondition-failed'],
+    hasEtag: true,
+    async handle({ params, body, caller, headers, now, command }) {
+      requireOwnSensor(caller, params.id);
+      const refuse = precondition(headers);
+      const result = await commands.patch(params.id, incomingPatch(body, now), {
+        ...command('', body.timestamp),
+        ...(refuse !== undefined && { precondition: refuse }),
+      });
+      return {
+        status: 200,
+        body: { data: body.data },
+        headers: {
+          ETag: etag(result.revision),
+          ...(result.outcome === 'deduplicated' && { 'Fleetledger-Deduplicated': result.by }),
+        },
+        position: result.position,
+      };
+    },
+  });
+
+  const readSensor = defineRoute({
+    method: 'get',
+    path: '/sensors/{id}',
+    summary: 'The state of a sensor, now or as it was',
+    tag: 'State',
+    access: ['owner', 'member', 'viewer', 'device'],
+    params: sensorParams,
+    query: z.object({
+      as_of: asOfQuery,
+      revision: z.coerce
+        .bigint({ error: 'must be a whole number from 0' })
+        .min(0n, 'must be a whole number from 0')
+        .max(9_223_372_036_854_775_807n, 'must be a whole number from 0')
+        .optional()
+        .meta({ override: { type: 'integer' } }),
+    }),
+    answers: { 200: sensorAnswer },
+    errors: ['not-found'],
+    hasEtag: true,
+    async handle({ params, query, caller, projectId, read }) {
+      requireOwnSensor(caller, params.id);
+      if (query.as_of !== undefined && query.revision !== undefined) {
+        throw new LedgerError('validation-failed', 'Send either as_of or revision.', {
+          fields: [{ path: 'query.revision', message: 'cannot go with as_of' }],
+        });
+      }
+      const asOf =
+        query.revision === undefined
+          ? query.as_of === undefined
+            ? undefined
+            : await positions.asOf(query.as_of)
+          : ((await queries.positionOfRevision(projectId, params.id, query.revision)) ?? 'never');
+      if (asOf === 'never') throw sensorNotFound();
+      const found =
+        asOf === undefined
+          ? await queries.sensor(projectId, params.id, read)
+          : await queries.sensorAt(projectId, params.id, asOf, read);
+      if (found.value === undefined) throw sensorNotFound();
+      const { revision } = found.value;
+      return {
+        status: 200,
+        body: sensorBody(found.value),
+        headers: { ETag: etag(revision) },
+        position: found.position,
+      };
+    },
+  });
+
+  const readHistory = defineRoute({
+    method: 'get',
+    path: '/sensors/{id}/history',
+    summary: 'Every patch of a sensor, newest first',
+    tag: 'State',
+    access: ['owner', 'member', 'viewer', 'device'],
+    params: sensorParams,
+    query: cursorQuery,
+    answers: {
+      200: cursorPage(
+        z.object({
+          revision: z.int(),
+          patch: object,
+          state: object,
+          occurred_at: timeAnswer.nullable(),
+          recorded_at: timeAnswer,
+          actor: z.string(),
+        }),
+      ),
+    },
+    errors: ['not-found'],
+    async handle({ params, query, caller, projectId, read, path }) {
+      requireOwnSensor(caller, params.id);
+      const { limit, cursor } = query;
+      const walk = `history:${params.id}`;
+      const place = decodeCursor(
+        walk,
+        cursor,
+        z.object({ before: z.string().regex(/^\d{1,18}$/) }),
+      );
+      const found = await queries.history(
+        projectId,
+        params.id,
+        {
+          limit: limit + 1,
+          ...(place !== undefined && { before: BigInt(place.before) as Position }),
+        },
+        read,
+      );
+      if (found.value.length === 0 && place === undefined) throw sensorNotFound();
+      const { page, last } = splitPage(found.value, limit);
+      const items = page.map((entry) => ({
+        revision: Number(entry.revision),
+        patch: entry.patch,
+        state: entry.state,
+        occurred_at: jsonTime(entry.occurredAt),
+        recorded_at: jsonTime(entry.recordedAt),
+        actor: entry.actor,
+      }));
+      const next = last && encodeCursor(walk, { before: last.position.toString() });
+      return pageAnswer(items, next, path, found.position);
+    },
+  });
+
+  const listSensors = defineRoute({
+    method: 'get',
+    path: '/sensors',
+    summary: 'The sensors of the project with their current state, by id',
+    tag: 'State',
+    access: ['owner', 'member', 'viewer'],
+    query: cursorQuery,
+    answers: { 200: cursorPage(sensorAnswer.extend({ id: z.string() })) },
+    async handle({ query, projectId, read, path }) {
+      const { limit, cursor } = query;
+      const place = decodeCursor('sensors', cursor, z.object({ after: z.string() }));
+      const found = await queries.sensors(projectId, { limit: limit + 1, ...place }, read);
+      const { page, last } = splitPage(found.value, limit);
+      const items = page.map((sensor) => ({ id: sensor.sensorId, ...sensorBody(sensor) }));
+      const next = last && encodeCursor('sensors', { after: last.sensorId });
+      return pageAnswer(items, next, path, found.position);
+    },
+  });
+
+  return [patchSensor, readSensor, readHistory, listSensors];
+}
+
+function sensorBody({ state, revision, updatedAt }: SensorView): JsonObject {
+  return { data: { current: state }, revision: Number(revision), updated_at: jsonTime(updatedAt) };
+}
+
+function sensorNotFound(): LedgerError {
+  return new LedgerError(
+    'not-found',
+    'No state of this sensor is known: check the id, or the time.',
+  );
+}
