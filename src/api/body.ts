@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import express from 'express';
 import { LedgerError } from '../shared/errors.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
@@ -33,8 +33,8 @@ export function requireContentType(contentType: string, accepted: readonly strin
 const readers = new Map<number, ReturnType<typeof express.raw>>();
 
 export async function readBody(
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: express.Request,
+  response: express.Response,
   limitBytes: number,
 ): Promise<Buffer> {
   let reader = readers.get(limitBytes);
@@ -44,12 +44,12 @@ export async function readBody(
   }
   const read = reader;
   await new Promise<void>((resolve, reject) => {
-    read(request as express.Request, response as express.Response, (error?: unknown) => {
+    read(request, response, (error?: unknown) => {
       if (error === undefined) resolve();
       else reject(readingError(error, limitBytes));
     });
   });
-  const { body } = request as express.Request;
+  const body: unknown = request.body;
   return Buffer.isBuffer(body) ? body : Buffer.alloc(0);
 }
 

@@ -10,7 +10,7 @@ function text(max: number): z.ZodString {
   return z
     .string(`must be text of 1 to ${max} characters`)
     .refine((value) => hasLength(value, 1, max), `must have 1 to ${max} characters`)
-    .meta({ minLength: 1, maxLength: max }) as z.ZodString;
+    .meta({ minLength: 1, maxLength: max });
 }
 
 /** Ids that clients choose: any text, percent-encoded in paths. */

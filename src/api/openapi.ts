@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { createDocument, type ZodOpenApiPathsObject, type oas31 } from 'zod-openapi';
+import { createDocument, type oas31 } from 'zod-openapi';
 import { errorTable, type ErrorCode } from '../shared/errors.ts';
 import { problemType, statusOf } from './problem.ts';
 import type { Route } from './route.ts';
@@ -50,7 +50,7 @@ export function openApiDocument(routes: readonly Route[], basePath: string): oas
     },
     servers: [{ url: basePath }],
     security: [{ bearer: [] }, { deviceKey: [] }, { memberKey: [] }],
-    paths: paths as ZodOpenApiPathsObject,
+    paths,
     components: {
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'fl_<kind>_<id>_<secret>' },
@@ -58,7 +58,7 @@ export function openApiDocument(routes: readonly Route[], basePath: string): oas
         memberKey: { type: 'apiKey', in: 'header', name: 'X-Project-Membership-Api-Key' },
       },
     },
-  }) as oas31.OpenAPIObject;
+  });
 }
 
 function operation(route: Route): unknown {

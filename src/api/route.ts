@@ -74,7 +74,7 @@ export interface ApiRequest<Params, Query, Body> {
   readonly now: Date;
   readonly entropy: Entropy;
   /** `label` tells apart the commands of one request. */
-  command(label?: string, occurredAt?: Date): CommandContext;
+  readonly command: (label?: string, occurredAt?: Date) => CommandContext;
 }
 
 export interface RequestHeaders {

@@ -1,4 +1,4 @@
-import { currentVersion } from '../events/registry.ts';
+import { recordable } from '../events/registry.ts';
 import type { DomainEvent } from '../events/event.ts';
 import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
@@ -268,16 +268,13 @@ function envelope(event: DomainEvent, context: CommandContext): NewEvent {
   const { projectId, actor, correlationId, occurredAt, identity } = context;
   return {
     id: newEventId(),
-    type: event.type,
-    data: event.data,
-    metadata: {
+    ...recordable(event, {
       projectId,
       actor,
       correlationId,
       ...(identity && { causationId: identity.id }),
       ...(occurredAt && { occurredAt: occurredAt.toISOString() }),
-      schemaVersion: currentVersion(event.type),
-    },
+    }),
   };
 }
 

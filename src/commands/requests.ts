@@ -1,6 +1,5 @@
 import type { RequestEvent } from '../events/requests.ts';
-import { currentVersion, domainEvent } from '../events/registry.ts';
-import type { EventMetadata } from '../events/event.ts';
+import { domainEvent, recordable } from '../events/registry.ts';
 import type { EventStore, NewEvent, Position } from '../event-store/port.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -240,11 +239,6 @@ function refuseOther(first: string, second: string): void {
 }
 
 function requestEvent(request: IdempotentRequest, event: RequestEvent): NewEvent {
-  const metadata: EventMetadata = {
-    projectId: request.projectId,
-    actor: request.actor,
-    correlationId: request.correlationId,
-    schemaVersion: currentVersion(event.type),
-  };
-  return { id: newEventId(), type: event.type, data: event.data, metadata };
+  const { projectId, actor, correlationId } = request;
+  return { id: newEventId(), ...recordable(event, { projectId, actor, correlationId }) };
 }

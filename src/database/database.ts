@@ -52,7 +52,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
     options: '-c TimeZone=UTC -c DateStyle=ISO',
-    types: { getTypeParser } as unknown as NonNullable<pg.ClientConfig['types']>,
+    types: { getTypeParser },
   };
   const pool = new pg.Pool({
     ...config,
@@ -186,6 +186,7 @@ function getTypeParser(oid: number, format?: 'text' | 'binary'): (text: string) 
       // `2026-01-31 12:34:56.789+00`: the session's time zone is UTC, so the offset is always +00.
       return (text) => new Date(`${text.slice(0, 10)}T${text.slice(11, -3)}Z`);
     default:
-      return pg.types.getTypeParser(oid, format ?? 'text') as (text: string) => unknown;
+      // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the enum lists built-in types only
+      return pg.types.getTypeParser(oid, format ?? 'text');
   }
 }

@@ -39,6 +39,7 @@ export function parseStreamName(name: string): ParsedStreamName | undefined {
 }
 
 // `%uXXXX` (a lone surrogate) cannot be taken for `%XX`: `u` is no hex digit.
+// oxlint-disable-next-line no-control-regex -- these are what is looked for
 const UNSAFE = /[%\u0000-\u001f\u007f-\u009f]|\p{Surrogate}/gu;
 
 function escape(text: string): string {

@@ -10,19 +10,20 @@ const definitions: ReadonlyMap<string, EventDefinition> = new Map(
   ),
 );
 
-export function eventDefinition(type: string): EventDefinition | undefined {
-  return definitions.get(type);
-}
-
-/** The version that new events of this type are written in. Throws for a type nobody defined. */
-export function currentVersion(type: string): number {
+/** An event as the log takes it, but for its id: checked against its schema, in today's version. */
+export function recordable(
+  { type, data }: DomainEvent,
+  metadata: Omit<EventMetadata, 'schemaVersion'>,
+): { readonly type: string; readonly data: JsonObject; readonly metadata: EventMetadata } {
   const definition = definitions.get(type);
   if (definition === undefined) throw new Error(`event type ${type} is not in the registry`);
-  return definition.version;
+  // What breaks the contract must never enter the log: nothing could take it out again.
+  definition.schema.parse(data);
+  return { type, data, metadata: { ...metadata, schemaVersion: definition.version } };
 }
 
 /** An event was written by a newer release than this one, which cannot know what it means. */
-export class NewerEventVersionError extends Error {
+class NewerEventVersionError extends Error {
   override readonly name = 'NewerEventVersionError';
 }
 

@@ -56,6 +56,18 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     }
   }
 
+  async function patchLine(
+    request: ApiRequest<unknown, unknown, undefined>,
+    { number, text }: Line,
+  ): Promise<{ result: JsonObject }> {
+    try {
+      return await patchOne(request, parseJsonText(text), `line:${number}`);
+    } catch (error) {
+      const { code } = asLedgerError(error);
+      return { result: { id: null, status: statusOf[code], code } };
+    }
+  }
+
   const patchMany = defineRoute({
     method: 'post',
     path: '/sensors/patches',
@@ -67,16 +79,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
       contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl'],
       async *handle(request, lines) {
         for await (const chunk of chunksOf(lines, BULK_CONCURRENCY)) {
-          const answers = await Promise.all(
-            chunk.map(({ number, text }) => {
-              try {
-                return patchOne(request, parseJsonText(text), `line:${number}`);
-              } catch (error) {
-                const { code } = asLedgerError(error);
-                return { result: { id: null, status: statusOf[code], code } as JsonObject };
-              }
-            }),
-          );
+          const answers = await Promise.all(chunk.map((line) => patchLine(request, line)));
           for (const { result } of answers) yield result;
         }
       },

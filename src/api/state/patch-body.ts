@@ -5,7 +5,7 @@ import type { JsonObject } from '../../shared/json.ts';
 import type { Caller } from '../authentication.ts';
 import { idField, timestampField } from '../fields.ts';
 
-const MAX_DATA_CHARACTERS = 64 * 1024;
+const MAX_DATA_BYTES = 64 * 1024;
 const MAX_DATA_DEPTH = 32;
 
 // Not `z.record`: the object is kept as it was parsed, with a key `__proto__` if it has one.
@@ -14,8 +14,8 @@ const dataField = z
   .refine(isObject, 'must be an object')
   .refine((data) => depthOf(data) <= MAX_DATA_DEPTH, `must not nest deeper than ${MAX_DATA_DEPTH}`)
   .refine(
-    (data) => JSON.stringify(data ?? null).length <= MAX_DATA_CHARACTERS,
-    `must not take more than ${MAX_DATA_CHARACTERS} characters`,
+    (data) => Buffer.byteLength(JSON.stringify(data ?? null)) <= MAX_DATA_BYTES,
+    `must not take more than ${MAX_DATA_BYTES} bytes`,
   )
   .meta({
     override: { type: 'object', additionalProperties: true },

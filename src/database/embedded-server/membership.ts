@@ -108,7 +108,7 @@ async function connectMember(site: Site, port: number, role: Role): Promise<Memb
     await maker.client.query(`create database ${DATABASE}`);
   } catch (error) {
     // Another opener was faster: seen before it tried, or by the catalogue's index.
-    if (!DATABASE_EXISTS.includes(codeOf(error) ?? '')) throw error;
+    if (!DATABASE_EXISTS.has(codeOf(error) ?? '')) throw error;
   } finally {
     await maker.client.end();
   }
@@ -133,7 +133,7 @@ async function connect(site: Site, port: number, role: Role, database: string): 
     await client.connect();
   } catch (error) {
     await client.end().catch(() => undefined);
-    if (!WRONG_PASSWORD.includes(codeOf(error) ?? '')) throw error;
+    if (!WRONG_PASSWORD.has(codeOf(error) ?? '')) throw error;
     throw new EmbeddedServerError(
       `the password in ${site.passwordFile} is not that of ${site.clusterDir}: restore both from the same backup`,
       { cause: error },
@@ -203,8 +203,8 @@ async function serviceHolder(client: pg.Client): Promise<number | undefined> {
 const DATABASE = 'fleetledger';
 const HOLDER_PREFIX = 'fleetledger pid ';
 const DATABASE_MISSING = '3D000';
-const DATABASE_EXISTS = ['42P04', '23505'];
-const WRONG_PASSWORD = ['28P01', '28000'];
+const DATABASE_EXISTS = new Set(['42P04', '23505']);
+const WRONG_PASSWORD = new Set(['28P01', '28000']);
 const CONNECT_TIMEOUT_MS = 5000;
 const DEAD_HOLDER_PATIENCE_MS = 3000;
 const POLL_MS = 25;

@@ -125,9 +125,8 @@ export class Runner {
     let committed = await readCheckpoint(connection, generation.schema);
     // Seen, with nothing in it for us: written with what comes next, or when the time is up.
     let seen = committed;
-    const batches = store
-      .subscribe({ after: committed, types: projection.handles, signal })
-      [Symbol.asyncIterator]();
+    const subscription = store.subscribe({ after: committed, types: projection.handles, signal });
+    const batches = subscription[Symbol.asyncIterator]();
     let next = batches.next();
     try {
       for (;;) {
