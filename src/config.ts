@@ -2,7 +2,7 @@ import { config as readDotenv } from 'dotenv';
 import { z } from 'zod';
 
 const ROLES = ['api', 'projections', 'provisioning', 'ingest'] as const;
-export type ProcessRole = (typeof ROLES)[number];
+type ProcessRole = (typeof ROLES)[number];
 
 const rolesField = z
   .string()

@@ -13,7 +13,7 @@ import { problemsRouter } from './problems-page.ts';
 import type { Responder } from './responder.ts';
 import type { Route } from './route.ts';
 
-export const BASE_PATH = '/api/v1';
+const BASE_PATH = '/api/v1';
 
 export interface ServerParts {
   readonly routes: readonly Route[];

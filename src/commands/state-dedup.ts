@@ -24,7 +24,7 @@ export interface IncomingPatch {
   readonly receivedAt: Date;
 }
 
-export type Verdict = 'fresh' | 'duplicate' | 'stale';
+type Verdict = 'fresh' | 'duplicate' | 'stale';
 
 /** A dedup strategy, one for each name. A patch without what a strategy goes by is fresh to it. */
 type DedupRule = (sensor: SensorMemory, incoming: IncomingPatch) => Verdict;

@@ -1,5 +1,6 @@
 import type { DedupStrategy, ProjectDedupEvent, SensorEvent } from '../events/state.ts';
-import { dedupStrategySchema, messageClaimed } from '../events/state.ts';
+import { recordable } from '../events/registry.ts';
+import { dedupStrategySchema } from '../events/state.ts';
 import type { EventStore, Position } from '../event-store/port.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import { LedgerError } from '../shared/errors.ts';
@@ -241,15 +242,15 @@ export class StateCommands {
           {
             // A request that is repeated repeats its claim, and is answered as the first time.
             id: request === undefined ? newEventId() : nameBasedId(request.id, stream),
-            type: messageClaimed.type,
-            data: { sensorId, messageId, sensorRevision },
-            metadata: {
-              projectId: context.projectId,
-              actor: context.actor,
-              correlationId: context.correlationId,
-              ...(request && { causationId: request.id }),
-              schemaVersion: messageClaimed.version,
-            },
+            ...recordable(
+              { type: 'MessageClaimed', data: { sensorId, messageId, sensorRevision } },
+              {
+                projectId: context.projectId,
+                actor: context.actor,
+                correlationId: context.correlationId,
+                ...(request && { causationId: request.id }),
+              },
+            ),
           },
         ],
       },

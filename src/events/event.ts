@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { JsonObject } from '../shared/json.ts';
 
 /**
@@ -10,15 +10,14 @@ import type { JsonObject } from '../shared/json.ts';
  * - `occurredAt`: the source's own time, if it gave one (the log adds its `recordedAt`).
  * - `schemaVersion`: the version of the event's data; `events/registry.ts` upcasts older ones.
  */
-export const eventMetadataSchema = z.object({
-  projectId: z.string(),
-  actor: z.string(),
-  correlationId: z.string(),
-  causationId: z.string().exactOptional(),
-  occurredAt: z.iso.datetime().exactOptional(),
-  schemaVersion: z.int().positive(),
-});
-export type EventMetadata = z.infer<typeof eventMetadataSchema>;
+export interface EventMetadata {
+  readonly projectId: string;
+  readonly actor: string;
+  readonly correlationId: string;
+  readonly causationId?: string;
+  readonly occurredAt?: string;
+  readonly schemaVersion: number;
+}
 
 /** One type of event: its name, the version and schema of its data, and what lifts older versions. */
 export interface EventDefinition<

@@ -10,13 +10,13 @@ import { keyKindSchema } from './tenancy.ts';
  * `RequestReserved` comes before any effect and holds the digest of the request, so that the same
  * key with another request is refused, and a request that died is recognised and run again.
  */
-export const requestReserved = defineEvent(
+const requestReserved = defineEvent(
   'RequestReserved',
   z.object({ requestDigest: z.string(), route: z.string(), reservedAt: z.iso.datetime() }),
 );
 
 /** What was answered, without secrets: those are derived again from the idempotency key. */
-export const requestAnswered = defineEvent(
+const requestAnswered = defineEvent(
   'RequestAnswered',
   z.object({
     status: z.int(),

@@ -20,7 +20,7 @@ const jsonObject = z.custom<JsonObject>(
 );
 
 /** A merge patch (RFC 7396) was applied to a sensor's state. Stream `sensor-<project>.<sensor>`. */
-export const sensorPatched = defineEvent(
+const sensorPatched = defineEvent(
   'SensorPatched',
   z.object({
     sensorId: z.string(),
@@ -35,23 +35,20 @@ export const sensorPatched = defineEvent(
 );
 
 /** A sensor got a dedup strategy of its own. Stream `sensor-<project>.<sensor>`. */
-export const sensorDedupSet = defineEvent(
+const sensorDedupSet = defineEvent(
   'SensorDedupSet',
   z.object({ sensorId: z.string(), strategy: dedupStrategySchema }),
 );
 
 /** The project's dedup strategy changed. Stream `dedup-<project>.project`. */
-export const projectDedupSet = defineEvent(
-  'ProjectDedupSet',
-  z.object({ strategy: dedupStrategySchema }),
-);
+const projectDedupSet = defineEvent('ProjectDedupSet', z.object({ strategy: dedupStrategySchema }));
 
 /**
  * A message id was seen for the first time: the stream `message-<project>.<sensor>/<message>` takes
  * one event, so that the log itself refuses the second. `sensorRevision` is where the sensor stood,
  * hence where the search for the patch of that message begins.
  */
-export const messageClaimed = defineEvent(
+const messageClaimed = defineEvent(
   'MessageClaimed',
   z.object({ sensorId: z.string(), messageId: z.string(), sensorRevision: z.string().nullable() }),
 );
@@ -64,4 +61,3 @@ export const stateEvents = [
 ] as const;
 export type SensorEvent = EventOf<typeof sensorPatched> | EventOf<typeof sensorDedupSet>;
 export type ProjectDedupEvent = EventOf<typeof projectDedupSet>;
-export type MessageEvent = EventOf<typeof messageClaimed>;

@@ -12,7 +12,7 @@ export type KeyKind = z.infer<typeof keyKindSchema>;
  * A key was issued to a holder, in the holder's own stream, so that holder and key are one append.
  * Only the hash of the secret is ever stored.
  */
-export const keyIssued = defineEvent(
+const keyIssued = defineEvent(
   'KeyIssued',
   z.object({
     keyId: z.string(),
@@ -22,21 +22,21 @@ export const keyIssued = defineEvent(
     issuedAt: z.iso.datetime(),
   }),
 );
-export const keyRevoked = defineEvent(
+const keyRevoked = defineEvent(
   'KeyRevoked',
   z.object({ keyId: z.string(), kind: keyKindSchema, holder: z.string() }),
 );
 
 /** Stream `project-<project>.project`, with the project's members and their keys. */
-export const projectCreated = defineEvent(
+const projectCreated = defineEvent(
   'ProjectCreated',
   z.object({ projectId: z.string(), name: z.string(), createdAt: z.iso.datetime() }),
 );
-export const memberAdded = defineEvent(
+const memberAdded = defineEvent(
   'MemberAdded',
   z.object({ memberId: z.string(), name: z.string(), role: roleSchema }),
 );
-export const memberRemoved = defineEvent('MemberRemoved', z.object({ memberId: z.string() }));
+const memberRemoved = defineEvent('MemberRemoved', z.object({ memberId: z.string() }));
 
 const deviceLinks = z.object({
   devEui: z.string().nullable(),
@@ -46,16 +46,16 @@ const deviceLinks = z.object({
 export type DeviceLinks = z.infer<typeof deviceLinks>;
 
 /** Stream `device-<project>.<device>`, with the device's keys. */
-export const deviceRegistered = defineEvent(
+const deviceRegistered = defineEvent(
   'DeviceRegistered',
   z.object({ deviceId: z.string(), ...deviceLinks.shape, createdAt: z.iso.datetime() }),
 );
 /** All links as they are from now on. */
-export const deviceChanged = defineEvent(
+const deviceChanged = defineEvent(
   'DeviceChanged',
   z.object({ deviceId: z.string(), ...deviceLinks.shape }),
 );
-export const deviceRetired = defineEvent('DeviceRetired', z.object({ deviceId: z.string() }));
+const deviceRetired = defineEvent('DeviceRetired', z.object({ deviceId: z.string() }));
 
 export const tenancyEvents = [
   keyIssued,
