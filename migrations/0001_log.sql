@@ -173,7 +173,7 @@ begin
   where accepted_writes[v.write_ordinal];
 
   if found then
-    perform pg_notify('ledger_appended', '');
+    perform pg_notify('ledger_appended', last_positions[array_upper(last_positions, 1)]::text);
   end if;
 
   return query

@@ -160,8 +160,9 @@ async function serveApi(
   });
   const app = createApp({
     routes: [
-      ...tenancyRoutes({ handler, queries: tenancy, states, positions }),
+      // In the order in which they are matched: what devices send comes first.
       ...stateRoutes({ commands: new StateCommands(handler, store), queries: states, positions }),
+      ...tenancyRoutes({ handler, queries: tenancy, states, positions }),
     ],
     pipeline,
     responder,

@@ -38,11 +38,6 @@ export function createApp({
   app.use(helmet());
   app.use(metrics.middleware);
   app.use(accessLog(logger));
-  app.use(healthRouter(health));
-  app.use(metrics.router);
-  app.use(problemsRouter());
-  app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
-
   const methodsByPath = new Map<string, string[]>();
   for (const route of routes) {
     const path = BASE_PATH + route.path.replace(/\{(\w+)\}/g, ':$1');
@@ -59,6 +54,10 @@ export function createApp({
       responder.problem(request, response, new LedgerError('method-not-allowed', detail));
     });
   }
+  app.use(healthRouter(health));
+  app.use(metrics.router);
+  app.use(problemsRouter());
+  app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
   app.use((request: Request, response: Response) => {
     const detail = 'There is nothing at this path: /docs lists what there is.';
     responder.problem(request, response, new LedgerError('not-found', detail));

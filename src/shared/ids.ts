@@ -24,7 +24,11 @@ export function sha256(text: string): string {
 export type Entropy = (label: string, bytes: number) => Buffer;
 
 export function randomEntropy(): Entropy {
-  return derivedEntropy(randomBytes(32), []);
+  let derived: Entropy | undefined;
+  return (label, bytes) => {
+    derived ??= derivedEntropy(randomBytes(32), []);
+    return derived(label, bytes);
+  };
 }
 
 export function derivedEntropy(secret: Buffer, scope: readonly string[]): Entropy {

@@ -9,17 +9,17 @@ export class AppendSignal {
   }
 
   /** What comes from now on: a notification between this call and `wait` is not missed. */
-  next(): { wait(timeoutMs: number, signal: AbortSignal): Promise<void> } {
+  next(): { wait(timeoutMs: number, signal: AbortSignal): Promise<'news' | 'timeout'> } {
     const generation = this.#generation;
     return {
       wait: async (timeoutMs, signal) => {
-        if (generation !== this.#generation || signal.aborted) return;
-        await new Promise<void>((resolve) => {
+        if (generation !== this.#generation || signal.aborted) return 'news';
+        return new Promise((resolve) => {
           const wake = (): void => {
             clearTimeout(timer);
             this.#waiting.delete(wake);
             signal.removeEventListener('abort', wake);
-            resolve();
+            resolve(generation === this.#generation ? 'timeout' : 'news');
           };
           const timer = setTimeout(wake, timeoutMs);
           this.#waiting.add(wake);

@@ -4,12 +4,13 @@ import { RECORDED_COLUMNS, recordedEvent, type RecordedRow } from './recorded-ro
 
 const MAX_WINDOW = 2_000;
 const FIRST_WINDOW = 200;
-/** In characters of JSON: what a batch should hold at most, whatever the size of the events. */
+/** In bytes of data: a batch ends with the event that reaches it, whatever the size of the events. */
 const TARGET_SIZE = 2 * 1024 * 1024;
 
 /**
  * Reads the log by windows of positions. Positions are dense, so a window is a bounded number of
- * events; its width follows the size of what the last one held, so that memory is bounded by bytes.
+ * events. Its bytes are bounded by the server; its width follows the size of what the last one held,
+ * so that the server seldom reads what it then leaves out.
  */
 export class BatchReader {
   readonly #database: Queryable;
@@ -34,24 +35,32 @@ export class BatchReader {
     });
     const end = head?.head ?? null;
     if (end === null) return undefined;
-    const rows = await this.#database.query<RecordedRow>({
+    const rows = await this.#database.query<RecordedRow & { size_before: bigint }>({
       name: this.#types === undefined ? 'batch' : 'batch-of-types',
       text: `
-        select ${RECORDED_COLUMNS}
-        from ledger.events e
-        where e.position > $1 /* after */
-          and e.position <= $2 /* end */
-          ${this.#types === undefined ? '' : 'and e.type = any($3 /* types */)'}
-        order by e.position`,
-      values: this.#types === undefined ? [after, end] : [after, end, this.#types],
+        select *
+        from (
+          select ${RECORDED_COLUMNS},
+            sum(octet_length(e.data::text)) over (order by e.position)
+              - octet_length(e.data::text) as size_before
+          from ledger.events e
+          where e.position > $1 /* after */
+            and e.position <= $2 /* end */
+            ${this.#types === undefined ? '' : 'and e.type = any($4 /* types */)'}
+        ) sized
+        where sized.size_before < $3 /* target size */
+        order by sized.position`,
+      values: [after, end, TARGET_SIZE, ...(this.#types === undefined ? [] : [this.#types])],
     });
-    this.#adapt(rows);
-    return { events: rows.map(recordedEvent), position: end as Position };
+    const size = rows.reduce((sum, { data }) => sum + Buffer.byteLength(data), 0);
+    this.#adapt(size);
+    // Cut off by its size, a batch ends at its last event: the next begins there.
+    const last = size >= TARGET_SIZE ? rows.at(-1)?.position : undefined;
+    return { events: rows.map(recordedEvent), position: (last ?? end) as Position };
   }
 
-  #adapt(rows: readonly RecordedRow[]): void {
-    const size = rows.reduce((sum, row) => sum + row.data.length + row.metadata.length, 0);
-    if (size > TARGET_SIZE) this.#window = Math.max(1, Math.floor(this.#window / 4));
+  #adapt(size: number): void {
+    if (size >= TARGET_SIZE) this.#window = Math.max(1, Math.floor(this.#window / 4));
     else if (size < TARGET_SIZE / 4) this.#window = Math.min(MAX_WINDOW, this.#window * 2);
   }
 }

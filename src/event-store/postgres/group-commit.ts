@@ -28,6 +28,7 @@ const MAX_FLUSH_SIZE = 4 * 1024 * 1024;
 const MAX_WAITING_WRITES = 20_000;
 /** How long a flush whose outcome is unknown is repeated before its callers are told so. */
 const RETRY_FOR_MS = 10_000;
+const NO_REVISION = 9_223_372_036_854_775_807n;
 const SEPARATOR = '\u001e';
 
 interface Waiting {
@@ -62,7 +63,8 @@ export class GroupCommit {
     this.#options = options;
   }
 
-  append(writes: readonly Write[]): Promise<Appended[]> {
+  async append(writes: readonly Write[]): Promise<Appended[]> {
+    if (writes.length === 0) return [];
     if (this.#closed) {
       throw new LedgerError(
         'shutting-down',
@@ -98,14 +100,22 @@ export class GroupCommit {
       // Callers answered by the last flush append again in this turn of the loop: without the pause
       // the first of them would fly alone, and the others wait for it.
       await new Promise(setImmediate);
-      const flush = this.#take();
-      try {
-        await this.#flush(flush);
-      } catch (error) {
-        for (const { reject } of flush) reject(error);
-      }
+      await this.#flushOrReject(this.#take());
     }
     this.#running = undefined;
+  }
+
+  async #flushOrReject(flush: readonly Waiting[]): Promise<void> {
+    try {
+      await this.#flush(flush);
+    } catch (error) {
+      if (flush.length > 1 && !isUnavailable(error)) {
+        // One of them cannot be stored, and the statement does not tell which.
+        for (const waiting of flush) await this.#flushOrReject([waiting]);
+        return;
+      }
+      for (const { reject } of flush) reject(error);
+    }
   }
 
   /** The next flush: in order, within bounds, and each stream once (the statement's rule). */
@@ -254,6 +264,9 @@ function expectedNumber({ expectedRevision }: Write): string {
     case 'stream-exists':
       return '-3';
     default:
-      return expectedRevision.toString();
+      // A revision that no stream has, and the column cannot hold either: it never matches.
+      return (
+        expectedRevision >= 0n && expectedRevision < NO_REVISION ? expectedRevision : NO_REVISION
+      ).toString();
   }
 }

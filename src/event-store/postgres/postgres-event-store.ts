@@ -56,6 +56,8 @@ class PostgresEventStore implements OpenEventStore {
   readonly #recent = new RecentEvents();
   readonly #appended = new AppendSignal();
   readonly #listener: Listener;
+  /** The newest position that was appended here or heard of. */
+  #newestKnown: Position = BEGINNING;
 
   constructor(logId: string, { database, logger, pollIntervalMs }: PostgresEventStoreOptions) {
     this.logId = logId;
@@ -67,10 +69,17 @@ class PostgresEventStore implements OpenEventStore {
       logger,
       onStored: (stored) => {
         this.#recent.add(stored);
-        this.#appended.notify();
+        const last = stored.at(-1);
+        if (last === undefined) return;
+        this.#isNews((last.firstPosition + BigInt(last.write.events.length) - 1n) as Position);
       },
     });
-    this.#listener = listen(database, ['ledger_appended'], () => this.#appended.notify(), logger);
+    this.#listener = listen(
+      database,
+      ['ledger_appended'],
+      (payload) => this.#heard(payload),
+      logger,
+    );
   }
 
   append(writes: readonly Write[]): Promise<Appended[]> {
@@ -97,23 +106,29 @@ class PostgresEventStore implements OpenEventStore {
     const reader = new BatchReader(this.#database, types);
     const wanted = types === undefined ? undefined : new Set(types);
     let position = after;
+    let isUpToDate = false;
     while (!signal.aborted) {
       // Taken before the reading: what is appended during it ends the wait below at once.
       const news = this.#appended.next();
       const recent = this.#recent.after(position, RECENT_EVENTS_PER_BATCH);
-      const batch =
-        recent === undefined
-          ? await this.#readUnlessAway(reader, position, signal)
-          : {
-              events: wanted === undefined ? recent : recent.filter(({ type }) => wanted.has(type)),
-              position: recent.at(-1)?.position ?? position,
-            };
-      if (batch === undefined) {
-        await news.wait(this.#pollIntervalMs, signal);
-      } else if (!signal.aborted) {
-        yield batch;
-        position = batch.position;
+      if (recent !== undefined) {
+        position = recent.at(-1)?.position ?? position;
+        const events =
+          wanted === undefined ? recent : recent.filter(({ type }) => wanted.has(type));
+        yield { events, position };
+        continue;
       }
+      if (!isUpToDate || position < this.#newestKnown) {
+        const batch = await this.#readUnlessAway(reader, position, signal);
+        if (batch !== undefined) {
+          if (signal.aborted) return;
+          position = batch.position;
+          yield batch;
+          continue;
+        }
+      }
+      // Whoever hears of every append needs no look at the table, until it may have missed one.
+      isUpToDate = (await news.wait(this.#pollIntervalMs, signal)) === 'news';
     }
   }
 
@@ -140,6 +155,25 @@ class PostgresEventStore implements OpenEventStore {
   async close(): Promise<void> {
     await this.#groupCommit.close();
     await this.#listener.close();
+  }
+
+  /** A notification: of another process, or of this one, which knows that already. */
+  #heard(payload: string): void {
+    if (payload !== '') {
+      this.#isNews(BigInt(payload) as Position);
+      return;
+    }
+    // Listening began, or began again: what was appended before has to be asked for.
+    this.head().then(
+      (head) => this.#isNews(head),
+      (error: unknown) => this.#logger.debug({ err: error }, 'polling has to do for a moment'),
+    );
+  }
+
+  #isNews(position: Position): void {
+    if (position <= this.#newestKnown) return;
+    this.#newestKnown = position;
+    this.#appended.notify();
   }
 
   /** A database that is away is waited for: the subscription resumes where it stood. */

@@ -14,6 +14,8 @@ export interface EngineOptions {
   readonly logger: Logger;
   /** Names this process among the holders of leases. */
   readonly processId: string;
+  /** How long a query waits for its read model to reach a position. */
+  readonly waitForMs?: number;
 }
 
 /** How a projection is doing, whichever process runs it. */
@@ -37,8 +39,11 @@ export class ProjectionEngine {
 
   constructor(options: EngineOptions) {
     this.#options = options;
-    this.freshness = new Freshness(options.database, options.projections, (projection) =>
-      this.#runners.get(projection)?.hurry(),
+    this.freshness = new Freshness(
+      options.database,
+      options.projections,
+      (projection) => this.#runners.get(projection)?.hurry(),
+      options.waitForMs,
     );
   }
 

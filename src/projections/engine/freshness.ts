@@ -10,7 +10,7 @@ import { LedgerError } from '../../shared/errors.ts';
 import { readCheckpoint } from './generations.ts';
 import { liveSchema, type Projection } from './projection.ts';
 
-/** How long a query waits for its read model to reach a position. */
+/** How long a query waits for its read model to reach a position, unless the engine is told otherwise. */
 const WAIT_FOR_MS = 5_000;
 const POLL_INTERVAL_MS = 20;
 
@@ -37,15 +37,18 @@ export class Freshness {
   readonly #database: Database;
   readonly #watched = new Map<string, Watched>();
   readonly #hurry: (projection: string) => void;
+  readonly #waitForMs: number;
   readonly #appendListeners: ((write: Write, position: Position) => void)[] = [];
 
   constructor(
     database: Database,
     projections: readonly Projection[],
     hurry: (projection: string) => void,
+    waitForMs = WAIT_FOR_MS,
   ) {
     this.#database = database;
     this.#hurry = hurry;
+    this.#waitForMs = waitForMs;
     for (const { name, handles } of projections) {
       this.#watched.set(name, {
         handles: new Set(handles),
@@ -103,7 +106,7 @@ export class Freshness {
 
   /**
    * Waits until the read model holds what this process wrote, and `position` if one is given.
-   * @throws LedgerError `read-model-behind` when that takes more than `WAIT_FOR_MS`.
+   * @throws LedgerError `read-model-behind` when that takes too long.
    */
   async reached(projection: string, position: Position = BEGINNING): Promise<void> {
     const watched = this.#watch(projection);
@@ -113,7 +116,7 @@ export class Freshness {
     let timer: NodeJS.Timeout | undefined;
     const reached = new Promise<boolean>((resolve) => {
       waiter = { position: target, resolve: () => resolve(true) };
-      timer = setTimeout(() => resolve(false), WAIT_FOR_MS);
+      timer = setTimeout(() => resolve(false), this.#waitForMs);
       watched.waiters.add(waiter);
     });
     this.#hurry(projection);

@@ -29,47 +29,53 @@ export async function changeDevices(
 ): Promise<void> {
   if (applied.length === 0) return;
   const current = await loadDevices(applied, tx);
+  const loaded = [...current.values()];
   const begun: DeviceSpan[] = [];
   for (const { projectId, recorded, event } of applied) {
     const before = current.get(recorded.stream);
-    if (before !== undefined) before.revision = recorded.revision;
     const span = nextSpan(projectId, recorded, event, before);
-    if (span === undefined) continue;
+    if (span === undefined) {
+      if (before !== undefined) before.revision = recorded.revision;
+      continue;
+    }
     if (before !== undefined) before.toPosition = recorded.position;
     current.set(recorded.stream, span);
     begun.push(span);
   }
-  await endSpans(begun, tx);
+  await saveSpans(loaded, tx);
   await insertSpans(begun, tx);
-  await saveRevisions([...current.values()], tx);
 }
 
-async function endSpans(begun: readonly DeviceSpan[], tx: Queryable): Promise<void> {
+/** What became of spans that were there before. */
+async function saveSpans(spans: readonly DeviceSpan[], tx: Queryable): Promise<void> {
+  if (spans.length === 0) return;
   await tx.query({
     text: `
       update devices d
-      set to_position = begun.position
-      from (
-        select project_id, device_id, min(position) as position
-        from unnest(
-          $1::text[],  /* projects */
-          $2::text[],  /* devices */
-          $3::bigint[] /* from positions */
-        ) as span (project_id, device_id, position)
-        group by project_id, device_id
-      ) begun
-      where d.project_id = begun.project_id
-        and d.device_id = begun.device_id
-        and d.to_position is null`,
+      set revision = span.revision,
+          to_position = span.to_position
+      from unnest(
+        $1::text[],   /* projects */
+        $2::text[],   /* devices */
+        $3::bigint[], /* from positions */
+        $4::bigint[], /* revisions */
+        $5::bigint[]  /* to positions */
+      ) as span (project_id, device_id, from_position, revision, to_position)
+      where d.project_id = span.project_id
+        and d.device_id = span.device_id
+        and d.from_position = span.from_position`,
     values: [
-      begun.map((span) => span.projectId),
-      begun.map((span) => span.deviceId),
-      begun.map((span) => span.fromPosition),
+      spans.map((span) => span.projectId),
+      spans.map((span) => span.deviceId),
+      spans.map((span) => span.fromPosition),
+      spans.map((span) => span.revision),
+      spans.map((span) => span.toPosition),
     ],
   });
 }
 
 async function insertSpans(begun: readonly DeviceSpan[], tx: Queryable): Promise<void> {
+  if (begun.length === 0) return;
   await tx.query({
     text: `
       insert into devices (
@@ -100,28 +106,6 @@ async function insertSpans(begun: readonly DeviceSpan[], tx: Queryable): Promise
       begun.map((span) => span.revision),
       begun.map((span) => span.fromPosition),
       begun.map((span) => span.toPosition),
-    ],
-  });
-}
-
-async function saveRevisions(current: readonly DeviceSpan[], tx: Queryable): Promise<void> {
-  await tx.query({
-    text: `
-      update devices d
-      set revision = current.revision
-      from unnest(
-        $1::text[],  /* projects */
-        $2::text[],  /* devices */
-        $3::bigint[] /* revisions */
-      ) as current (project_id, device_id, revision)
-      where d.project_id = current.project_id
-        and d.device_id = current.device_id
-        and d.to_position is null
-        and d.revision <> current.revision`,
-    values: [
-      current.map((span) => span.projectId),
-      current.map((span) => span.deviceId),
-      current.map((span) => span.revision),
     ],
   });
 }
