@@ -1,0 +1,66 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+const run = promisify(execFile);
+
+let blocks: string[] = [];
+let dataDir: string;
+let service: ChildProcess;
+let printed = '';
+
+beforeAll(async () => {
+  const readme = await readFile('README.md', 'utf8');
+  blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block.trim());
+  dataDir = await mkdtemp(path.join(tmpdir(), 'fleetledger-readme-'));
+});
+
+afterAll(async () => {
+  if (service.exitCode === null) {
+    const exited = new Promise((resolve) => service.once('exit', resolve));
+    service.kill('SIGTERM');
+    await exited;
+  }
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+test('the two commands are what CI runs, and the first of them serves', async () => {
+  expect(blocks.slice(0, 2)).toEqual(['npm ci && npm start', 'npm ci && npm test']);
+  service = spawn('npm', ['start'], {
+    env: { ...process.env, DATA_DIR: dataDir, PORT: '0', ADMIN_API_KEY: '', DATABASE_URL: '' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await new Promise<void>((resolve, reject) => {
+    service.once('exit', (code) => reject(new Error(`npm start ended with ${String(code)}`)));
+    service.stdout?.on('data', (chunk: Buffer) => {
+      printed += chunk.toString();
+      if (printed.includes('Create a first project')) resolve();
+    });
+  });
+});
+
+test('the first steps do what they say', async () => {
+  const admin = /fl_adm_\w+/.exec(printed)?.[0];
+  const url = /http:\/\/[\d.:]+/.exec(printed)?.[0];
+  expect(admin).toBeDefined();
+  const script = (blocks[2] ?? '')
+    .replace(/^ADMIN=.*$/m, `ADMIN=${admin}`)
+    .replace(/^URL=.*$/m, `URL=${url}/api/v1`);
+
+  const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', script]);
+
+  const [first, duplicated, current, history] = stdout
+    .trim()
+    .split(/\n|(?<=\})(?=[{F])/)
+    .map((line) => line.trim());
+  expect(first).toBe('{"data":{"temperature":21}}');
+  expect(duplicated).toBe('Fleetledger-Deduplicated: unchanged');
+  expect(JSON.parse(current ?? '')).toMatchObject({
+    data: { current: { temperature: 21 } },
+    revision: 0,
+  });
+  expect(JSON.parse(history ?? '')).toMatchObject({ items: [{ patch: { temperature: 21 } }] });
+});
