@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import express from 'express';
 import { LedgerError } from '../shared/errors.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
@@ -8,20 +8,36 @@ export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
 /** How deep values may nest; what is deeper breaks recursive readers further on. */
 const MAX_BODY_DEPTH = 40;
 
-/** The content type without its parameters, or undefined when there is no body. */
+/** Whether there is a body to read: that of a GET or DELETE means nothing (RFC 9110, section 9.3). */
+export function hasBody({ method, headers }: IncomingMessage): boolean {
+  if (method === 'GET' || method === 'HEAD' || method === 'DELETE') return false;
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/**
+ * The content type without its parameters, or undefined when none was declared.
+ * @throws LedgerError `unsupported-media-type` for a charset or an encoding that nothing here reads
+ */
 export function contentTypeOf(request: IncomingMessage): string | undefined {
   const { headers } = request;
-  const hasBody =
-    headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
-  if (!hasBody) return undefined;
-  const [type = '', ...parameters] = (headers['content-type'] ?? '').split(';');
+  const [type = '', ...parameters] = headers['content-type']?.split(';') ?? [];
+  if (hasBody(request)) refuseUnreadable(headers, parameters);
+  return headers['content-type'] === undefined ? undefined : type.trim().toLowerCase();
+}
+
+function refuseUnreadable(headers: IncomingHttpHeaders, parameters: readonly string[]): void {
+  if (!/^(identity|gzip|deflate|br)$/i.test(headers['content-encoding'] ?? 'identity')) {
+    throw new LedgerError(
+      'unsupported-media-type',
+      'Send the body plain, or by gzip, deflate or br.',
+    );
+  }
   const charset = parameters
     .map((parameter) => /^\s*charset\s*=\s*"?([^"\s]+)"?\s*$/i.exec(parameter)?.[1])
     .find((value) => value !== undefined);
   if (charset !== undefined && !/^(utf-?8|us-ascii)$/i.test(charset)) {
     throw new LedgerError('unsupported-media-type', 'Send the body in UTF-8.');
   }
-  return type.trim().toLowerCase();
 }
 
 export function requireContentType(contentType: string, accepted: readonly string[]): void {
@@ -121,12 +137,6 @@ function readingError(error: unknown, limitBytes: number): unknown {
   const type = error instanceof Error && 'type' in error ? String(error.type) : '';
   if (type === 'entity.too.large') {
     return new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
-  }
-  if (type === 'encoding.unsupported') {
-    return new LedgerError(
-      'unsupported-media-type',
-      'Send the body plain, or by gzip, deflate or br.',
-    );
   }
   if (error instanceof Error && 'status' in error && error.status === 400) {
     return new LedgerError('malformed-json', `The body could not be read: ${error.message}.`);

@@ -22,6 +22,7 @@ export function docsRouter(document: oas31.OpenAPIObject): Router {
       // Swagger UI styles its elements inline, and draws its icons from data URIs.
       styleSrc: ["'self'", "'unsafe-inline'"],
       imgSrc: ["'self'", 'data:'],
+      fontSrc: ["'self'"],
       upgradeInsecureRequests: null,
     },
   });

@@ -27,6 +27,12 @@ export const devEuiField = z
   .regex(/^[0-9A-Fa-f]{16}$/, 'must be 16 hex digits')
   .transform((hex) => hex.toUpperCase());
 
+/** Of years that every store can hold. An offset leads out of them: 0001-01-01T00:00:00+01:00. */
+function isKeepableTime(time: Date): boolean {
+  const year = time.getUTCFullYear();
+  return year >= 1 && year <= 9_999;
+}
+
 /** Epoch seconds, or RFC 3339; read as a time. */
 export const timestampField = z
   .union(
@@ -40,6 +46,7 @@ export const timestampField = z
     ],
     'must be epoch seconds or an RFC 3339 time',
   )
+  .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
   .meta({ examples: [1_767_225_600, '2026-01-01T00:00:00Z'] });
 
 export const timeAnswer = z.iso.datetime();
@@ -52,6 +59,7 @@ export const booleanQuery = z
 export const timeQuery = z.iso
   .datetime({ offset: true, error: 'must be an RFC 3339 time' })
   .transform((value) => new Date(value))
+  .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
   .optional();
 
 export const asOfQuery = z.string().optional().meta({

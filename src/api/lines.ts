@@ -1,4 +1,7 @@
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
+import { pipeline, type Transform } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { LedgerError } from '../shared/errors.ts';
 import type { Line } from './route.ts';
 
@@ -12,14 +15,14 @@ const MAX_LINE_BYTES = 256 * 1024;
 export async function* readLines(request: IncomingMessage): AsyncIterable<Line> {
   let number = 0;
   let pending: Buffer = Buffer.alloc(0);
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  for await (const chunk of inflated(request)) {
     pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
     let start = 0;
     for (;;) {
       const end = pending.indexOf(0x0a, start);
       if (end === -1) break;
       number += 1;
-      const text = pending.toString('utf8', start, end).trim();
+      const text = textOf(pending.subarray(start, end));
       if (text !== '') yield { number, text };
       start = end + 1;
     }
@@ -28,6 +31,31 @@ export async function* readLines(request: IncomingMessage): AsyncIterable<Line> 
       throw new LedgerError('body-too-large', `Send lines of at most ${MAX_LINE_BYTES} bytes.`);
     }
   }
-  const text = pending.toString('utf8').trim();
+  const text = textOf(pending);
   if (text !== '') yield { number: number + 1, text };
+}
+
+/** A line that is no UTF-8 becomes U+FFFD alone, which is no JSON: it is refused, not mended. */
+function textOf(line: Buffer): string {
+  return isUtf8(line) ? line.toString('utf8').trim() : '\ufffd';
+}
+
+/** The bytes of the body; its encoding has been found to be one of these. */
+function inflated(request: IncomingMessage): AsyncIterable<Buffer> {
+  const decoder = decoderOf(request.headers['content-encoding']?.toLowerCase());
+  // An error of either reaches whoever reads, through the decoder.
+  return decoder === undefined ? request : pipeline(request, decoder, () => undefined);
+}
+
+function decoderOf(encoding: string | undefined): Transform | undefined {
+  switch (encoding) {
+    case 'gzip':
+      return createGunzip();
+    case 'deflate':
+      return createInflate();
+    case 'br':
+      return createBrotliDecompress();
+    default:
+      return undefined;
+  }
 }

@@ -99,15 +99,47 @@ function requestHeaders({ method, hasEtag }: Route): z.ZodObject {
         .optional()
         .meta({ description: 'The same key and request give the first answer again' }),
     }),
-    ...(hasEtag === true && method === 'get' && { 'If-None-Match': z.string().optional() }),
-    ...(hasEtag === true && method !== 'get' && { 'If-Match': z.string().optional() }),
+    ...(hasEtag === true && {
+      'If-None-Match': z
+        .string()
+        .optional()
+        .meta({
+          description:
+            method === 'get'
+              ? 'An ETag: 304 while that is the newest revision'
+              : '`*`: only when there is nothing yet',
+        }),
+    }),
+    ...(hasEtag === true &&
+      method !== 'get' && {
+        'If-Match': z
+          .string()
+          .optional()
+          .meta({ description: 'An ETag: only when that is the newest revision' }),
+      }),
   });
 }
 
 function answers(route: Route): Record<string, unknown> {
+  const isPaged = 'cursor' in (route.query instanceof z.ZodObject ? route.query.shape : {});
   const headers = z.object({
-    'Fleetledger-Position': z.string().meta({ description: 'The position the answer is of' }),
+    ...COMMON_HEADERS,
     ...(route.hasEtag === true && { ETag: z.string().optional() }),
+    ...(isPaged && {
+      Link: z.string().optional().meta({ description: 'The next page (RFC 8288)' }),
+    }),
+    ...(route.method === 'post' && {
+      'Idempotency-Replayed': z
+        .literal('true')
+        .optional()
+        .meta({ description: 'This is the first answer again' }),
+    }),
+    ...Object.fromEntries(
+      Object.entries(route.headers ?? {}).map(([name, description]) => [
+        name,
+        z.string().optional().meta({ description }),
+      ]),
+    ),
   });
   const entries = Object.entries(route.answers).map(([status, schema]) => [
     status,
@@ -121,6 +153,19 @@ function answers(route: Route): Record<string, unknown> {
     entries.push(['304', { description: 'Not modified', headers }]);
   }
   return Object.fromEntries(entries) as Record<string, unknown>;
+}
+
+const COMMON_HEADERS = {
+  'Fleetledger-Position': z.string().meta({ description: 'The position the answer is of' }),
+  'X-Correlation-Id': z.string().meta({ description: 'Of the request, for whoever reads the log' }),
+};
+
+function problemHeaders(status: number): z.ZodObject {
+  return z.object({
+    ...COMMON_HEADERS,
+    ...(status === 401 && { 'WWW-Authenticate': z.string() }),
+    ...(status === 503 && { 'Retry-After': z.string().meta({ description: 'In seconds' }) }),
+  });
 }
 
 /** One response for each status, which lists the codes that it may carry. */
@@ -141,6 +186,7 @@ function problems(route: Route): Record<string, unknown> {
       String(status),
       {
         description: list.map((code) => `\`${code}\`: ${errorTable[code]}`).join('; '),
+        headers: problemHeaders(status),
         content: {
           'application/problem+json': {
             schema: problemSchema,

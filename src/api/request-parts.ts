@@ -6,12 +6,13 @@ import { sha256 } from '../shared/ids.ts';
 import { canonicalJson, type Json, type JsonObject } from '../shared/json.ts';
 import {
   DEFAULT_BODY_LIMIT_BYTES,
+  hasBody,
   isKeepableText,
   parseJson,
   readBody,
   requireContentType,
 } from './body.ts';
-import type { Route, RouteBody } from './route.ts';
+import type { Route } from './route.ts';
 
 const CORRELATION_ID = /^[\w.:/+=-]{1,128}$/;
 
@@ -57,25 +58,20 @@ export async function receiveBody(
 ): Promise<ReceivedBody> {
   const { body } = route;
   if (body === undefined) return { json: undefined, body: undefined };
-  if (contentType === undefined && body.isOptional === true) {
-    return { json: undefined, body: validate(bodySchema(body, contentType), {}, 'body') };
+  if (!hasBody(request) && body.isOptional === true) {
+    const [schema] = Object.values(body.content);
+    return { json: undefined, body: validate(schema, {}, 'body') };
   }
   requireContentType(contentType ?? '', Object.keys(body.content));
   const limitBytes = body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
   const json = parseJson(await readBody(request, response, limitBytes));
-  return { json, body: validate(bodySchema(body, contentType), json, 'body') };
+  return { json, body: validate(body.content[contentType ?? ''], json, 'body') };
 }
 
 /** Of all that makes it this request and no other; the order of keys in a body does not. */
 export function digestOf(route: Route, request: Request, json: Json | undefined): string {
   const { params, query } = request as { params: JsonObject; query: JsonObject };
   return sha256(canonicalJson([route.method, route.path, params, query, json ?? null]));
-}
-
-function bodySchema({ content }: RouteBody<unknown>, contentType: string | undefined): z.ZodType {
-  const schema = contentType === undefined ? Object.values(content)[0] : content[contentType];
-  if (schema === undefined) throw new Error(`no schema for a body of ${contentType ?? 'no type'}`);
-  return schema;
 }
 
 function validate(schema: z.ZodType | undefined, value: unknown, part: string): unknown {

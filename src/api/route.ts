@@ -52,6 +52,8 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly stream?: RouteStream<Params, Query>;
   /** By status; null: no body. */
   readonly answers: Readonly<Record<number, z.ZodType | null>>;
+  /** What its answers may carry beyond the headers that all have: names, and what they say. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** What it answers beyond the errors that every route has. */
   readonly errors?: readonly ErrorCode[];
   /** Answers that carry an ETag, and take If-None-Match. */

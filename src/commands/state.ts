@@ -157,37 +157,66 @@ const MESSAGE_NAMESPACE = '5f0e7b0a-95a4-4c53-9d0e-7a3b8f1c6d21';
 export class StateCommands {
   readonly #handler: CommandHandler;
   readonly #store: EventStore;
+  /** By sensor, resolved when the patch that came last has been handed on. */
+  readonly #turns = new Map<StreamName, Promise<unknown>>();
 
   constructor(handler: CommandHandler, store: EventStore) {
     this.#handler = handler;
     this.#store = store;
   }
 
-  /** @throws LedgerError `state-too-large`, and what the precondition in `context` throws. */
+  /**
+   * Patches of one sensor are applied in the order in which they are given, also when they are given
+   * at once.
+   * @throws LedgerError `state-too-large`, and what the precondition in `context` throws.
+   */
   async patch(
     sensorId: string,
     incoming: IncomingPatch,
     context: CommandContext,
   ): Promise<PatchResult> {
-    const { projectId } = context;
-    const stream = sensorStream(projectId, sensorId);
+    const stream = sensorStream(context.projectId, sensorId);
+    const before = this.#turns.get(stream);
+    const turn = this.#prepare(stream, sensorId, incoming, context).then(
+      async ({ projectStrategy, claim }) => {
+        await before?.catch(() => undefined);
+        const handled = this.#handler.execute(
+          sensorDecider,
+          stream,
+          { type: 'patch', sensorId, incoming, projectStrategy },
+          claim === undefined ? context : { ...context, identity: claim.identity },
+        );
+        // In an object: the next one waits for the handing on, not for the outcome.
+        return { handled, isClaimed: claim?.isOwn === false, projectStrategy };
+      },
+    );
+    this.#turns.set(stream, turn);
+    try {
+      const { handled, isClaimed, projectStrategy } = await turn;
+      return patchResult(await handled, isClaimed, projectStrategy);
+    } finally {
+      if (this.#turns.get(stream) === turn) this.#turns.delete(stream);
+    }
+  }
+
+  /** What a patch is decided with; how long that takes to find out differs from patch to patch. */
+  async #prepare(
+    stream: StreamName,
+    sensorId: string,
+    { messageId }: IncomingPatch,
+    context: CommandContext,
+  ): Promise<{ projectStrategy: DedupStrategy; claim: Claim | undefined }> {
     const project = await this.#handler.peek(
       projectDedupDecider,
-      projectDedupStream(projectId),
+      projectDedupStream(context.projectId),
       STRATEGY_MAX_AGE_MS,
     );
     const projectStrategy = project.state.strategy;
     const claim =
-      incoming.messageId === undefined
+      messageId === undefined
         ? undefined
-        : await this.#claim(stream, sensorId, incoming.messageId, projectStrategy, context);
-    const handled = await this.#handler.execute(
-      sensorDecider,
-      stream,
-      { type: 'patch', sensorId, incoming, projectStrategy },
-      claim === undefined ? context : { ...context, identity: claim.identity },
-    );
-    return patchResult(handled, claim?.isOwn === false, projectStrategy);
+        : await this.#claim(stream, sensorId, messageId, projectStrategy, context);
+    return { projectStrategy, claim };
   }
 
   setSensorDedup(

@@ -68,6 +68,12 @@ export function openDatabase(options: DatabaseOptions): Database {
     async transaction(work) {
       const client = await pool.connect().catch(rethrowAsUnavailable);
       let broken: Error | undefined;
+      // The pool listens to idle connections only: without a listener the loss of this one ends the
+      // process, also when a query has told of it already.
+      const markBroken = (error: Error): void => {
+        broken = error;
+      };
+      client.on('error', markBroken);
       try {
         return await inTransaction(client, work);
       } catch (error) {
@@ -75,12 +81,14 @@ export function openDatabase(options: DatabaseOptions): Database {
         throw error;
       } finally {
         client.release(broken);
+        client.off('error', markBroken);
       }
     },
     async connect() {
       const client = new pg.Client(config);
+      const connection = ownConnection(client);
       await client.connect().catch(rethrowAsUnavailable);
-      return ownConnection(client);
+      return connection;
     },
     close: () => pool.end(),
   };

@@ -11,6 +11,9 @@ export interface CuttableConnection {
   cut(): void;
   /** Breaks the next connection on which the server answers, instead of passing the answer on. */
   loseNextAnswer(): void;
+  /** Breaks every connection, and every new one until `restore`: the server is away. */
+  interrupt(): void;
+  restore(): void;
   close(): Promise<void>;
 }
 
@@ -19,8 +22,16 @@ export async function cuttableConnection(databaseUrl: string): Promise<CuttableC
   const target = new URL(databaseUrl);
   const open = new Set<() => void>();
   let loseNext = false;
+  let isInterrupted = false;
 
+  const cutAll = (): void => {
+    for (const cutOne of open) cutOne();
+  };
   const server = createServer((client) => {
+    if (isInterrupted) {
+      client.destroy();
+      return;
+    }
     const upstream = connect(Number(target.port || 5432), target.hostname);
     const cut = (): void => {
       open.delete(cut);
@@ -51,14 +62,19 @@ export async function cuttableConnection(databaseUrl: string): Promise<CuttableC
   url.port = String((server.address() as AddressInfo).port);
   return {
     url: url.href,
-    cut() {
-      for (const cutOne of open) cutOne();
-    },
+    cut: cutAll,
     loseNextAnswer() {
       loseNext = true;
     },
+    interrupt() {
+      isInterrupted = true;
+      cutAll();
+    },
+    restore() {
+      isInterrupted = false;
+    },
     async close() {
-      for (const cutOne of open) cutOne();
+      cutAll();
       server.close();
       await once(server, 'close');
     },

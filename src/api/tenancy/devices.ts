@@ -58,6 +58,7 @@ export function deviceRoutes(
     access: ['owner', 'member'],
     body: { content: { 'application/json': linksBody.extend({ device_id: idField }) } },
     answers: { 201: deviceFields.extend({ key: z.string() }) },
+    headers: { Location: 'The device' },
     errors: ['device-exists'],
     async handle({ body, projectId, now, entropy, command }) {
       const key = mintKey('dev', entropy, now);
@@ -196,7 +197,7 @@ export function deviceRoutes(
         ...(body.sim_card_id !== undefined && { simCardId: body.sim_card_id }),
         ...(body.sensor_id !== undefined && { sensorId: body.sensor_id }),
       };
-      await handler.execute(
+      const { position } = await handler.execute(
         deviceDecider,
         deviceStream(projectId, params.id),
         { type: 'change', deviceId: params.id, links },
@@ -209,7 +210,7 @@ export function deviceRoutes(
         status: 200,
         body: deviceBody(device),
         headers: { ETag: etag(device.revision) },
-        position: found.position,
+        position,
       };
     },
   });

@@ -37,6 +37,7 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
         owner: z.object({ id: z.string(), role: z.literal('owner'), key: z.string() }),
       }),
     },
+    headers: { Location: 'The project' },
     errors: ['project-exists'],
     async handle({ body, now, entropy, command }) {
       const projectId = body.id ?? shortId(entropy('project', 12));

@@ -2,7 +2,8 @@ import { formatPosition, parsePosition } from '../../event-store/position.ts';
 import type { EventStore, Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 
-const RFC3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
+const RFC3339 =
+  /^(\d{4}-\d{2}-\d{2})[Tt ]([01]\d|2[0-3]):\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
 
 /** Positions as clients write them: of this log, by themselves or by a time. */
 export class Positions {
@@ -27,9 +28,10 @@ export class Positions {
    * @throws LedgerError as `parse`
    */
   async asOf(text: string): Promise<Position> {
-    if (!RFC3339.test(text)) return this.parse(text);
+    const [, day] = RFC3339.exec(text) ?? [];
+    if (day === undefined) return this.parse(text);
     const time = new Date(text.replace(' ', 'T'));
-    if (Number.isNaN(time.getTime())) {
+    if (!isDay(day) || Number.isNaN(time.getTime())) {
       throw new LedgerError(
         'validation-failed',
         `'${text}' is no time: send one as RFC 3339 has it.`,
@@ -37,4 +39,10 @@ export class Positions {
     }
     return this.#store.positionAt(time);
   }
+}
+
+/** Whether the calendar has it: `Date` reads the 30th of February as the 2nd of March. */
+function isDay(day: string): boolean {
+  const start = new Date(`${day}T00:00:00Z`);
+  return !Number.isNaN(start.getTime()) && start.toISOString().startsWith(day);
 }

@@ -131,6 +131,17 @@ export class Freshness {
     );
   }
 
+  /**
+   * Waits until several read models hold what this process wrote to any of them: what is read of
+   * them together is then not older in one than in the other.
+   * @throws LedgerError `read-model-behind`
+   */
+  async allReached(projections: readonly string[], position: Position = BEGINNING): Promise<void> {
+    const writes = projections.map((projection) => this.#watch(projection).ownWrite);
+    const target = writes.reduce((newest, write) => (write > newest ? write : newest), position);
+    await Promise.all(projections.map((projection) => this.reached(projection, target)));
+  }
+
   #note(write: Write | undefined, answer: Appended): void {
     if (write === undefined || answer.outcome !== 'appended') return;
     for (const listener of this.#appendListeners) listener(write, answer.position);

@@ -127,17 +127,26 @@ export async function readStop(
   return row?.stopped ?? undefined;
 }
 
+/** Whether the stop was written: only the holder of the lease may. */
 export async function writeStop(
   database: Queryable,
-  { projection, generation }: Generation,
-  stop: Stop | undefined,
-): Promise<void> {
-  await database.query({
+  { projection, generation, schema }: Generation,
+  stop: Stop,
+  leaseToken: bigint,
+): Promise<boolean> {
+  const written = await database.query({
     text: `
       update engine.generations
       set stopped = $3 /* stop */
       where projection = $1 /* projection */
-        and generation = $2 /* generation */`,
-    values: [projection, generation, stop === undefined ? null : JSON.stringify(stop)],
+        and generation = $2 /* generation */
+        and exists (
+          select from ${schema}.checkpoint
+          where token = $4 /* lease */
+          for update
+        )
+      returning generation`,
+    values: [projection, generation, JSON.stringify(stop), leaseToken],
   });
+  return written.length > 0;
 }

@@ -47,9 +47,10 @@ export class Leases {
 
   /** The lease, or undefined when another process holds it. */
   async tryAcquire(generation: Generation): Promise<Lease | undefined> {
-    const token = await this.#database.transaction(async (tx) => {
-      const [row] = await tx.query<{ token: bigint }>({
-        text: `
+    // One statement, so that no process can stall in the midst of it.
+    const [row] = await this.#database.query<{ token: bigint }>({
+      text: `
+        with acquired as (
           insert into engine.leases as held (projection, generation, holder, token, expires_at)
           values (
             $1, /* projection */
@@ -63,19 +64,16 @@ export class Leases {
               token = held.token + 1,
               expires_at = excluded.expires_at
           where held.expires_at < clock_timestamp()
-          returning token`,
-        values: [generation.projection, generation.generation, this.#holder, TIME_TO_LIVE_MS],
-      });
-      if (row === undefined) return undefined;
-      await tx.query({
-        text: `update ${generation.schema}.checkpoint set token = $1 /* token */`,
-        values: [row.token],
-      });
-      return row.token;
+          returning token
+        )
+        update ${generation.schema}.checkpoint
+        set token = acquired.token
+        from acquired
+        returning acquired.token`,
+      values: [generation.projection, generation.generation, this.#holder, TIME_TO_LIVE_MS],
     });
-    return token === undefined
-      ? undefined
-      : this.#hold({ generation, token, lost: new AbortController() });
+    if (row === undefined) return undefined;
+    return this.#hold({ generation, token: row.token, lost: new AbortController() });
   }
 
   #hold(lease: HeldLease): Lease {

@@ -17,6 +17,8 @@ export interface ReadQuery {
   /** A `select` whose tables carry the live schema. */
   readonly text: string;
   readonly values: readonly unknown[];
+  /** Another projection whose tables it reads: waited for, too; the position is the lower one. */
+  readonly joins?: string;
   /** The order of the answer, by columns of the result: `sensor_id` or `position desc`. */
   readonly orderBy?: string;
 }
@@ -58,13 +60,16 @@ export class ReadModels {
     query: ReadQuery,
     { minPosition }: ReadOptions = {},
   ): Promise<Fresh<Row[]>> {
-    await this.#freshness.reached(projection, minPosition);
+    const projections = query.joins === undefined ? [projection] : [projection, query.joins];
+    await this.#freshness.allReached(projections, minPosition);
+    const checkpoints = projections.map((name) => `${liveSchema(name)}.checkpoint ${name}`);
+    const positions = projections.map((name) => `${name}.position`);
     // One statement, hence one snapshot: rows and checkpoint of one generation and one moment.
     const rows = await this.#database.query<Row & { read_position: bigint; is_row: true | null }>({
       name: query.name,
       text: `
-        select checkpoint.position as read_position, found.*
-        from ${liveSchema(projection)}.checkpoint
+        select least(${positions.join(', ')}) as read_position, found.*
+        from ${checkpoints.join(' cross join ')}
         left join (
           select true as is_row, result.*
           from (${query.text}) result

@@ -38,6 +38,8 @@ const GATHER_MS = 10;
 /** A checkpoint that moved over events of others only is written this often. */
 const IDLE_CHECKPOINT_INTERVAL_MS = 100;
 const RETRY_AFTER_ERROR_MS = 500;
+/** A process that pauses for so long between two statements of a transaction has lost it. */
+const STALLED_AFTER_MS = 3_000;
 
 class LeaseLostError extends Error {
   override readonly name = 'LeaseLostError';
@@ -105,12 +107,17 @@ export class Runner {
       await this.#pause(RETRY_INTERVAL_MS);
       return;
     }
-    const connection = await database.connect();
+    let connection: Connection | undefined;
     try {
+      connection = await database.connect();
       await connection.query({ text: `set search_path to ${generation.schema}` });
+      // A process that stalls in a transaction keeps its locks, and who took over waits for them.
+      await connection.query({
+        text: `set idle_in_transaction_session_timeout to ${STALLED_AFTER_MS}`,
+      });
       await this.#follow(generation, lease, connection);
     } finally {
-      await connection.close().catch(() => undefined);
+      await connection?.close().catch(() => undefined);
       await lease.release().catch(() => undefined);
     }
   }
@@ -123,8 +130,10 @@ export class Runner {
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal, reading.signal]);
     const { store, projection } = this.#options;
     let committed = await readCheckpoint(connection, generation.schema);
-    // Seen, with nothing in it for us: written with what comes next, or when the time is up.
+    // Seen, with nothing in it for us: written with what comes next, or when the time is up, which
+    // runs from the first such batch: others may follow without a rest.
     let seen = committed;
+    let dueAtMs = 0;
     const subscription = store.subscribe({ after: committed, types: projection.handles, signal });
     const batches = subscription[Symbol.asyncIterator]();
     let next = batches.next();
@@ -133,11 +142,13 @@ export class Runner {
         const arrived =
           seen === committed || this.#options.isAwaited()
             ? await next
-            : await Promise.race([next, this.#pause(IDLE_CHECKPOINT_INTERVAL_MS)]);
+            : await Promise.race([next, this.#pause(dueAtMs - performance.now())]);
         if (arrived?.done === true) break;
         const batch = arrived?.value ?? { events: [], position: seen };
+        if (seen === committed) dueAtMs = performance.now() + IDLE_CHECKPOINT_INTERVAL_MS;
         seen = batch.position;
-        if (arrived !== undefined && batch.events.length === 0 && !this.#options.isAwaited()) {
+        const isDue = performance.now() >= dueAtMs || this.#options.isAwaited();
+        if (arrived !== undefined && batch.events.length === 0 && !isDue) {
           next = batches.next();
           continue;
         }
@@ -181,11 +192,14 @@ export class Runner {
       } catch (error) {
         if (error instanceof LeaseLostError || isPassing(error)) throw error;
         const stop = stopAt(event, error);
+        // A holder that was stalled fails at what its successor has applied already: not a reason.
+        if (!(await writeStop(connection, generation, stop, lease.token))) {
+          throw new LeaseLostError();
+        }
         this.#logger.error(
           { err: error, ...stop },
           'the projection stopped at an event it cannot apply',
         );
-        await writeStop(connection, generation, stop);
         return stop;
       }
     }

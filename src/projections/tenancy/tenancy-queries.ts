@@ -148,10 +148,7 @@ export class TenancyQueries {
     return { value: views, position };
   }
 
-  /**
-   * The devices of a project as of a position, by id. When each was last seen is what its sensor's
-   * state says, now: a list as of then does not tell it.
-   */
+  /** The devices of a project as of a position, by id; each was last seen when its sensor was. */
   async devices(
     projectId: string,
     page: { after?: string; only?: string; limit: number; asOf?: Position } & DeviceFilter,
@@ -161,14 +158,21 @@ export class TenancyQueries {
       'tenancy',
       {
         name: 'devices',
+        joins: 'state',
         text: `
           select
             d.device_id, d.dev_eui, d.sim_card_id, d.sensor_id, d.created_at, d.retired_at,
             d.revision, s.updated_at as last_seen_at
           from read_tenancy.devices d
-          left join read_state.sensors s
-            on s.project_id = d.project_id
-            and s.sensor_id = d.sensor_id
+          left join lateral (
+            select h.recorded_at as updated_at
+            from read_state.history h
+            where h.project_id = d.project_id
+              and h.sensor_id = d.sensor_id
+              and h.position <= $2 /* as of */
+            order by h.position desc
+            limit 1
+          ) s on true
           where d.project_id = $1 /* project */
             and d.from_position <= $2 /* as of */
             and (d.to_position is null or d.to_position > $2) /* as of */

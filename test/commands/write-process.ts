@@ -1,0 +1,134 @@
+import { expect, onTestFinished, vi } from 'vitest';
+import { FoldedStates } from '../../src/commands/folded-states.ts';
+import { CommandHandler } from '../../src/commands/handler.ts';
+import { openDatabase, type Database } from '../../src/database/database.ts';
+import type {
+  Appended,
+  EventStore,
+  ReadStreamOptions,
+  SnapshotStore,
+  Write,
+} from '../../src/event-store/port.ts';
+import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
+import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
+import type { StreamName } from '../../src/event-store/stream-name.ts';
+import { LedgerError } from '../../src/shared/errors.ts';
+import { createLogger } from '../../src/shared/logger.ts';
+import { closedGate, type Gate } from '../gate.ts';
+
+const logger = createLogger('silent');
+
+export const EVENTUALLY = { timeout: 20_000, interval: 10 };
+
+/** What a process of its own has of the write side: nothing in it is shared with another. */
+export interface WriteProcess {
+  readonly database: Database;
+  readonly store: WatchedStore;
+  readonly snapshots: SnapshotStore;
+  readonly handler: CommandHandler;
+}
+
+/** Closed when the test ends. */
+export async function startWriteProcess(url: string): Promise<WriteProcess> {
+  const database = openDatabase({ url, logger, maxConnections: 4 });
+  const postgres = await openPostgresEventStore({ database, logger });
+  onTestFinished(async () => {
+    await postgres.close();
+    await database.close();
+  });
+  const store = new WatchedStore(postgres);
+  const snapshots = openPostgresSnapshotStore(database);
+  const handler = new CommandHandler(store, new FoldedStates(store, snapshots, logger));
+  return { database, store, snapshots, handler };
+}
+
+interface Fault {
+  readonly when: 'before it is stored' | 'after it was stored';
+  /** The streams that fail. */
+  readonly of: string;
+}
+
+/** A log that says what was asked of it, and can be held up or made to fail. */
+export class WatchedStore implements EventStore {
+  readonly logId: string;
+  readonly appended: { readonly write: Write; readonly answer: Appended }[] = [];
+  readonly reads: { readonly stream: StreamName; readonly options: ReadStreamOptions }[] = [];
+  readonly #store: EventStore;
+  #faults: Fault[] = [];
+  #held: { readonly of: string; readonly gate: Gate } | undefined;
+  #waiting = 0;
+
+  constructor(store: EventStore) {
+    this.#store = store;
+    this.logId = store.logId;
+  }
+
+  /** The appends of an appender that came too late. */
+  get conflicts(): number {
+    return this.appended.filter(({ answer }) => answer.outcome === 'conflict').length;
+  }
+
+  /** Settles when an append is being held up. */
+  async holdsOne(): Promise<void> {
+    await vi.waitFor(() => expect(this.#waiting).toBe(1), EVENTUALLY);
+  }
+
+  /** The next append to streams of a category fails, as when the store goes away. */
+  failNextAppend(category: string, when: Fault['when']): void {
+    this.#faults.push({ of: `${category}-`, when });
+  }
+
+  /** Holds up appends to streams of a category until the returned function is called. */
+  holdAppends(category: string): () => void {
+    const gate = closedGate();
+    this.#held = { of: `${category}-`, gate };
+    return () => {
+      this.#held = undefined;
+      gate.open();
+    };
+  }
+
+  async append(writes: readonly Write[]): Promise<Appended[]> {
+    const held = this.#held;
+    if (held !== undefined && writes.some(({ stream }) => stream.startsWith(held.of))) {
+      this.#waiting += 1;
+      await held.gate.passed;
+      this.#waiting -= 1;
+    }
+    const fault = this.#faults.find(({ of }) => writes.some(({ stream }) => stream.startsWith(of)));
+    this.#faults = this.#faults.filter((one) => one !== fault);
+    if (fault?.when === 'before it is stored') throw away();
+    const answers = await this.#store.append(writes);
+    if (fault?.when === 'after it was stored') throw away();
+    for (const [index, answer] of answers.entries()) {
+      const write = writes[index];
+      if (write !== undefined) this.appended.push({ write, answer });
+    }
+    return answers;
+  }
+
+  readStream(stream: StreamName, options: ReadStreamOptions = {}) {
+    this.reads.push({ stream, options });
+    return this.#store.readStream(stream, options);
+  }
+
+  readAll(options: Parameters<EventStore['readAll']>[0]) {
+    return this.#store.readAll(options);
+  }
+
+  subscribe(options: Parameters<EventStore['subscribe']>[0]) {
+    return this.#store.subscribe(options);
+  }
+
+  head() {
+    return this.#store.head();
+  }
+
+  positionAt(time: Date) {
+    return this.#store.positionAt(time);
+  }
+}
+
+function away(): LedgerError {
+  return new LedgerError('store-unavailable', 'The database is away: try again in a moment.');
+}

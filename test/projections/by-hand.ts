@@ -1,0 +1,86 @@
+import type { Database, Queryable } from '../../src/database/database.ts';
+import type { DomainEvent } from '../../src/events/event.ts';
+import { recordable } from '../../src/events/registry.ts';
+import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
+import { parseStreamName, type StreamName } from '../../src/event-store/stream-name.ts';
+import { ensureLiveGeneration } from '../../src/projections/engine/generations.ts';
+import { liveSchema, type Projection } from '../../src/projections/engine/projection.ts';
+import { newEventId } from '../../src/shared/ids.ts';
+
+/** What has happened, as a log would have recorded it: one second and one position an event. */
+export class PastEvents {
+  #position = 0n;
+  readonly #revisions = new Map<StreamName, bigint>();
+
+  record(
+    stream: StreamName,
+    event: DomainEvent,
+    metadata: { readonly actor?: string; readonly occurredAt?: string } = {},
+  ): RecordedEvent {
+    this.#position += 1n;
+    const revision = (this.#revisions.get(stream) ?? -1n) + 1n;
+    this.#revisions.set(stream, revision);
+    return {
+      id: newEventId(),
+      ...recordable(event, {
+        projectId: parseStreamName(stream)?.projectId ?? '',
+        actor: metadata.actor ?? 'k1',
+        correlationId: 'r1',
+        ...(metadata.occurredAt !== undefined && { occurredAt: metadata.occurredAt }),
+      }),
+      stream,
+      revision,
+      position: this.#position as Position,
+      recordedAt: new Date(Date.UTC(2026, 0, 31) + Number(this.#position) * 1_000),
+    };
+  }
+}
+
+/** The tables of a projection that no runner fills: each batch is applied by hand. */
+export interface TablesByHand {
+  apply(batch: readonly RecordedEvent[]): Promise<void>;
+  /** The rows of a table for one project, as text, by the columns given. */
+  rows(table: string, projectId: string, orderBy: string): Promise<string[]>;
+}
+
+export async function tablesByHand(
+  database: Database,
+  projection: Projection,
+  logId: string,
+): Promise<TablesByHand> {
+  await ensureLiveGeneration(database, projection, logId);
+  const schema = liveSchema(projection.name);
+  // Beyond all that is applied, so that no query waits for a runner.
+  await database.query({ text: `update ${schema}.checkpoint set position = 1000000` });
+  const inSchema = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
+    database.transaction(async (tx) => {
+      await tx.query({ text: `set local search_path to ${schema}` });
+      return work(tx);
+    });
+  return {
+    apply: (batch) => inSchema((tx) => projection.apply(batch, tx)),
+    async rows(table, projectId, orderBy) {
+      const rows = await database.query<{ row: string }>({
+        text: `
+          select t::text as row
+          from ${schema}.${table} t
+          where project_id = $1 /* project */
+          order by ${orderBy}`,
+        values: [projectId],
+      });
+      return rows.map(({ row }) => row);
+    },
+  };
+}
+
+/** Cuts a list into pieces of the given sizes, again and again; none is left out or empty. */
+export function cut<Item>(items: readonly Item[], sizes: readonly number[]): Item[][] {
+  const pieces: Item[][] = [];
+  let start = 0;
+  for (let index = 0; start < items.length; index += 1) {
+    const size = sizes[index % sizes.length] ?? 1;
+    pieces.push(items.slice(start, start + size));
+    start += size;
+  }
+  return pieces;
+}

@@ -1,0 +1,114 @@
+import { expect, vi } from 'vitest';
+import type { Database } from '../../src/database/database.ts';
+import type { EventStore, Position } from '../../src/event-store/port.ts';
+import { streamName } from '../../src/event-store/stream-name.ts';
+import type { ProjectionHealth } from '../../src/projections/engine/engine.ts';
+import { newEventId } from '../../src/shared/ids.ts';
+import { notesProjection, type NotesOptions } from './notes-projection.ts';
+import type { ReadProcess } from './read-process.ts';
+
+export const EVENTUALLY = { timeout: 40_000, interval: 20 };
+
+let ledgers = 0;
+
+/** A projection of the test's own, over a type of events that no other test appends. */
+export class Notes {
+  readonly name: string;
+  readonly type: string;
+
+  readonly #database: Database;
+
+  constructor(database: Database, name?: string, type?: string) {
+    this.#database = database;
+    ledgers += 1;
+    this.name = name ?? `notes_${ledgers}`;
+    this.type = type ?? `Noted${ledgers}`;
+  }
+
+  projection(writer: string, options: Partial<NotesOptions> = {}) {
+    return notesProjection({ name: this.name, type: this.type, writer, ...options });
+  }
+
+  /** Notes are `0`, `1`, … unless they are given. Answers where each stands. */
+  async append(store: EventStore, notes: readonly string[]): Promise<Position[]> {
+    const positions: Position[] = [];
+    for (const note of notes) positions.push(await appendEvent(store, this.type, note));
+    return positions;
+  }
+
+  /** In the order in which they were written down, by whom. */
+  async rows(): Promise<{ position: bigint; note: string; writer: string }[]> {
+    return this.#database.query({
+      text: `select position, note, writer from read_${this.name}.notes order by position`,
+    });
+  }
+
+  async noted(): Promise<string[]> {
+    return (await this.rows()).map(({ note }) => note);
+  }
+
+  async writers(): Promise<string[]> {
+    return [...new Set((await this.rows()).map(({ writer }) => writer))];
+  }
+
+  async checkpoint(): Promise<Position> {
+    const [row] = await this.#database.query<{ position: bigint }>({
+      text: `select position from read_${this.name}.checkpoint`,
+    });
+    return row?.position as Position;
+  }
+
+  /** As queries read it. */
+  read({ models }: ReadProcess, minPosition?: Position) {
+    return models.read<{ note: string }>(
+      this.name,
+      {
+        name: `${this.name}-all`,
+        text: `select position, note from read_${this.name}.notes order by position`,
+        values: [],
+        orderBy: 'found.position',
+      },
+      minPosition === undefined ? {} : { minPosition },
+    );
+  }
+
+  async eventuallyNotes(expected: readonly string[]): Promise<void> {
+    await vi.waitFor(async () => expect(await this.noted()).toEqual(expected), EVENTUALLY);
+  }
+
+  async health({ engine }: ReadProcess): Promise<ProjectionHealth | undefined> {
+    return (await engine.health()).find(({ name }) => name === this.name);
+  }
+}
+
+export async function appendEvent(
+  store: EventStore,
+  type: string,
+  note: string,
+): Promise<Position> {
+  const [appended] = await store.append([
+    {
+      stream: streamName('notes', 'acme', newEventId()),
+      expectedRevision: 'no-stream',
+      events: [
+        {
+          id: newEventId(),
+          type,
+          data: { note },
+          metadata: {
+            projectId: 'acme',
+            actor: 'system:test',
+            correlationId: 'r1',
+            schemaVersion: 1,
+          },
+        },
+      ],
+    },
+  ]);
+  if (appended?.outcome !== 'appended') throw new Error('an event was not appended');
+  return appended.position;
+}
+
+/** Notes by number. */
+export const numbered = (count: number, from = 0): string[] =>
+  Array.from({ length: count }, (_, index) => String(from + index));

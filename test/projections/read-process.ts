@@ -1,0 +1,58 @@
+import { randomUUID } from 'node:crypto';
+import { onTestFinished } from 'vitest';
+import { FoldedStates } from '../../src/commands/folded-states.ts';
+import { CommandHandler } from '../../src/commands/handler.ts';
+import { openDatabase, type Database } from '../../src/database/database.ts';
+import type { EventStore } from '../../src/event-store/port.ts';
+import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
+import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
+import { ProjectionEngine, type EngineOptions } from '../../src/projections/engine/engine.ts';
+import type { Projection } from '../../src/projections/engine/projection.ts';
+import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { createLogger } from '../../src/shared/logger.ts';
+
+const logger = createLogger('silent');
+
+/** What a process of its own has: the log, the write side, and projections, which may run or not. */
+export interface ReadProcess {
+  readonly processId: string;
+  readonly database: Database;
+  readonly store: EventStore;
+  readonly handler: CommandHandler;
+  readonly engine: ProjectionEngine;
+  readonly models: ReadModels;
+  stop(): Promise<void>;
+}
+
+export interface ReadProcessOptions extends Partial<EngineOptions> {
+  readonly url: string;
+  readonly projections: readonly Projection[];
+}
+
+/** The projections are prepared, and not running. Stopped at the latest when the test ends. */
+export async function startReadProcess(options: ReadProcessOptions): Promise<ReadProcess> {
+  const processId = randomUUID();
+  const database = openDatabase({ url: options.url, logger, maxConnections: 6 });
+  const log = await openPostgresEventStore({ database, logger });
+  const engine = new ProjectionEngine({ database, store: log, logger, processId, ...options });
+  await engine.prepare();
+  const store = engine.freshness.tracking(log);
+  const states = new FoldedStates(store, openPostgresSnapshotStore(database), logger);
+  let stopped: Promise<void> | undefined;
+  const stop = (): Promise<void> =>
+    (stopped ??= (async () => {
+      await engine.stop();
+      await log.close();
+      await database.close();
+    })());
+  onTestFinished(stop);
+  return {
+    processId,
+    database,
+    store,
+    handler: new CommandHandler(store, states),
+    engine,
+    models: new ReadModels(database, engine.freshness, store),
+    stop,
+  };
+}
