@@ -109,6 +109,9 @@ export class FoldedStates {
     snapshotRevision: bigint,
   ): void {
     const { state, revision, position } = folded;
+    // A reading that began before the append of another may end after it.
+    const cached = this.#cache.peek(stream);
+    if (cached !== undefined && cached.position > position) return;
     const isDue = revision !== 'no-stream' && revision - snapshotRevision >= SNAPSHOT_EVERY;
     this.#cache.set(stream, {
       state,
