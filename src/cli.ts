@@ -13,6 +13,7 @@ import {
   projectStream,
 } from './commands/tenancy.ts';
 import { ConfigError, loadConfig } from './config.ts';
+import { EmbeddedServerError } from './database/embedded-server/errors.ts';
 import { openLedger, startService, type Ledger } from './main.ts';
 import { systemClock } from './shared/clock.ts';
 import { LedgerError } from './shared/errors.ts';
@@ -153,7 +154,10 @@ class UsageError extends Error {
 /** One clear line for what the user can mend; everything for what only we can. */
 function fail(error: unknown): never {
   const isForUser =
-    error instanceof ConfigError || error instanceof UsageError || error instanceof LedgerError;
+    error instanceof ConfigError ||
+    error instanceof UsageError ||
+    error instanceof LedgerError ||
+    error instanceof EmbeddedServerError;
   const text =
     error instanceof Error
       ? isForUser || !error.stack

@@ -17,7 +17,7 @@ import {
   installationDecider,
   installationStream,
 } from './commands/tenancy.ts';
-import type { Config } from './config.ts';
+import { ConfigError, type Config } from './config.ts';
 import { openDatabase, type Database } from './database/database.ts';
 import { openEmbeddedServer } from './database/embedded-server/embedded-server.ts';
 import { installationSecret } from './database/installation-secret.ts';
@@ -170,7 +170,10 @@ async function serveApi(
     metrics: createMetrics(() => engine.health()),
     logger,
   });
-  const server = await listen(app, config.host, config.port);
+  const server = await listen(app, config.host, config.port).catch((error: unknown) => {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`PORT: ${config.port} cannot be served (${reason}): choose another one`);
+  });
   logger.info({ host: server.address.address, port: server.address.port }, 'ready');
   return server;
 }

@@ -71,6 +71,7 @@ function decoderOf(encoding: string | undefined): Transform | undefined {
       return createInflate();
     case 'br':
       return createBrotliDecompress();
+    case undefined:
     default:
       return undefined;
   }

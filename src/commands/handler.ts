@@ -14,8 +14,8 @@ export interface CommandContext {
   /** The source's own time of what it reports. */
   readonly occurredAt?: Date;
   readonly identity?: CommandIdentity;
-  /** Throws to refuse, given the revision that the command would be decided on. */
-  readonly precondition?: (revision: bigint | 'no-stream') => void;
+  /** Throws to refuse, given the revision and state that the command would be decided on. */
+  readonly precondition?: (revision: bigint | 'no-stream', state: unknown) => void;
 }
 
 /**
@@ -247,7 +247,7 @@ function decideInTurn(
   for (const job of jobs) {
     const { decider, command, context } = job;
     try {
-      context.precondition?.(revision);
+      context.precondition?.(revision, state);
       const decided: readonly DomainEvent[] = decider.decide(state, command);
       const events = decided.map((event) => envelope(event, context));
       if (jobs.length > 1) for (const { data } of events) size += JSON.stringify(data).length;

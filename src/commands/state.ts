@@ -184,7 +184,11 @@ export class StateCommands {
           sensorDecider,
           stream,
           { type: 'patch', sensorId, incoming, projectStrategy },
-          claim === undefined ? context : { ...context, identity: claim.identity },
+          {
+            ...context,
+            ...(claim !== undefined && { identity: claim.identity }),
+            ...(context.precondition && { precondition: ofSensor(context.precondition) }),
+          },
         );
         // In an object: the next one waits for the handing on, not for the outcome.
         return { handled, isClaimed: claim?.isOwn === false, projectStrategy };
@@ -300,6 +304,16 @@ export class StateCommands {
     }
     throw new Error(`stream ${stream} refused an event and holds none`);
   }
+}
+
+/** A sensor that has a rule of its own and was never patched is not there yet. */
+function ofSensor(
+  precondition: NonNullable<CommandContext['precondition']>,
+): NonNullable<CommandContext['precondition']> {
+  return (revision, state) => {
+    const isThere = (state as SensorState).current !== undefined;
+    precondition(isThere ? revision : 'no-stream', state);
+  };
 }
 
 interface Claim {

@@ -21,21 +21,48 @@ export interface Answer<Body> extends WireAnswer {
   readonly body: Body;
 }
 
-/** A fleetledger service in this process, over a database of the test's own. */
-export interface TestService {
+/** A running service, wherever it runs. */
+export interface Api {
   readonly url: string;
   readonly document: OpenApiDocument;
-  readonly admin: ApiClient;
   /** A client with a key, or with none. */
   client(key?: string): ApiClient;
-  newProject(): Promise<TestProject>;
-  stop(): Promise<void>;
+  /** Gives up the connections. */
+  leave(): void;
+}
+
+export async function connectTo(url: string): Promise<Api> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  const document = await readDocument(url, agent);
+  const answers = new DocumentedAnswers(document);
+  return {
+    url,
+    document,
+    client: (key) => new ApiClient({ url, agent, answers, key }),
+    leave: () => agent.destroy(),
+  };
 }
 
 export interface TestProject {
   readonly id: string;
   readonly ownerId: string;
   readonly owner: ApiClient;
+}
+
+export async function createProject(api: Api, adminKey: string): Promise<TestProject> {
+  const { body } = await api
+    .client(adminKey)
+    .post<{ id: string; owner: { id: string; key: string } }>('/projects', {
+      json: { name: 'Fleet' },
+    });
+  return { id: body.id, ownerId: body.owner.id, owner: api.client(body.owner.key) };
+}
+
+/** A service in this process, over a database of the test's own. */
+export interface TestService extends Api {
+  readonly admin: ApiClient;
+  newProject(): Promise<TestProject>;
+  stop(): Promise<void>;
 }
 
 export async function startTestService(
@@ -53,26 +80,13 @@ export async function startTestService(
     ...settings,
   });
   if (running.server === undefined) throw new Error('the service serves no API');
-  const url = `http://127.0.0.1:${running.server.address.port}`;
-  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
-  const document = await readDocument(url, agent);
-  const answers = new DocumentedAnswers(document);
-  const client = (key?: string): ApiClient => new ApiClient({ url, agent, answers, key });
-  const admin = client(ADMIN_KEY);
+  const api = await connectTo(`http://127.0.0.1:${running.server.address.port}`);
   return {
-    url,
-    document,
-    admin,
-    client,
-    async newProject() {
-      const { body } = await admin.post<{ id: string; owner: { id: string; key: string } }>(
-        '/projects',
-        { json: { name: 'Fleet' } },
-      );
-      return { id: body.id, ownerId: body.owner.id, owner: client(body.owner.key) };
-    },
+    ...api,
+    admin: api.client(ADMIN_KEY),
+    newProject: () => createProject(api, ADMIN_KEY),
     async stop() {
-      agent.destroy();
+      api.leave();
       await running.stop();
     },
   };
@@ -101,11 +115,7 @@ export class ApiClient {
   }
 
   /** `path`: below the base path, or from the root when it begins with two slashes. */
-  async send<Body>(
-    method: Method,
-    path: string,
-    options: SendOptions = {},
-  ): Promise<Answer<Body>> {
+  async send<Body>(method: Method, path: string, options: SendOptions = {}): Promise<Answer<Body>> {
     const { url, agent, answers, key } = this.#parts;
     const target = path.startsWith('//') ? path.slice(1) : BASE + path;
     const headers = {

@@ -98,7 +98,6 @@ export class DocumentedAnswers {
     if (found === undefined) return this.#complaintsOutsideDocument(answer);
     const { template, operation } = found;
     const documented = operation.responses[String(answer.status)];
-    // What is refused for its path alone (broken percent-encoding) has reached no operation.
     if (documented === undefined) return [`status ${answer.status} is not documented`];
     const required = Object.entries(documented.headers ?? {})
       .filter(([, header]) => header.required === true)
@@ -167,7 +166,8 @@ export class DocumentedAnswers {
 
 function fits(template: string, path: string): boolean {
   const wanted = template.split('/');
-  const given = path.split('/');
+  // A slash at the end makes no difference.
+  const given = path.replace(/\/$/, '').split('/');
   return (
     wanted.length === given.length &&
     wanted.every((part, index) =>

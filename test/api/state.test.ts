@@ -248,7 +248,9 @@ describe('a patch', () => {
 
   test('takes 64 KiB of data, counted in bytes, and no more', async () => {
     expect(await patch(newSensor(), sized(65_536))).toMatchObject({ status: 200 });
-    expect(await patch(newSensor(), sized(65_537))).toMatchObject(problem(422, 'validation-failed'));
+    expect(await patch(newSensor(), sized(65_537))).toMatchObject(
+      problem(422, 'validation-failed'),
+    );
     const wide = { a: 'ü'.repeat(32_765) };
     expect(await patch(newSensor(), wide)).toMatchObject(problem(422, 'validation-failed'));
   });

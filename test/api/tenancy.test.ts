@@ -180,12 +180,14 @@ describe('a member', () => {
     expect(listed.at(-1)).toEqual({ id, name: 'Ada', role });
   });
 
-  test.each([{ name: 'x' }, { role: 'owner' }, { name: 'x', role: 'admin' }, { name: '', role: 'owner' }])(
-    'is not added as %j',
-    async (json) => {
-      expect(await owner.post('/members', { json })).toMatchObject(INVALID);
-    },
-  );
+  test.each([
+    { name: 'x' },
+    { role: 'owner' },
+    { name: 'x', role: 'admin' },
+    { name: '', role: 'owner' },
+  ])('is not added as %j', async (json) => {
+    expect(await owner.post('/members', { json })).toMatchObject(INVALID);
+  });
 
   test('that is removed is listed no more, and its keys are refused', async () => {
     const { id, key } = await addMember('owner');
@@ -223,7 +225,7 @@ describe('a member', () => {
     const statuses = await Promise.all(
       clients.map(async (client) => (await client.get(`/projects/${id}`)).status),
     );
-    expect(statuses.toSorted()).toEqual([200, 401]);
+    expect(new Set(statuses)).toEqual(new Set([200, 401]));
   });
 });
 
@@ -434,12 +436,14 @@ describe('the list of devices', () => {
     expect(await listed('&seen_before=1970-01-01T00:00:00Z')).toEqual([]);
   });
 
-  test.each(['has_dev_eui=1', 'retired=', 'seen_after=yesterday', 'seen_before=0000-01-01T00:00:00Z'])(
-    'cannot be filtered by %s',
-    async (query) => {
-      expect(await member.get(`/devices?${query}`)).toMatchObject(INVALID);
-    },
-  );
+  test.each([
+    'has_dev_eui=1',
+    'retired=',
+    'seen_after=yesterday',
+    'seen_before=0000-01-01T00:00:00Z',
+  ])('cannot be filtered by %s', async (query) => {
+    expect(await member.get(`/devices?${query}`)).toMatchObject(INVALID);
+  });
 
   test('is walked as it stood when the walk began', async () => {
     const { owner: walker } = await service.newProject();
@@ -464,7 +468,10 @@ describe('the list of devices', () => {
         await walker.patch(`/sensors/${last}`, { json: { data: { query } } });
         if (query === '&retired=false') await walker.delete(`/devices/${last}`);
       });
-      expect(walked.map(({ device_id }) => device_id), query).toEqual(before);
+      expect(
+        walked.map(({ device_id }) => device_id),
+        query,
+      ).toEqual(before);
     }
   });
 });
@@ -475,7 +482,12 @@ describe('a key', () => {
     const device = await addDevice({ sensor_id: 's' });
     const holders = [
       { path: `/members/${member.id}`, kind: 'mem', holder: member.id, first: member.key },
-      { path: `/devices/${device.device_id}`, kind: 'dev', holder: device.device_id, first: device.key },
+      {
+        path: `/devices/${device.device_id}`,
+        kind: 'dev',
+        holder: device.device_id,
+        first: device.key,
+      },
     ];
     for (const { path, kind, holder, first } of holders) {
       for (const options of [{}, { json: {} }] as SendOptions[]) {
@@ -495,7 +507,11 @@ describe('a key', () => {
   });
 
   test('is not issued to who is not there', async () => {
-    for (const path of ['/members/missing/keys', '/devices/missing/keys', '/members/constructor/keys']) {
+    for (const path of [
+      '/members/missing/keys',
+      '/devices/missing/keys',
+      '/members/constructor/keys',
+    ]) {
       expect(await owner.post(path)).toMatchObject(NOT_FOUND);
     }
   });
@@ -592,23 +608,26 @@ describe('who may', () => {
     ['a viewer', viewerDeeds],
     ['a device', []],
     ['the admin', [...adminDeeds, { method: 'GET', path: '/projects' }]],
-  ] as [string, Deed[]][])('%s may do what is its own, and is refused the rest', async (who, own) => {
-    const holder = await service.newProject();
-    const key = {
-      'an owner': async () => holder.owner.key,
-      'a member': async () => (await addMember('member', holder.owner)).key,
-      'a viewer': async () => (await addMember('viewer', holder.owner)).key,
-      'a device': async () => (await addDevice({}, holder.owner)).key,
-      'the admin': async () => ADMIN_KEY,
-    }[who];
-    const client = service.client(await key?.());
-    for (const { method, path, json } of all) {
-      const mayDo = own.some((deed) => deed.method === method && deed.path === path);
-      const answer = await client.send(method, path, json === undefined ? {} : { json });
-      if (mayDo) expect([200, 201, 204, 404], `${method} ${path}`).toContain(answer.status);
-      else expect(answer, `${method} ${path}`).toMatchObject(FORBIDDEN);
-    }
-  });
+  ] as [string, Deed[]][])(
+    '%s may do what is its own, and is refused the rest',
+    async (who, own) => {
+      const holder = await service.newProject();
+      const key = {
+        'an owner': async () => holder.owner.key,
+        'a member': async () => (await addMember('member', holder.owner)).key,
+        'a viewer': async () => (await addMember('viewer', holder.owner)).key,
+        'a device': async () => (await addDevice({}, holder.owner)).key,
+        'the admin': async () => ADMIN_KEY,
+      }[who];
+      const client = service.client(await key?.());
+      for (const { method, path, json } of all) {
+        const mayDo = own.some((deed) => deed.method === method && deed.path === path);
+        const answer = await client.send(method, path, json === undefined ? {} : { json });
+        if (mayDo) expect([200, 201, 204, 404], `${method} ${path}`).toContain(answer.status);
+        else expect(answer, `${method} ${path}`).toMatchObject(FORBIDDEN);
+      }
+    },
+  );
 });
 
 describe('a request', () => {
@@ -659,7 +678,9 @@ describe('a request', () => {
   test('is told of its key before anything else', async () => {
     const nobody = service.client();
     expect(await nobody.get('/devices?limit=x')).toMatchObject(UNAUTHENTICATED);
-    expect(await nobody.post('/devices', { body: '{', headers: {} })).toMatchObject(UNAUTHENTICATED);
+    expect(await nobody.post('/devices', { body: '{', headers: {} })).toMatchObject(
+      UNAUTHENTICATED,
+    );
     expect(await nobody.get('/devices/missing')).toMatchObject(UNAUTHENTICATED);
   });
 

@@ -242,6 +242,25 @@ describe('another request', () => {
   });
 });
 
+describe('what a request draws', () => {
+  test('differs by project, by key and by content', async () => {
+    const { requests } = await start();
+    const request = newRequest();
+    const others = [
+      request,
+      newRequest({ idempotencyKey: request.idempotencyKey }),
+      { ...request, idempotencyKey: 'another' },
+      { ...request, idempotencyKey: 'a third', requestDigest: sha256('other') },
+    ];
+
+    const runs = await Promise.all(others.map((one) => requests.reserve(one)));
+
+    const bytes = runs.map(({ entropy }) => entropy('key:secret', 32).toString('hex'));
+    expect(new Set(bytes).size).toBe(others.length);
+    expect(new Set(runs.map(({ identity }) => identity('key').id)).size).toBe(others.length);
+  });
+});
+
 describe('a request that is sent 20 times at once', () => {
   test('to one process runs once', async () => {
     const process = await start();

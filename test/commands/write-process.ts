@@ -49,7 +49,7 @@ interface Fault {
 }
 
 /** A log that says what was asked of it, and can be held up or made to fail. */
-export class WatchedStore implements EventStore {
+class WatchedStore implements EventStore {
   readonly logId: string;
   readonly appended: { readonly write: Write; readonly answer: Appended }[] = [];
   readonly reads: { readonly stream: StreamName; readonly options: ReadStreamOptions }[] = [];

@@ -3,13 +3,14 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { closedGate } from '../gate.ts';
-import { Notes, numbered } from './notes.ts';
+import { EVENTUALLY, Notes, numbered } from './notes.ts';
 import { startReadProcess, type ReadProcess, type ReadProcessOptions } from './read-process.ts';
 
 const logger = createLogger('silent');
@@ -92,6 +93,35 @@ describe('two processes', () => {
     },
   );
 
+  test('a stalled holder does not commit either when its successor has not begun yet', async () => {
+    const notes = new Notes(database);
+    const [applying, gate] = [closedGate(), closedGate()];
+    const log: string[] = [];
+    const stalled = await run({
+      logger: pino({ level: 'warn' }, { write: (line) => log.push(line) }),
+      projections: [
+        notes.projection('stalled', {
+          async before() {
+            applying.open();
+            await gate.passed;
+          },
+        }),
+      ],
+    });
+    await notes.append(stalled.store, numbered(3));
+    await applying.passed;
+    const before = await notes.checkpoint();
+    await giveLease(notes, 'successor');
+
+    gate.open();
+
+    await vi.waitFor(() => expect(log.join('')).toContain('took over'), EVENTUALLY);
+    expect(await notes.noted()).toEqual([]);
+    expect(await notes.checkpoint()).toBe(before);
+    await loseLease(notes);
+    await notes.eventuallyNotes(numbered(3));
+  });
+
   test('a holder that lost its lease and finds it free again goes on', async () => {
     const notes = new Notes(database);
     const process = await run({ projections: [notes.projection('one')] });
@@ -154,6 +184,25 @@ describe('two processes', () => {
     },
   );
 });
+
+/** Another process has the lease, for as long as the test lasts. */
+async function giveLease(notes: Notes, holder: string): Promise<void> {
+  await database.query({
+    text: `
+      with given as (
+        update engine.leases
+        set holder = $2, /* holder */
+            token = token + 1,
+            expires_at = 'infinity'
+        where projection = $1 /* name */
+        returning token
+      )
+      update read_${notes.name}.checkpoint
+      set token = given.token
+      from given`,
+    values: [notes.name, holder],
+  });
+}
 
 /** The lease is over, as if its holder had not renewed it. */
 async function loseLease(notes: Notes): Promise<void> {

@@ -96,7 +96,11 @@ describe('with tables that are filled by hand', () => {
     database = openDatabase({ url: testDatabase.url, logger });
     await migrate(database, logger);
     const store = await openPostgresEventStore({ database, logger });
-    const freshness = new Freshness(database, [tenancyProjection], () => undefined);
+    const freshness = new Freshness(
+      database,
+      [tenancyProjection, stateProjection],
+      () => undefined,
+    );
     queries = new TenancyQueries(new ReadModels(database, freshness, store));
     tables = await tablesByHand(database, tenancyProjection, store.logId);
     const another = { ...tenancyProjection, name: 'tenancy_one_by_one' };
