@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { randomUUID } from 'node:crypto';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { projectIdField } from './api/fields.ts';
 import type { CommandContext } from './commands/handler.ts';
 import { formatApiKey, mintKey, type MintedKey } from './commands/keys.ts';
 import {
@@ -34,7 +35,7 @@ keys
   .command('issue')
   .description('issue a key, and show it once')
   .option('--admin', 'a key of the installation')
-  .option('--project <id>', 'the project of the member or device')
+  .option('--project <id>', 'the project of the member or device', projectId)
   .addOption(new Option('--member <id>', 'a key of a member').conflicts(['admin', 'device']))
   .addOption(new Option('--device <id>', 'a key of a device').conflicts(['admin', 'member']))
   .action(issueKey);
@@ -43,7 +44,7 @@ keys
   .command('revoke <key-id>')
   .description('revoke a key; running services refuse it within a second')
   .option('--admin', 'it is a key of the installation')
-  .option('--project <id>', 'the project of the member or device')
+  .option('--project <id>', 'the project of the member or device', projectId)
   .option('--device <id>', 'the device that holds it; otherwise a member does')
   .action(revokeKey);
 
@@ -61,6 +62,12 @@ async function serve(): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+}
+
+function projectId(text: string): string {
+  const { data, error } = projectIdField.safeParse(text);
+  if (data === undefined) throw new InvalidArgumentError(`It ${error?.issues[0]?.message}.`);
+  return data;
 }
 
 interface HolderOptions {

@@ -12,7 +12,7 @@ import type { ReadOptions } from '../projections/engine/read-model.ts';
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { randomEntropy } from '../shared/ids.ts';
-import type { Json } from '../shared/json.ts';
+import type { Json, JsonObject } from '../shared/json.ts';
 import { authorize, type Authentication, type Caller } from './authentication.ts';
 import { contentTypeOf } from './body.ts';
 import { readLines } from './lines.ts';
@@ -135,11 +135,16 @@ export class Pipeline {
     const { requests, clock, responder } = this.#parts;
     const run =
       idempotencyKey === undefined
-        ? { now: clock(), entropy: randomEntropy(), isReplayed: false }
+        ? { now: clock(), entropy: randomEntropy(), isReplayed: false, answered: undefined }
         : await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed'));
     const results = stream.handle(requestFor(admitted, undefined, run), readLines(request));
     responder.beginStream(response, correlationId, run.isReplayed);
-    await pipe(Readable.from(resultsDocument(results)), response);
+    let isFinal = true;
+    const document = resultsDocument(results, ({ status }) => {
+      if (typeof status === 'number' && status >= 500) isFinal = false;
+    });
+    await pipe(Readable.from(document), response);
+    if (isFinal) await run.answered?.();
   }
 
   #readOptions(request: Request): ReadOptions {
@@ -225,10 +230,14 @@ async function keptAnswer(
   }
 }
 
-async function* resultsDocument(results: AsyncIterable<Json>): AsyncIterable<string> {
+async function* resultsDocument(
+  results: AsyncIterable<JsonObject>,
+  onResult: (result: JsonObject) => void,
+): AsyncIterable<string> {
   let isFirst = true;
   yield '{"results":[';
   for await (const result of results) {
+    onResult(result);
     yield (isFirst ? '' : ',') + JSON.stringify(result);
     isFirst = false;
   }

@@ -4,7 +4,7 @@ import type { ShownKey } from '../commands/requests.ts';
 import type { Position, ReadOptions } from '../projections/engine/read-model.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { Entropy } from '../shared/ids.ts';
-import type { Json } from '../shared/json.ts';
+import type { Json, JsonObject } from '../shared/json.ts';
 import type { Caller } from './authentication.ts';
 
 /** Who may call: the installation's admin, members by role, devices. */
@@ -26,7 +26,7 @@ export interface RouteStream<Params, Query> {
   readonly handle: (
     request: ApiRequest<Params, Query, undefined>,
     lines: AsyncIterable<Line>,
-  ) => AsyncIterable<Json>;
+  ) => AsyncIterable<JsonObject>;
 }
 
 export interface Line {

@@ -32,6 +32,8 @@ export interface CommandIdentity {
   readonly reservedAt: Position;
   /** … nor, if given, at or before this revision: the search then starts there. */
   readonly reservedAtRevision?: bigint | 'no-stream';
+  /** Whether the run was answered: what left no event then decided nothing, and is not run again. */
+  readonly isAnswered?: boolean;
 }
 
 export type Handled<State> =
@@ -127,6 +129,9 @@ export class CommandHandler {
     if (first === undefined) return;
     const { decider } = first;
     let folded: FoldedState<unknown> = await this.#states.load(decider, stream);
+    if (jobs.some(({ context }) => context.identity?.isAnswered === true)) {
+      folded = (await this.#states.catchUp(decider, stream, folded)).folded;
+    }
     let waiting = await this.#withoutRepeated(stream, jobs, folded);
     while (waiting.length > 0) {
       const decided = decideInTurn(waiting, folded);
@@ -178,8 +183,9 @@ export class CommandHandler {
         identity === undefined || folded.position <= identity.reservedAt
           ? undefined
           : await this.#findRun(stream, identity, folded);
-      if (found === undefined) waiting.push(job);
-      else resolveRepeated(job, found);
+      if (found !== undefined) resolveRepeated(job, found);
+      else if (identity?.isAnswered === true) job.resolve({ outcome: 'nothing', ...folded });
+      else waiting.push(job);
     }
     return waiting;
   }

@@ -56,6 +56,19 @@ export interface Replay {
 /** Turns a request's identity into a UUID (RFC 9562, version 5). */
 const REQUEST_NAMESPACE = '0d9d1f5e-6a53-4b0f-8d5b-2c1e4f7a9b36';
 
+export interface StreamedRun extends RepeatableRun {
+  readonly isReplayed: boolean;
+  answered(): Promise<void>;
+}
+
+const STREAMED_ANSWER: KeptAnswer = {
+  status: 200,
+  headers: {},
+  body: null,
+  shownKeys: [],
+  position: null,
+};
+
 interface Running {
   readonly requestDigest: string;
   readonly replay: Promise<Replay>;
@@ -112,15 +125,24 @@ export class IdempotentRequests {
 
   /**
    * Reserves a request whose body is streamed: its records are known by the key and their number, so
-   * no answer is kept, and a repetition runs each of them again, which changes nothing.
+   * no answer is kept but that there was one, and a repetition looks for what each of them has left.
+   * `answered` is to be called when all of them have got an answer that holds.
    * @throws LedgerError `idempotency-key-reused`
    */
-  async reserve(request: IdempotentRequest): Promise<RepeatableRun & { isReplayed: boolean }> {
+  async reserve(request: IdempotentRequest): Promise<StreamedRun> {
     const stream = streamName('request', request.projectId, sha256(request.idempotencyKey));
     const reservation = await this.#reserve(stream, request);
     refuseOther(reservation.requestDigest, request.requestDigest);
     const run = this.#repeatable(stream, request, reservation);
-    return { ...run, isReplayed: reservation.isFound };
+    const isAnswered = reservation.answer !== undefined;
+    return {
+      ...run,
+      identity: (label) => ({ ...run.identity(label), isAnswered }),
+      isReplayed: reservation.isFound,
+      answered: async () => {
+        if (!isAnswered) await this.#keep(stream, request, STREAMED_ANSWER, run.entropy);
+      },
+    };
   }
 
   async #runOnce(

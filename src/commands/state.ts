@@ -186,7 +186,9 @@ export class StateCommands {
           { type: 'patch', sensorId, incoming, projectStrategy },
           {
             ...context,
-            ...(claim !== undefined && { identity: claim.identity }),
+            ...(claim !== undefined && {
+              identity: { ...claim.identity, isAnswered: context.identity?.isAnswered === true },
+            }),
             ...(context.precondition && { precondition: ofSensor(context.precondition) }),
           },
         );
