@@ -138,13 +138,18 @@ export class Pipeline {
         ? { now: clock(), entropy: randomEntropy(), isReplayed: false, answered: undefined }
         : await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed'));
     const results = stream.handle(requestFor(admitted, undefined, run), readLines(request));
-    responder.beginStream(response, correlationId, run.isReplayed);
+    let count = 0;
     let isFinal = true;
     const document = resultsDocument(results, ({ status }) => {
+      count += 1;
       if (typeof status === 'number' && status >= 500) isFinal = false;
     });
+    // The head waits for the first part: an answer that fits in it carries the position of it all.
+    const first = await document.next();
+    responder.beginStream(response, correlationId, run.isReplayed);
+    if (first.done !== true) response.write(first.value);
     await pipe(Readable.from(document), response);
-    if (isFinal) await run.answered?.();
+    if (isFinal) await run.answered?.(count);
   }
 
   #readOptions(request: Request): ReadOptions {
@@ -230,16 +235,22 @@ async function keptAnswer(
   }
 }
 
+const RESULTS_PER_PART = 1_000;
+
 async function* resultsDocument(
   results: AsyncIterable<JsonObject>,
   onResult: (result: JsonObject) => void,
-): AsyncIterable<string> {
-  let isFirst = true;
-  yield '{"results":[';
+): AsyncGenerator<string, void> {
+  let part: string[] = [];
+  let opening = '{"results":[';
   for await (const result of results) {
     onResult(result);
-    yield (isFirst ? '' : ',') + JSON.stringify(result);
-    isFirst = false;
+    part.push(JSON.stringify(result));
+    if (part.length < RESULTS_PER_PART) continue;
+    yield opening + part.join(',');
+    opening = ',';
+    part = [];
   }
-  yield ']}';
+  // An empty last part after a full one must leave no comma behind.
+  yield part.length === 0 && opening === ',' ? ']}' : `${opening}${part.join(',')}]}`;
 }

@@ -1,6 +1,6 @@
 import type { RequestEvent } from '../events/requests.ts';
 import { domainEvent, recordable } from '../events/registry.ts';
-import type { EventStore, NewEvent, Position } from '../event-store/port.ts';
+import type { Appended, EventStore, NewEvent, Position } from '../event-store/port.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
@@ -58,16 +58,9 @@ const REQUEST_NAMESPACE = '0d9d1f5e-6a53-4b0f-8d5b-2c1e4f7a9b36';
 
 export interface StreamedRun extends RepeatableRun {
   readonly isReplayed: boolean;
-  answered(): Promise<void>;
+  /** To be called when every record up to a number has got an answer that holds. */
+  answered(through: number): Promise<void>;
 }
-
-const STREAMED_ANSWER: KeptAnswer = {
-  status: 200,
-  headers: {},
-  body: null,
-  shownKeys: [],
-  position: null,
-};
 
 interface Running {
   readonly requestDigest: string;
@@ -81,6 +74,8 @@ interface Reservation {
   /** Made by another run, earlier or elsewhere. */
   readonly isFound: boolean;
   readonly answer: KeptAnswer | undefined;
+  /** Of the last event of its stream. */
+  readonly revision: bigint;
 }
 
 /**
@@ -125,8 +120,8 @@ export class IdempotentRequests {
 
   /**
    * Reserves a request whose body is streamed: its records are known by the key and their number, so
-   * no answer is kept but that there was one, and a repetition looks for what each of them has left.
-   * `answered` is to be called when all of them have got an answer that holds.
+   * no answer is kept but how many have got one, and a repetition looks for what each of those has
+   * left. Labels are the numbers of the records, from 1.
    * @throws LedgerError `idempotency-key-reused`
    */
   async reserve(request: IdempotentRequest): Promise<StreamedRun> {
@@ -134,13 +129,23 @@ export class IdempotentRequests {
     const reservation = await this.#reserve(stream, request);
     refuseOther(reservation.requestDigest, request.requestDigest);
     const run = this.#repeatable(stream, request, reservation);
-    const isAnswered = reservation.answer !== undefined;
+    const answeredThrough = Number(reservation.answer?.body ?? 0);
     return {
       ...run,
-      identity: (label) => ({ ...run.identity(label), isAnswered }),
+      identity: (label) => ({
+        ...run.identity(label),
+        isAnswered: Number(label) <= answeredThrough,
+      }),
       isReplayed: reservation.isFound,
-      answered: async () => {
-        if (!isAnswered) await this.#keep(stream, request, STREAMED_ANSWER, run.entropy);
+      answered: async (through) => {
+        if (through <= answeredThrough) return;
+        await this.#append(stream, request, reservation.revision, {
+          status: 200,
+          headers: {},
+          body: through,
+          shownKeys: [],
+          position: null,
+        });
       },
     };
   }
@@ -193,7 +198,14 @@ export class IdempotentRequests {
     ]);
     if (reserved?.outcome === 'appended') {
       const { position } = reserved;
-      return { requestDigest, reservedAt, position, isFound: false, answer: undefined };
+      return {
+        requestDigest,
+        reservedAt,
+        position,
+        isFound: false,
+        answer: undefined,
+        revision: 0n,
+      };
     }
     return this.#find(stream);
   }
@@ -204,10 +216,24 @@ export class IdempotentRequests {
     answer: KeptAnswer,
     entropy: Entropy,
   ): Promise<Replay> {
-    const [kept] = await this.#store.append([
+    const kept = await this.#append(stream, request, 0n, answer);
+    if (kept?.outcome === 'appended') return { answer, isReplayed: false, entropy };
+    // A twin in another process was faster; there is one answer, and it is the twin's.
+    const first = (await this.#find(stream)).answer;
+    if (first === undefined) throw new Error(`stream ${stream} refused an answer and holds none`);
+    return { answer: first, isReplayed: true, entropy };
+  }
+
+  async #append(
+    stream: StreamName,
+    request: IdempotentRequest,
+    expectedRevision: bigint,
+    answer: KeptAnswer,
+  ): Promise<Appended | undefined> {
+    const [appended] = await this.#store.append([
       {
         stream,
-        expectedRevision: 0n,
+        expectedRevision,
         events: [
           requestEvent(request, {
             type: 'RequestAnswered',
@@ -221,16 +247,12 @@ export class IdempotentRequests {
         ],
       },
     ]);
-    if (kept?.outcome === 'appended') return { answer, isReplayed: false, entropy };
-    // A twin in another process was faster; there is one answer, and it is the twin's.
-    const first = (await this.#find(stream)).answer;
-    if (first === undefined) throw new Error(`stream ${stream} refused an answer and holds none`);
-    return { answer: first, isReplayed: true, entropy };
+    return appended;
   }
 
   async #find(stream: StreamName): Promise<Reservation> {
     let reservation: Reservation | undefined;
-    for await (const recorded of this.#store.readStream(stream, { limit: 2 })) {
+    for await (const recorded of this.#store.readStream(stream)) {
       const event = domainEvent(recorded) as RequestEvent;
       if (event.type === 'RequestReserved') {
         const { requestDigest, reservedAt } = event.data;
@@ -240,10 +262,12 @@ export class IdempotentRequests {
           position: recorded.position,
           isFound: true,
           answer: undefined,
+          revision: recorded.revision,
         };
       } else if (reservation !== undefined) {
         const at = event.data.position === null ? null : (BigInt(event.data.position) as Position);
-        reservation = { ...reservation, answer: { ...event.data, position: at } };
+        const answer = { ...event.data, position: at };
+        reservation = { ...reservation, answer, revision: recorded.revision };
       }
     }
     if (reservation === undefined)

@@ -1,5 +1,7 @@
+import { once } from 'node:events';
+import { request as httpRequest } from 'node:http';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { JsonObject } from '../../src/shared/json.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import {
@@ -387,14 +389,49 @@ describe('a stream of lines', () => {
     expect(garbage.body.results).toEqual([broken]);
   });
 
-  test('that was cut off is continued under its key: the lines that were taken stay', async () => {
+  test('that was cut off is sent again under its key: the lines that were taken stay', async () => {
+    const id = await newCountingSensor();
+    const all = Array.from({ length: 1_200 }, (_, n) => ({ id, data: { n } }));
+    const key = { 'idempotency-key': `cut-${id}` };
+    const cut = httpRequest(`${service.url}/api/v1/sensors/patches`, {
+      method: 'POST',
+      headers: { ...NDJSON, ...key, authorization: `Bearer ${owner.key}` },
+    });
+    const lost = once(cut, 'error');
+    cut.write(lines(all.slice(0, 700)));
+    await vi.waitUntil(async () => (await owner.get(`/sensors/${id}`)).status === 200);
+    cut.destroy(new Error('cut off'));
+    await lost;
+    const { body } = await postLines(lines(all), key);
+    expect(body.results.map(({ revision }) => revision)).toEqual(all.map((_, n) => n + 1));
+    expect(await patches(id)).toEqual(all.map(({ data }) => data));
+  });
+
+  test('that comes again with more lines takes those that are new', async () => {
     const id = await newCountingSensor();
     const all = Array.from({ length: 6 }, (_, n) => ({ id, data: { n } }));
-    const key = { 'idempotency-key': `cut-${id}` };
+    const key = { 'idempotency-key': `more-${id}` };
     await postLines(lines(all.slice(0, 3)), key);
     const { body } = await postLines(lines(all), key);
     expect(body.results.map(({ revision }) => revision)).toEqual([1, 2, 3, 4, 5, 6]);
     expect(await patches(id)).toEqual(all.map(({ data }) => data));
+  });
+
+  test('that comes again changes nothing, also where it had changed nothing', async () => {
+    const id = newSensor();
+    const body = lines([
+      { id, data: { n: 1 } },
+      { id, data: { n: 1 } },
+    ]);
+    const key = { 'idempotency-key': `nothing-${id}` };
+    const first = await postLines(body, key);
+    await owner.patch(`/sensors/${id}`, { json: { data: { n: 2 } } });
+    const again = await postLines(body, key);
+    expect(again.headers.get('Idempotency-Replayed')).toBe('true');
+    expect(again.body.results.map(({ status }) => status)).toEqual(
+      first.body.results.map(({ status }) => status),
+    );
+    expect(await patches(id)).toEqual([{ n: 1 }, { n: 2 }]);
   });
 
   test('is known by key and line: the same line under another key counts again', async () => {

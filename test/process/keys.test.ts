@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { createProject, type Api, type TestProject } from '../api/api-client.ts';
 import { dataDir, processesIn, until } from '../database/embedded-server-fixture.ts';
 import {
@@ -9,6 +9,9 @@ import {
   type Outcome,
   type ServiceProcess,
 } from './service-process.ts';
+
+// Each starts many processes.
+vi.setConfig({ testTimeout: 180_000 });
 
 async function serve(): Promise<{ service: ServiceProcess; api: Api; project: TestProject }> {
   const service = startServiceProcess();

@@ -61,7 +61,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     { number, text }: Line,
   ): Promise<{ result: JsonObject }> {
     try {
-      return await patchOne(request, parseJsonText(text), `line:${number}`);
+      return await patchOne(request, parseJsonText(text), String(number));
     } catch (error) {
       const { code } = asLedgerError(error);
       return { result: { id: null, status: statusOf[code], code } };
