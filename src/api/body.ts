@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import express from 'express';
 import { LedgerError } from '../shared/errors.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
+import { inflated, isBrokenEncoding } from './encoding.ts';
 
 export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
 /** How deep values may nest; what is deeper breaks recursive readers further on. */
@@ -45,28 +45,42 @@ export function requireContentType(contentType: string, accepted: readonly strin
   throw new LedgerError('unsupported-media-type', `Send the body as ${accepted.join(' or ')}.`);
 }
 
-// Reads any content type (which has been checked) whole, inflating it within the limit.
-const readers = new Map<number, ReturnType<typeof express.raw>>();
-
-export async function readBody(
-  request: express.Request,
-  response: express.Response,
-  limitBytes: number,
-): Promise<Buffer> {
-  let reader = readers.get(limitBytes);
-  if (reader === undefined) {
-    reader = express.raw({ type: () => true, limit: limitBytes });
-    readers.set(limitBytes, reader);
-  }
-  const read = reader;
-  await new Promise<void>((resolve, reject) => {
-    read(request, response, (error?: unknown) => {
-      if (error === undefined) resolve();
-      else reject(readingError(error, limitBytes));
+/**
+ * The whole body, inflated.
+ * @throws LedgerError `body-too-large`, `malformed-json` when it breaks off
+ */
+export function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
+  const tooLarge = new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
+  if (Number(request.headers['content-length'] ?? 0) > limitBytes) return Promise.reject(tooLarge);
+  const body = inflated(request);
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    body.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= limitBytes) {
+        chunks.push(chunk);
+        return;
+      }
+      // The rest is taken and dropped, not decoded: the client sends it before it reads our answer.
+      chunks.length = 0;
+      request.unpipe();
+      request.resume();
+      reject(tooLarge);
     });
+    body.on('end', () =>
+      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)),
+    );
+    body.on('error', (error) => reject(brokenOff(error)));
+    body.on('close', () => reject(brokenOff(undefined)));
   });
-  const body: unknown = request.body;
-  return Buffer.isBuffer(body) ? body : Buffer.alloc(0);
+}
+
+function brokenOff(error: unknown): LedgerError {
+  const reason = isBrokenEncoding(error) ? 'its encoding is broken' : 'it ended before its time';
+  return new LedgerError('malformed-json', `The body could not be read: ${reason}.`, {
+    cause: error,
+  });
 }
 
 /** @throws LedgerError `malformed-json`; `validation-failed` for what can be parsed but not kept. */
@@ -131,15 +145,4 @@ function unkeepable(value: Json, depth: number): Complaint | undefined {
 interface Complaint {
   readonly path: readonly string[];
   readonly message: string;
-}
-
-function readingError(error: unknown, limitBytes: number): unknown {
-  const type = error instanceof Error && 'type' in error ? String(error.type) : '';
-  if (type === 'entity.too.large') {
-    return new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
-  }
-  if (error instanceof Error && 'status' in error && error.status === 400) {
-    return new LedgerError('malformed-json', `The body could not be read: ${error.message}.`);
-  }
-  return error;
 }

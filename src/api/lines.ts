@@ -1,7 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
-import { pipeline, type Transform } from 'node:stream';
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { inflated, isBrokenEncoding } from './encoding.ts';
 import type { Line } from './route.ts';
 
 const MAX_LINE_BYTES = 256 * 1024;
@@ -49,30 +48,4 @@ export async function* readLines(request: IncomingMessage): AsyncIterable<Line> 
 function textOf(line: Buffer): string {
   if (line.length > MAX_LINE_BYTES || !isUtf8(line)) return UNREADABLE;
   return line.toString('utf8').trim();
-}
-
-/** By the codes of zlib, and of Brotli. */
-function isBrokenEncoding(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && /^(Z_|ERR__)/.test(String(error.code));
-}
-
-/** The bytes of the body; its encoding has been found to be one of these. */
-function inflated(request: IncomingMessage): AsyncIterable<Buffer> {
-  const decoder = decoderOf(request.headers['content-encoding']?.toLowerCase());
-  // An error of either reaches whoever reads, through the decoder.
-  return decoder === undefined ? request : pipeline(request, decoder, () => undefined);
-}
-
-function decoderOf(encoding: string | undefined): Transform | undefined {
-  switch (encoding) {
-    case 'gzip':
-      return createGunzip();
-    case 'deflate':
-      return createInflate();
-    case 'br':
-      return createBrotliDecompress();
-    case undefined:
-    default:
-      return undefined;
-  }
 }

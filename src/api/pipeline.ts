@@ -103,7 +103,7 @@ export class Pipeline {
 
   async #runPlain(admitted: Admitted): Promise<void> {
     const { route, request, response, correlationId, contentType } = admitted;
-    const { body } = await receiveBody(route, request, response, contentType);
+    const { body } = await receiveBody(route, request, contentType);
     const run = { now: this.#parts.clock(), entropy: randomEntropy() };
     const answer = await route.handle(requestFor(admitted, body, run));
     this.#parts.responder.send(request, response, answer, {
@@ -115,7 +115,7 @@ export class Pipeline {
 
   async #runOnce(admitted: Admitted, idempotencyKey: string): Promise<void> {
     const { route, request, response, correlationId, contentType } = admitted;
-    const { json, body } = await receiveBody(route, request, response, contentType);
+    const { json, body } = await receiveBody(route, request, contentType);
     const { answer, entropy, isReplayed } = await this.#parts.requests.run(
       idempotentRequest(admitted, idempotencyKey, json),
       (run) => keptAnswer(admitted, body, run),

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Request, Response } from 'express';
+import type { Request } from 'express';
 import type { z } from 'zod';
 import { LedgerError } from '../shared/errors.ts';
 import { sha256 } from '../shared/ids.ts';
@@ -53,7 +53,6 @@ export interface ReceivedBody {
 export async function receiveBody(
   route: Route,
   request: Request,
-  response: Response,
   contentType: string | undefined,
 ): Promise<ReceivedBody> {
   const { body } = route;
@@ -64,7 +63,7 @@ export async function receiveBody(
   }
   requireContentType(contentType ?? '', Object.keys(body.content));
   const limitBytes = body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
-  const json = parseJson(await readBody(request, response, limitBytes));
+  const json = parseJson(await readBody(request, limitBytes));
   return { json, body: validate(body.content[contentType ?? ''], json, 'body') };
 }
 

@@ -35,7 +35,7 @@ export function createApp({
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
-  app.use(helmet());
+  app.use(securityHeaders());
   app.use(metrics.middleware);
   app.use(accessLog(logger));
   const methodsByPath = new Map<string, string[]>();
@@ -66,6 +66,20 @@ export function createApp({
     responder.problem(request, response, pathError(error));
   });
   return app;
+}
+
+/** Helmet's headers are the same for every answer: they are made once, and set each time. */
+function securityHeaders(): express.RequestHandler {
+  const headers = new Map<string, string>();
+  const recorder = {
+    setHeader: (name: string, value: string) => headers.set(name, value),
+    removeHeader: (name: string) => headers.delete(name),
+  };
+  helmet()({} as Request, recorder as unknown as Response, () => undefined);
+  return (_request, response, next) => {
+    for (const [name, value] of headers) response.setHeader(name, value);
+    next();
+  };
 }
 
 /** The router's own complaint about percent-encoding is a mistake of the client's. */

@@ -1,9 +1,22 @@
-import { createHash, createHmac, randomBytes } from 'node:crypto';
+import { createHash, createHmac, randomBytes, randomFillSync } from 'node:crypto';
 import { v5, v7 } from 'uuid';
 
 /** A new event id: UUID version 7 (RFC 9562), so that the index on ids grows at its right edge. */
 export function newEventId(): string {
-  return v7();
+  return v7({ random: randomOctets() });
+}
+
+// One call into the random source for many ids: a call for each was a quarter of an append's CPU.
+const octets = Buffer.alloc(16 * 256);
+let used = octets.length;
+
+function randomOctets(): Uint8Array {
+  if (used === octets.length) {
+    randomFillSync(octets);
+    used = 0;
+  }
+  used += 16;
+  return octets.subarray(used - 16, used);
 }
 
 /** A UUID that names a text within a namespace. */

@@ -2,7 +2,7 @@ import type { Queryable } from '../../database/database.ts';
 import type { Batch, Position } from '../port.ts';
 import { RECORDED_COLUMNS, recordedEvent, type RecordedRow } from './recorded-row.ts';
 
-const MAX_WINDOW = 2_000;
+const MAX_WINDOW = 5_000;
 const FIRST_WINDOW = 200;
 /** In bytes of data: a batch ends with the event that reaches it, whatever the size of the events. */
 const TARGET_SIZE = 2 * 1024 * 1024;

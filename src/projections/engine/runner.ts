@@ -35,6 +35,8 @@ export interface RunnerOptions {
 
 /** The pause after a batch in which the next one gathers: fewer commits, and still far below 50 ms. */
 const GATHER_MS = 10;
+/** A batch of so many is not of the newest events only. */
+const FULL_BATCH_EVENTS = 500;
 /** A checkpoint that moved over events of others only is written this often. */
 const IDLE_CHECKPOINT_INTERVAL_MS = 100;
 const RETRY_AFTER_ERROR_MS = 500;
@@ -152,11 +154,18 @@ export class Runner {
           next = batches.next();
           continue;
         }
+        // Behind: the next batch is read while this one is applied, and nothing has to gather.
+        const isFull = batch.events.length >= FULL_BATCH_EVENTS;
+        if (isFull) {
+          next = batches.next();
+          // It is awaited above; until then its failure is nobody's.
+          next.catch(() => undefined);
+        }
         const stopped = await this.#applyOrStop(generation, lease, connection, committed, batch);
         if (stopped !== undefined) return await this.#standStill(lease, stopped);
         committed = seen;
         this.#options.onMoved(committed);
-        if (arrived === undefined) continue;
+        if (arrived === undefined || isFull) continue;
         if (!this.#options.isAwaited()) await this.#pause(GATHER_MS);
         next = batches.next();
       }

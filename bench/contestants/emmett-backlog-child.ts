@@ -1,0 +1,89 @@
+import { sql } from '@event-driven-io/dumbo';
+import {
+  pongoSingleStreamProjection,
+  postgreSQLEventStoreConsumer,
+  postgreSQLRawSQLProjection,
+  type PostgreSQLProjectionDefinition,
+} from '@event-driven-io/emmett-postgresql';
+import pg from 'pg';
+import { measureBacklog } from './backlog-result.ts';
+import type { SensorEvent } from './sensor-event.ts';
+
+/**
+ * The peer: its consumer with one projector, from the beginning until no messages are left. Two
+ * projections of the same events, of which the faster counts: the one that its documentation leads
+ * to (a document per stream, without history), and plain SQL, which keeps what ours keeps.
+ */
+const [url = '', form = ''] = process.argv.slice(2);
+
+interface Sensor {
+  readonly state: Record<string, unknown>;
+  readonly [key: string]: unknown;
+}
+
+const document = pongoSingleStreamProjection<Sensor, SensorEvent>({
+  collectionName: 'sensors',
+  canHandle: ['SensorPatched'],
+  initialState: () => ({ state: {} }),
+  evolve: ({ state }: Sensor, { data }: SensorEvent) => ({ state: { ...state, ...data.patch } }),
+});
+
+const plainSql = postgreSQLRawSQLProjection<SensorEvent>({
+  name: 'sensors',
+  canHandle: ['SensorPatched'],
+  evolve: ({ data, metadata }) => [
+    sql(
+      `insert into sensors (sensor_id, state) values (%L, %L)
+       on conflict (sensor_id) do update set state = sensors.state || excluded.state`,
+      data.sensorId,
+      JSON.stringify(data.patch),
+    ),
+    sql(
+      'insert into history (sensor_id, patch, actor, recorded_at) values (%L, %L, %L, now())',
+      data.sensorId,
+      JSON.stringify(data.patch),
+      metadata.actor,
+    ),
+  ],
+  init: () => [
+    sql('create table sensors (sensor_id text primary key, state jsonb not null)'),
+    sql(`create table history (
+      entry bigint generated always as identity primary key,
+      sensor_id text not null, patch jsonb not null,
+      actor text not null, recorded_at timestamptz not null)`),
+    sql('create index on history (sensor_id)'),
+  ],
+});
+
+const projection: PostgreSQLProjectionDefinition<SensorEvent> =
+  form === 'document' ? document : plainSql;
+
+const client = new pg.Client(url);
+await client.connect();
+const { rows: logged } = await client.query<{ events: string }>(
+  'select count(*) as events from emt_messages',
+);
+
+const consumer = postgreSQLEventStoreConsumer({
+  connectionString: url,
+  stopWhen: { noMessagesLeft: true },
+  // By itself it reads 100 and then pauses for 50 ms: it would mostly sleep.
+  pulling: { batchSize: 1_000, pullingFrequencyInMs: 0 },
+});
+consumer.projector<SensorEvent>({ projection });
+const result = await measureBacklog(async () => {
+  await consumer.start();
+  return Number(logged[0]?.events);
+});
+await consumer.close();
+
+const { rows: projected } = await client.query<{ sensors: string; newest: string }>(
+  form === 'document'
+    ? `select count(*) as sensors, max((data->'state'->>'temperature')::integer) as newest from sensors`
+    : `select count(*) as sensors, max((state->>'temperature')::integer) as newest from sensors`,
+);
+if (Number(projected[0]?.newest) !== result.events - 1) {
+  throw new Error(`not everything was projected: ${JSON.stringify(projected[0])}`);
+}
+await client.end();
+process.stdout.write(JSON.stringify(result), () => process.exit(0));

@@ -1,0 +1,67 @@
+import autocannon, { type AutocannonRequest } from 'autocannon';
+import { percentile } from '../statistics.ts';
+import type { PatchLoad, PatchLoadResult } from './patch-load.ts';
+import { sensorId } from './sensor-event.ts';
+
+const CONNECTIONS = 64;
+const SENSORS = 1_000;
+/** Two would do: a patch must differ from the one before it. */
+const VALUES_PER_SENSOR = 4;
+/** The share of the requests that warm up this process, and are not timed. */
+const WARM_UP_SHARE = 0.1;
+
+const { url, key, requests, firstValue } = JSON.parse(process.argv[2] ?? '') as PatchLoad;
+
+/**
+ * Each connection patches sensors of its own, in turn, with changing values: so none is a duplicate,
+ * and all requests can be made before the first is sent.
+ */
+function requestsOf(connection: number): AutocannonRequest[] {
+  const made: AutocannonRequest[] = [];
+  for (let value = 0; value < VALUES_PER_SENSOR; value++) {
+    for (let sensor = connection; sensor < SENSORS; sensor += CONNECTIONS) {
+      made.push({
+        method: 'PATCH',
+        path: `/api/v1/sensors/${sensorId(sensor)}`,
+        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ data: { temperature: firstValue + value } }),
+      });
+    }
+  }
+  return made;
+}
+
+let connection = 0;
+const warmUpRequests = Math.floor(requests * WARM_UP_SHARE);
+let answered = 0;
+let startedAtMs = 0;
+const latenciesMs: number[] = [];
+const measured = await new Promise<PatchLoadResult>((resolve, reject) => {
+  const tracker = autocannon(
+    {
+      url,
+      connections: CONNECTIONS,
+      // A number of requests, not a time: all are answered before the connections end, so that
+      // answers and events can be counted against each other.
+      amount: requests,
+      setupClient: (client) => client.setRequests(requestsOf(connection++)),
+    },
+    // Up to a second after the last answer, so this only tells of failures.
+    (error, result) =>
+      reject(error ?? new Error(`not all were answered: ${JSON.stringify(result)}`)),
+  );
+  tracker.on('response', (_client, status: number, _bytes, latencyMs: number) => {
+    if (status !== 200) reject(new Error(`a request was answered with ${status}`));
+    answered += 1;
+    if (answered > warmUpRequests) latenciesMs.push(latencyMs);
+    else startedAtMs = performance.now();
+    if (answered < requests) return;
+    resolve({
+      perSecond: (latenciesMs.length * 1_000) / (performance.now() - startedAtMs),
+      p50Ms: percentile(latenciesMs, 50),
+      p99Ms: percentile(latenciesMs, 99),
+      endedAt: Date.now(),
+    });
+  });
+});
+process.stdout.write(JSON.stringify(measured), () => process.exit(0));

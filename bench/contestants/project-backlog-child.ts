@@ -1,0 +1,32 @@
+import { measureBacklog } from './backlog-result.ts';
+import { openBenchLedger } from './open-ledger.ts';
+
+/**
+ * Ours: the engine as the service runs it, all its projections, from an empty read model until the
+ * checkpoint of the state projection has reached the head.
+ */
+const ledger = await openBenchLedger(process.argv[2] ?? '');
+const { engine, store, database } = ledger;
+const head = await store.head();
+const { freshness } = engine;
+
+const result = await measureBacklog(async () => {
+  await new Promise<void>((resolve) => {
+    const moved = freshness.moved.bind(freshness);
+    // Told by the runner: asking for a position would make it hurry.
+    freshness.moved = (projection, position) => {
+      moved(projection, position);
+      if (projection === 'state' && position >= head) resolve();
+    };
+    engine.start();
+  });
+  return Number(head);
+});
+
+const [row] = await database.query<{ history: bigint }>({
+  text: 'select count(*) as history from read_state.history',
+});
+if (row?.history !== head) throw new Error(`${row?.history} of ${head} events were projected`);
+await engine.stop();
+await ledger.close();
+process.stdout.write(JSON.stringify(result), () => process.exit(0));
