@@ -70,7 +70,7 @@ export function loadConfig(): Config {
 }
 
 /** @throws ConfigError */
-export function parseConfig(variables: Readonly<Record<string, string | undefined>>): Config {
+function parseConfig(variables: Readonly<Record<string, string | undefined>>): Config {
   // A variable that is set to nothing is not set.
   const set = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
   const result = environment.safeParse(set);

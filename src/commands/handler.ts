@@ -176,13 +176,15 @@ export class CommandHandler {
     jobs: readonly AnyJob[],
     folded: FoldedState<unknown>,
   ): Promise<AnyJob[]> {
+    const sought = jobs
+      .map(({ context }) => context.identity)
+      .filter((identity) => identity !== undefined)
+      .filter(({ reservedAt }) => folded.position > reservedAt);
+    const runs = await this.#findRuns(stream, sought, folded);
     const waiting: AnyJob[] = [];
     for (const job of jobs) {
       const { identity } = job.context;
-      const found =
-        identity === undefined || folded.position <= identity.reservedAt
-          ? undefined
-          : await this.#findRun(stream, identity, folded);
+      const found = identity && runs.get(identity.id);
       if (found !== undefined) resolveRepeated(job, found);
       else if (identity?.isAnswered === true) job.resolve({ outcome: 'nothing', ...folded });
       else waiting.push(job);
@@ -190,28 +192,51 @@ export class CommandHandler {
     return waiting;
   }
 
-  async #findRun(
+  /** The last event of each that has run. One pass for all: they may be the many lines of a request. */
+  async #findRuns(
     stream: StreamName,
-    { id, reservedAt, reservedAtRevision }: CommandIdentity,
+    identities: readonly CommandIdentity[],
     folded: FoldedState<unknown>,
-  ): Promise<RecordedEvent | undefined> {
-    if (folded.revision === 'no-stream') return undefined;
-    let last: RecordedEvent | undefined;
-    if (reservedAtRevision !== undefined) {
-      const from = reservedAtRevision === 'no-stream' ? 0n : reservedAtRevision + 1n;
-      for await (const event of this.#store.readStream(stream, { from })) {
-        if (event.revision > folded.revision) break;
-        if (event.metadata.causationId === id) last = event;
-        else if (last !== undefined) break;
+  ): Promise<Map<string, RecordedEvent>> {
+    const runs = new Map<string, RecordedEvent>();
+    if (folded.revision === 'no-stream') return runs;
+    const sought = new Set<string>();
+    let reservedAt = folded.position;
+    for (const identity of identities) {
+      if (identity.reservedAtRevision !== undefined) {
+        const run = await this.#findRunAfter(stream, identity, identity.reservedAtRevision, folded);
+        if (run !== undefined) runs.set(identity.id, run);
+        continue;
       }
-      return last;
+      sought.add(identity.id);
+      if (identity.reservedAt < reservedAt) reservedAt = identity.reservedAt;
     }
+    if (sought.size === 0) return runs;
     const backwards = { from: folded.revision, direction: 'backwards' } as const;
     for await (const event of this.#store.readStream(stream, backwards)) {
       if (event.position <= reservedAt) break;
-      if (event.metadata.causationId === id) return event;
+      const { causationId } = event.metadata;
+      if (causationId === undefined || !sought.delete(causationId)) continue;
+      runs.set(causationId, event);
+      if (sought.size === 0) break;
     }
-    return undefined;
+    return runs;
+  }
+
+  async #findRunAfter(
+    stream: StreamName,
+    { id }: CommandIdentity,
+    revision: bigint | 'no-stream',
+    folded: FoldedState<unknown>,
+  ): Promise<RecordedEvent | undefined> {
+    let last: RecordedEvent | undefined;
+    const from = revision === 'no-stream' ? 0n : revision + 1n;
+    for await (const event of this.#store.readStream(stream, { from })) {
+      if (folded.revision === 'no-stream' || event.revision > folded.revision) break;
+      if (event.metadata.causationId === id) last = event;
+      else if (last !== undefined) break;
+    }
+    return last;
   }
 }
 
