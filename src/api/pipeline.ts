@@ -6,6 +6,7 @@ import type {
   IdempotentRequests,
   KeptAnswer,
   RepeatableRun,
+  StreamedRun,
 } from '../commands/requests.ts';
 import type { Positions } from '../projections/engine/as-of.ts';
 import type { ReadOptions } from '../projections/engine/read-model.ts';
@@ -26,7 +27,8 @@ import {
   receiveBody,
 } from './request-parts.ts';
 import type { Responder } from './responder.ts';
-import type { ApiRequest, Route, RouteStream } from './route.ts';
+import type { Answer, ApiRequest, Route, RouteStream } from './route.ts';
+import { Spool } from './spool.ts';
 
 export interface PipelineParts {
   readonly authentication: Authentication;
@@ -116,10 +118,20 @@ export class Pipeline {
   async #runOnce(admitted: Admitted, idempotencyKey: string): Promise<void> {
     const { route, request, response, correlationId, contentType } = admitted;
     const { json, body } = await receiveBody(route, request, contentType);
-    const { answer, entropy, isReplayed } = await this.#parts.requests.run(
-      idempotentRequest(admitted, idempotencyKey, json),
-      (run) => keptAnswer(admitted, body, run),
-    );
+    const replay = await this.#parts.requests
+      .run(idempotentRequest(admitted, idempotencyKey, json), (run) =>
+        keptAnswer(admitted, body, run),
+      )
+      .catch((error: unknown) => {
+        if (error instanceof PassingAnswer) return error;
+        throw error;
+      });
+    if (replay instanceof PassingAnswer) {
+      const unkept = { correlationId, entropy: randomEntropy(), isReplayed: false };
+      this.#parts.responder.send(request, response, replay.answer, unkept);
+      return;
+    }
+    const { answer, entropy, isReplayed } = replay;
     const { position, ...kept } = answer;
     this.#parts.responder.send(
       request,
@@ -129,27 +141,29 @@ export class Pipeline {
     );
   }
 
-  /** Lines in, results out, as they come: neither body nor answer is ever held whole. */
+  /**
+   * Lines in, results out, neither ever held whole: the answer is spooled, and sent when the last
+   * line has been read. (Sent as it comes, it would stop a client that sends all before it reads.)
+   */
   async #runStream(admitted: Admitted, stream: RouteStream<unknown, unknown>): Promise<void> {
     const { request, response, correlationId, idempotencyKey } = admitted;
     const { requests, clock, responder } = this.#parts;
     const run =
       idempotencyKey === undefined
-        ? { now: clock(), entropy: randomEntropy(), isReplayed: false, answered: undefined }
+        ? { now: clock(), entropy: randomEntropy(), isReplayed: false, ...KEEPS_NOTHING }
         : await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed'));
-    const results = stream.handle(requestFor(admitted, undefined, run), readLines(request));
-    let count = 0;
-    let isFinal = true;
-    const document = resultsDocument(results, ({ status }) => {
-      count += 1;
-      if (typeof status === 'number' && status >= 500) isFinal = false;
+    const results = stream.handle(requestFor(admitted, undefined, run), readLines(request), {
+      kept: () => run.kept() as AsyncIterable<readonly JsonObject[]>,
+      keep: (kept) => run.keep(kept),
     });
-    // The head waits for the first part: an answer that fits in it carries the position of it all.
-    const first = await document.next();
-    responder.beginStream(response, correlationId, run.isReplayed);
-    if (first.done !== true) response.write(first.value);
-    await pipe(Readable.from(document), response);
-    if (isFinal) await run.answered?.(count);
+    const spool = new Spool();
+    try {
+      for await (const part of resultsDocument(results)) await spool.write(part);
+      responder.beginStream(response, correlationId, run.isReplayed, spool.sizeBytes);
+      await pipe(spool.read(), response);
+    } finally {
+      await spool.dispose();
+    }
   }
 
   #readOptions(request: Request): ReadOptions {
@@ -181,12 +195,12 @@ function requestFor<Body>(
     read,
     now,
     entropy,
-    command: (label = '', occurredAt) => ({
+    command: ({ ordinal = 0, occurredAt } = {}) => ({
       projectId: caller.projectId,
       actor: caller.keyId,
       correlationId,
       ...(occurredAt !== undefined && { occurredAt }),
-      ...(identity !== undefined && { identity: identity(label) }),
+      ...(identity !== undefined && { identity: identity('', ordinal) }),
     }),
   };
 }
@@ -215,6 +229,7 @@ async function keptAnswer(
   const { route, request, correlationId } = admitted;
   try {
     const answer = await route.handle(requestFor(admitted, body, run));
+    if (answer.isPassing === true) throw new PassingAnswer(answer);
     return {
       status: answer.status,
       headers: answer.headers ?? {},
@@ -235,22 +250,27 @@ async function keptAnswer(
   }
 }
 
-const RESULTS_PER_PART = 1_000;
+const KEEPS_NOTHING: Pick<StreamedRun, 'kept' | 'keep'> = {
+  kept: () => Readable.from([]),
+  keep: () => Promise.resolve(),
+};
 
-async function* resultsDocument(
-  results: AsyncIterable<JsonObject>,
-  onResult: (result: JsonObject) => void,
-): AsyncGenerator<string, void> {
-  let part: string[] = [];
-  let opening = '{"results":[';
-  for await (const result of results) {
-    onResult(result);
-    part.push(JSON.stringify(result));
-    if (part.length < RESULTS_PER_PART) continue;
-    yield opening + part.join(',');
-    opening = ',';
-    part = [];
+/** An answer that is given, but not kept: what it says may be otherwise next time. */
+class PassingAnswer extends Error {
+  override readonly name = 'PassingAnswer';
+  readonly answer: Answer;
+
+  constructor(answer: Answer) {
+    super('this answer is not kept');
+    this.answer = answer;
   }
-  // An empty last part after a full one must leave no comma behind.
-  yield part.length === 0 && opening === ',' ? ']}' : `${opening}${part.join(',')}]}`;
+}
+
+async function* resultsDocument(results: AsyncIterable<JsonObject>): AsyncIterable<string> {
+  let separator = '{"results":[';
+  for await (const result of results) {
+    yield separator + JSON.stringify(result);
+    separator = ',';
+  }
+  yield separator === ',' ? ']}' : `${separator}]}`;
 }

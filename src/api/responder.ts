@@ -78,11 +78,17 @@ export class Responder {
     this.#end(response, contentType, problemOf(ledgerError, request.path, correlationId));
   }
 
-  /** The head of an answer whose body is written as it comes. */
-  beginStream(response: Response, correlationId: string, isReplayed: boolean): void {
+  /** The head of an answer whose body is written after it. */
+  beginStream(
+    response: Response,
+    correlationId: string,
+    isReplayed: boolean,
+    sizeBytes: number,
+  ): void {
     this.#head(response, 200, correlationId, undefined);
     if (isReplayed) response.setHeader('Idempotency-Replayed', 'true');
     response.setHeader('Content-Type', 'application/json; charset=utf-8');
+    response.setHeader('Content-Length', sizeBytes);
   }
 
   #head(

@@ -26,7 +26,16 @@ export interface RouteStream<Params, Query> {
   readonly handle: (
     request: ApiRequest<Params, Query, undefined>,
     lines: AsyncIterable<Line>,
+    results: KeptResults,
   ) => AsyncIterable<JsonObject>;
+}
+
+/** Where the results of a streamed request are kept, for its repetitions. */
+export interface KeptResults {
+  /** Those of an earlier run, for the first lines, in order. */
+  kept(): AsyncIterable<readonly JsonObject[]>;
+  /** To be called with the results of the next lines, before they are given out. */
+  keep(results: readonly JsonObject[]): Promise<void>;
 }
 
 export interface Line {
@@ -75,8 +84,11 @@ export interface ApiRequest<Params, Query, Body> {
   /** When it was received, or, for a repetition, when the first was. */
   readonly now: Date;
   readonly entropy: Entropy;
-  /** `label` tells apart the commands of one request. */
-  readonly command: (label?: string, occurredAt?: Date) => CommandContext;
+  /** `ordinal` tells apart the commands of one request. */
+  readonly command: (options?: {
+    ordinal?: number;
+    occurredAt?: Date | undefined;
+  }) => CommandContext;
 }
 
 export interface RequestHeaders {
@@ -90,6 +102,8 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
   /** Of the rows, or of the command; the newest that is known where neither is. */
   readonly position?: Position;
+  /** Holds results that may be others next time (5xx): it is not kept for repetitions. */
+  readonly isPassing?: boolean;
   /** Keys to show in the body, which itself holds none: it is kept for repetitions. */
   readonly shownKeys?: readonly ShownKey[];
 }

@@ -19,21 +19,21 @@ export interface CommandContext {
 }
 
 /**
- * A command that may arrive twice: its events carry `id` as their cause, and an event of that cause
- * after `reservedAt` means that the command has run (in a process that died, or in a twin).
- *
- * Rejected: event ids derived from `id`. The log then answers the append of a twin as if it had been
- * ours, although the twin may have decided otherwise, and the state kept here would not be the log's.
+ * A command that may arrive twice: its events carry `id` as their cause, and one of them after
+ * `reservedAt` means that the command has run (in a process that died, or in a twin).
  */
 export interface CommandIdentity {
-  /** A UUID. */
+  /** A UUID, of the request or the message. */
   readonly id: string;
-  /** No event of this command is at or before this position … */
+  /**
+   * Which command of that cause it is. Those on one stream run in this order, so an event of a later
+   * one shows that an earlier one has run, also when it decided nothing. Default: 0.
+   */
+  readonly ordinal?: number;
+  /** No event of this cause is at or before this position … */
   readonly reservedAt: Position;
   /** … nor, if given, at or before this revision: the search then starts there. */
   readonly reservedAtRevision?: bigint | 'no-stream';
-  /** Whether the run was answered: what left no event then decided nothing, and is not run again. */
-  readonly isAnswered?: boolean;
 }
 
 export type Handled<State> =
@@ -129,9 +129,6 @@ export class CommandHandler {
     if (first === undefined) return;
     const { decider } = first;
     let folded: FoldedState<unknown> = await this.#states.load(decider, stream);
-    if (jobs.some(({ context }) => context.identity?.isAnswered === true)) {
-      folded = (await this.#states.catchUp(decider, stream, folded)).folded;
-    }
     let waiting = await this.#withoutRepeated(stream, jobs, folded);
     while (waiting.length > 0) {
       const decided = decideInTurn(waiting, folded);
@@ -161,7 +158,7 @@ export class CommandHandler {
       // Nothing was appended, so nothing has shown that the state is the newest: the log is asked.
       // (It is also how a conflict is resolved: the tail holds what came first.)
       const tail = await this.#states.catchUp(decider, stream, folded);
-      waiting = settleRepeated(waiting, tail.events);
+      waiting = settleRepeated(waiting, runsIn(tail.events), tail.folded);
       if (tail.events.length === 0 && events.length === 0) {
         settle(decided.results, folded, folded.position);
         waiting = waiting.slice(decided.results.length);
@@ -176,67 +173,45 @@ export class CommandHandler {
     jobs: readonly AnyJob[],
     folded: FoldedState<unknown>,
   ): Promise<AnyJob[]> {
-    const sought = jobs
-      .map(({ context }) => context.identity)
-      .filter((identity) => identity !== undefined)
-      .filter(({ reservedAt }) => folded.position > reservedAt);
-    const runs = await this.#findRuns(stream, sought, folded);
-    const waiting: AnyJob[] = [];
-    for (const job of jobs) {
-      const { identity } = job.context;
-      const found = identity && runs.get(identity.id);
-      if (found !== undefined) resolveRepeated(job, found);
-      else if (identity?.isAnswered === true) job.resolve({ outcome: 'nothing', ...folded });
-      else waiting.push(job);
+    const searched = jobs.flatMap(({ context: { identity } }) =>
+      identity === undefined || folded.position <= identity.reservedAt ? [] : [identity],
+    );
+    if (searched.length === 0) return [...jobs];
+    const events: RecordedEvent[] = [];
+    for (const identity of searched) {
+      if (identity.reservedAtRevision === undefined) continue;
+      events.push(...(await this.#eventsOf(stream, identity, folded)));
     }
-    return waiting;
-  }
-
-  /** The last event of each that has run. One pass for all: they may be the many lines of a request. */
-  async #findRuns(
-    stream: StreamName,
-    identities: readonly CommandIdentity[],
-    folded: FoldedState<unknown>,
-  ): Promise<Map<string, RecordedEvent>> {
-    const runs = new Map<string, RecordedEvent>();
-    if (folded.revision === 'no-stream') return runs;
-    const sought = new Set<string>();
-    let reservedAt = folded.position;
-    for (const identity of identities) {
-      if (identity.reservedAtRevision !== undefined) {
-        const run = await this.#findRunAfter(stream, identity, identity.reservedAtRevision, folded);
-        if (run !== undefined) runs.set(identity.id, run);
-        continue;
+    // One reading for all that are only known by position: many come from one request.
+    const byPosition = searched.filter((identity) => identity.reservedAtRevision === undefined);
+    if (byPosition.length > 0 && folded.revision !== 'no-stream') {
+      const oldest = byPosition.reduce(
+        (position, { reservedAt }) => (reservedAt < position ? reservedAt : position),
+        folded.position,
+      );
+      const backwards = { from: folded.revision, direction: 'backwards' } as const;
+      for await (const event of this.#store.readStream(stream, backwards)) {
+        if (event.position <= oldest) break;
+        if (event.metadata.causationId !== undefined) events.push(event);
       }
-      sought.add(identity.id);
-      if (identity.reservedAt < reservedAt) reservedAt = identity.reservedAt;
     }
-    if (sought.size === 0) return runs;
-    const backwards = { from: folded.revision, direction: 'backwards' } as const;
-    for await (const event of this.#store.readStream(stream, backwards)) {
-      if (event.position <= reservedAt) break;
-      const { causationId } = event.metadata;
-      if (causationId === undefined || !sought.delete(causationId)) continue;
-      runs.set(causationId, event);
-      if (sought.size === 0) break;
-    }
-    return runs;
+    return settleRepeated([...jobs], runsIn(events), folded);
   }
 
-  async #findRunAfter(
+  /** The events of a cause, which stand together, from the revision on that it was reserved at. */
+  async #eventsOf(
     stream: StreamName,
-    { id }: CommandIdentity,
-    revision: bigint | 'no-stream',
+    { id, reservedAtRevision }: CommandIdentity,
     folded: FoldedState<unknown>,
-  ): Promise<RecordedEvent | undefined> {
-    let last: RecordedEvent | undefined;
-    const from = revision === 'no-stream' ? 0n : revision + 1n;
+  ): Promise<RecordedEvent[]> {
+    const found: RecordedEvent[] = [];
+    const from = typeof reservedAtRevision === 'bigint' ? reservedAtRevision + 1n : 0n;
     for await (const event of this.#store.readStream(stream, { from })) {
       if (folded.revision === 'no-stream' || event.revision > folded.revision) break;
-      if (event.metadata.causationId === id) last = event;
-      else if (last !== undefined) break;
+      if (event.metadata.causationId === id) found.push(event);
+      else if (found.length > 0) break;
     }
-    return last;
+    return found;
   }
 }
 
@@ -250,7 +225,8 @@ function takeJobs(queue: AnyJob[]): AnyJob[] {
   const taken: AnyJob[] = [];
   const copies: AnyJob[] = [];
   for (const job of first) {
-    const id = job.context.identity?.id;
+    const { identity } = job.context;
+    const id = identity && `${identity.id}:${identity.ordinal ?? 0}`;
     if (id !== undefined && identities.has(id)) {
       copies.push(job);
       continue;
@@ -304,6 +280,7 @@ function envelope(event: DomainEvent, context: CommandContext): NewEvent {
       actor,
       correlationId,
       ...(identity && { causationId: identity.id }),
+      ...(identity?.ordinal !== undefined && { causationOrdinal: identity.ordinal }),
       ...(occurredAt && { occurredAt: occurredAt.toISOString() }),
     }),
   };
@@ -330,22 +307,41 @@ function settle(
   }
 }
 
-/** Answers those whose events stand in the tail (written by a twin), and gives back the others. */
-function settleRepeated(jobs: readonly AnyJob[], tail: readonly RecordedEvent[]): AnyJob[] {
-  const lastByCause = new Map<string, RecordedEvent>();
-  for (const event of tail) {
-    if (event.metadata.causationId !== undefined)
-      lastByCause.set(event.metadata.causationId, event);
+/** What a cause has left on a stream: the last event of each of its commands. */
+type Runs = ReadonlyMap<string, ReadonlyMap<number, RecordedEvent>>;
+
+function runsIn(events: readonly RecordedEvent[]): Runs {
+  const runs = new Map<string, Map<number, RecordedEvent>>();
+  for (const event of events) {
+    const { causationId, causationOrdinal = 0 } = event.metadata;
+    if (causationId === undefined) continue;
+    const run = runs.get(causationId) ?? new Map<number, RecordedEvent>();
+    runs.set(causationId, run);
+    const last = run.get(causationOrdinal);
+    if (last === undefined || last.revision < event.revision) run.set(causationOrdinal, event);
   }
-  return jobs.filter((job) => {
-    const cause = job.context.identity?.id;
-    const found = cause === undefined ? undefined : lastByCause.get(cause);
-    if (found === undefined) return true;
-    resolveRepeated(job, found);
-    return false;
-  });
+  return runs;
 }
 
-function resolveRepeated(job: AnyJob, { revision, position }: RecordedEvent): void {
-  job.resolve({ outcome: 'repeated', revision, position });
+/** Answers the commands that have run, by what they left, and gives back the others. */
+function settleRepeated(
+  jobs: readonly AnyJob[],
+  runs: Runs,
+  folded: FoldedState<unknown>,
+): AnyJob[] {
+  return jobs.filter((job) => {
+    const { identity } = job.context;
+    const run = identity && runs.get(identity.id);
+    if (identity === undefined || run === undefined) return true;
+    const ordinal = identity.ordinal ?? 0;
+    const last = run.get(ordinal);
+    if (last !== undefined) {
+      const { revision, position } = last;
+      job.resolve({ outcome: 'repeated', revision, position });
+      return false;
+    }
+    const isPassed = [...run.keys()].some((later) => later > ordinal);
+    if (isPassed) job.resolve({ outcome: 'nothing', ...folded });
+    return !isPassed;
+  });
 }

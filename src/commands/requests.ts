@@ -26,7 +26,7 @@ export interface RepeatableRun {
   readonly now: Date;
   readonly entropy: Entropy;
   /** The identity of a command of this request; `label` tells several apart. */
-  readonly identity: (label: string) => CommandIdentity;
+  readonly identity: (label: string, ordinal?: number) => CommandIdentity;
 }
 
 /** An answer as the log keeps it: without secrets. */
@@ -58,8 +58,10 @@ const REQUEST_NAMESPACE = '0d9d1f5e-6a53-4b0f-8d5b-2c1e4f7a9b36';
 
 export interface StreamedRun extends RepeatableRun {
   readonly isReplayed: boolean;
-  /** To be called when every record up to a number has got an answer that holds. */
-  answered(through: number): Promise<void>;
+  /** The results that were given out before, part by part; to be read to the end before `keep`. */
+  kept(): AsyncIterable<readonly Json[]>;
+  /** Keeps the results of the next records. */
+  keep(results: readonly Json[]): Promise<void>;
 }
 
 interface Running {
@@ -74,8 +76,6 @@ interface Reservation {
   /** Made by another run, earlier or elsewhere. */
   readonly isFound: boolean;
   readonly answer: KeptAnswer | undefined;
-  /** Of the last event of its stream. */
-  readonly revision: bigint;
 }
 
 /**
@@ -119,33 +119,41 @@ export class IdempotentRequests {
   }
 
   /**
-   * Reserves a request whose body is streamed: its records are known by the key and their number, so
-   * no answer is kept but how many have got one, and a repetition looks for what each of those has
-   * left. Labels are the numbers of the records, from 1.
+   * Reserves a request whose body is streamed: no digest of it, and no answer to it, is ever held
+   * whole. Its results are kept part by part, each before it is given out, and a repetition gives
+   * them again for as many records as they are.
    * @throws LedgerError `idempotency-key-reused`
    */
   async reserve(request: IdempotentRequest): Promise<StreamedRun> {
     const stream = streamName('request', request.projectId, sha256(request.idempotencyKey));
     const reservation = await this.#reserve(stream, request);
     refuseOther(reservation.requestDigest, request.requestDigest);
-    const run = this.#repeatable(stream, request, reservation);
-    const answeredThrough = Number(reservation.answer?.body ?? 0);
+    let revision = 0n;
+    let isKeeping = true;
+    const store = this.#store;
     return {
-      ...run,
-      identity: (label) => ({
-        ...run.identity(label),
-        isAnswered: Number(label) <= answeredThrough,
-      }),
+      ...this.#repeatable(stream, request, reservation),
       isReplayed: reservation.isFound,
-      answered: async (through) => {
-        if (through <= answeredThrough) return;
-        await this.#append(stream, request, reservation.revision, {
-          status: 200,
-          headers: {},
-          body: through,
-          shownKeys: [],
-          position: null,
+      async *kept() {
+        if (!reservation.isFound) return;
+        for await (const recorded of store.readStream(stream, { from: 1n })) {
+          const event = domainEvent(recorded) as RequestEvent;
+          revision = recorded.revision;
+          if (event.type === 'RequestPartAnswered') yield event.data.results;
+        }
+      },
+      keep: async (results) => {
+        if (!isKeeping) return;
+        const event = requestEvent(request, {
+          type: 'RequestPartAnswered',
+          data: { results: [...results] },
         });
+        const [kept] = await store.append([
+          { stream, events: [event], expectedRevision: revision },
+        ]);
+        // A twin keeps its own: what we did, it recognises, and one list of parts is enough.
+        if (kept?.outcome === 'appended') revision = kept.revision;
+        else isKeeping = false;
       },
     };
   }
@@ -177,7 +185,11 @@ export class IdempotentRequests {
         request.idempotencyKey,
         request.requestDigest,
       ]),
-      identity: (label) => ({ id: nameBasedId(requestId, label), reservedAt: position }),
+      identity: (label, ordinal) => ({
+        id: nameBasedId(requestId, label),
+        reservedAt: position,
+        ...(ordinal !== undefined && { ordinal }),
+      }),
     };
   }
 
@@ -204,7 +216,6 @@ export class IdempotentRequests {
         position,
         isFound: false,
         answer: undefined,
-        revision: 0n,
       };
     }
     return this.#find(stream);
@@ -252,7 +263,7 @@ export class IdempotentRequests {
 
   async #find(stream: StreamName): Promise<Reservation> {
     let reservation: Reservation | undefined;
-    for await (const recorded of this.#store.readStream(stream)) {
+    for await (const recorded of this.#store.readStream(stream, { limit: 2 })) {
       const event = domainEvent(recorded) as RequestEvent;
       if (event.type === 'RequestReserved') {
         const { requestDigest, reservedAt } = event.data;
@@ -262,12 +273,10 @@ export class IdempotentRequests {
           position: recorded.position,
           isFound: true,
           answer: undefined,
-          revision: recorded.revision,
         };
-      } else if (reservation !== undefined) {
+      } else if (event.type === 'RequestAnswered' && reservation !== undefined) {
         const at = event.data.position === null ? null : (BigInt(event.data.position) as Position);
-        const answer = { ...event.data, position: at };
-        reservation = { ...reservation, answer, revision: recorded.revision };
+        reservation = { ...reservation, answer: { ...event.data, position: at } };
       }
     }
     if (reservation === undefined)

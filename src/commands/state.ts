@@ -186,9 +186,7 @@ export class StateCommands {
           { type: 'patch', sensorId, incoming, projectStrategy },
           {
             ...context,
-            ...(claim !== undefined && {
-              identity: { ...claim.identity, isAnswered: context.identity?.isAnswered === true },
-            }),
+            ...(claim !== undefined && { identity: claim.identity }),
             ...(context.precondition && { precondition: ofSensor(context.precondition) }),
           },
         );
@@ -276,7 +274,10 @@ export class StateCommands {
         events: [
           {
             // A request that is repeated repeats its claim, and is answered as the first time.
-            id: request === undefined ? newEventId() : nameBasedId(request.id, stream),
+            id:
+              request === undefined
+                ? newEventId()
+                : nameBasedId(request.id, `${request.ordinal ?? 0}:${stream}`),
             ...recordable(
               { type: 'MessageClaimed', data: { sensorId, messageId, sensorRevision } },
               {

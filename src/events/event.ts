@@ -15,6 +15,8 @@ export interface EventMetadata {
   readonly actor: string;
   readonly correlationId: string;
   readonly causationId?: string;
+  /** Which command of that cause it was; those on one stream run in this order. Default: 0. */
+  readonly causationOrdinal?: number;
   readonly occurredAt?: string;
   readonly schemaVersion: number;
 }

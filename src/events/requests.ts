@@ -36,5 +36,14 @@ const requestAnswered = defineEvent(
   }),
 );
 
-export const requestEvents = [requestReserved, requestAnswered] as const;
-export type RequestEvent = EventOf<typeof requestReserved> | EventOf<typeof requestAnswered>;
+/** Results of the next records of a request whose body is streamed, in their order. */
+const requestPartAnswered = defineEvent(
+  'RequestPartAnswered',
+  z.object({ results: z.array(z.custom<Json>((value) => value !== undefined)) }),
+);
+
+export const requestEvents = [requestReserved, requestAnswered, requestPartAnswered] as const;
+export type RequestEvent =
+  | EventOf<typeof requestReserved>
+  | EventOf<typeof requestAnswered>
+  | EventOf<typeof requestPartAnswered>;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { PatchResult, StateCommands } from '../../commands/state.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
-import type { Json, JsonObject } from '../../shared/json.ts';
+import type { JsonObject } from '../../shared/json.ts';
 import { parseJsonText } from '../body.ts';
 import { idField } from '../fields.ts';
 import { asLedgerError, statusOf } from '../problem.ts';
@@ -34,7 +34,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
   async function patchOne(
     request: ApiRequest<unknown, unknown, unknown>,
     item: unknown,
-    label: string,
+    ordinal: number,
   ): Promise<{ result: JsonObject; position: Position | undefined }> {
     const parsed = bulkItem.safeParse(item);
     const id = idOf(item);
@@ -47,7 +47,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
       const patched = await commands.patch(
         parsed.data.id,
         incomingPatch(parsed.data, request.now),
-        request.command(label, parsed.data.timestamp),
+        request.command({ ordinal, occurredAt: parsed.data.timestamp }),
       );
       return { result: bulkAnswer(parsed.data.id, patched), position: patched.position };
     } catch (error) {
@@ -61,7 +61,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     { number, text }: Line,
   ): Promise<{ result: JsonObject }> {
     try {
-      return await patchOne(request, parseJsonText(text), String(number));
+      return await patchOne(request, parseJsonText(text), number);
     } catch (error) {
       const { code } = asLedgerError(error);
       return { result: { id: null, status: statusOf[code], code } };
@@ -77,21 +77,34 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     body: { content: { 'application/json': bulkBody }, limitBytes: BULK_LIMIT_BYTES },
     stream: {
       contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl'],
-      async *handle(request, lines) {
-        for await (const chunk of chunksOf(lines, BULK_CONCURRENCY)) {
+      async *handle(request, lines, { kept, keep }) {
+        const rest = lines[Symbol.asyncIterator]();
+        for await (const results of kept()) {
+          for (const result of results) {
+            if ((await rest.next()).done === true) return;
+            yield result;
+          }
+        }
+        let isKeeping = true;
+        const remaining = { [Symbol.asyncIterator]: () => rest };
+        for await (const chunk of chunksOf(remaining, BULK_CONCURRENCY)) {
           const answers = await Promise.all(chunk.map((line) => patchLine(request, line)));
-          for (const { result } of answers) yield result;
+          const results = answers.map(({ result }) => result);
+          // What may pass is not kept, nor what comes after it: what is kept has no gaps.
+          isKeeping &&= results.every(isFinal);
+          if (isKeeping) await keep(results);
+          yield* results;
         }
       },
     },
     answers: { 200: z.object({ results: z.array(bulkResult) }) },
     async handle(request) {
-      const results: Json[] = [];
+      const results: JsonObject[] = [];
       let newest: Position | undefined;
       for (let start = 0; start < request.body.length; start += BULK_CONCURRENCY) {
         const chunk = request.body.slice(start, start + BULK_CONCURRENCY);
         const answers = await Promise.all(
-          chunk.map((item, index) => patchOne(request, item, `item:${start + index}`)),
+          chunk.map((item, index) => patchOne(request, item, start + index)),
         );
         for (const { result, position } of answers) {
           results.push(result);
@@ -99,11 +112,20 @@ export function bulkRoutes(commands: StateCommands): Route[] {
             newest = position;
         }
       }
-      return { status: 200, body: { results }, ...(newest !== undefined && { position: newest }) };
+      return {
+        status: 200,
+        body: { results },
+        isPassing: !results.every(isFinal),
+        ...(newest !== undefined && { position: newest }),
+      };
     },
   });
 
   return [patchMany];
+}
+
+function isFinal({ status }: JsonObject): boolean {
+  return Number(status) < 500;
 }
 
 function bulkAnswer(id: string, patched: PatchResult): JsonObject {

@@ -51,7 +51,7 @@ export function sensorRoutes(
       requireOwnSensor(caller, params.id);
       const refuse = precondition(headers);
       const result = await commands.patch(params.id, incomingPatch(body, now), {
-        ...command('', body.timestamp),
+        ...command({ occurredAt: body.timestamp }),
         ...(refuse !== undefined && { precondition: refuse }),
       });
       return {
