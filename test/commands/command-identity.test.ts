@@ -70,6 +70,25 @@ describe('a command with an identity', () => {
     expect(await totals(process, stream)).toHaveLength(202);
   });
 
+  test('that decided nothing is not decided again once a later one of its cause has run', async () => {
+    const [process, twin] = [await start(), await start()];
+    const stream = newStream();
+    await execute(process, stream, add(1));
+    const identity = await newIdentity(process);
+    const run = (writer: WriteProcess, ordinal: number) =>
+      execute(writer, stream, ordinal === 0 ? raiseTo(1) : add(-1), {
+        identity: { ...identity, ordinal },
+      });
+    expect(await run(process, 0)).toMatchObject({ outcome: 'nothing' });
+    expect(await run(process, 1)).toMatchObject({ outcome: 'recorded' });
+
+    for (const writer of [process, twin]) {
+      expect(await run(writer, 0)).toMatchObject({ outcome: 'nothing' });
+      expect(await run(writer, 1)).toMatchObject({ outcome: 'repeated' });
+    }
+    expect(await totals(process, stream)).toHaveLength(2);
+  });
+
   test('is found by a process that has not seen the stream', async () => {
     const process = await start();
     const stream = newStream();
