@@ -27,6 +27,7 @@ const sensorAnswer = z
   })
   .meta({ id: 'Sensor' });
 
+const MAX_REVISION = 9_223_372_036_854_775_807n;
 const sensorParams = z.object({ id: idField });
 
 export function sensorRoutes(
@@ -45,6 +46,7 @@ export function sensorRoutes(
       content: { 'application/json': patchBody, 'application/merge-patch+json': mergePatchBody },
     },
     answers: { 200: z.object({ data: object }) },
+    headers: { 'Fleetledger-Deduplicated': 'Why it was no event: the strategy that knew it' },
     errors: ['state-too-large', 'precondition-failed'],
     hasEtag: true,
     async handle({ params, body, caller, headers, now, command }) {
@@ -75,12 +77,13 @@ export function sensorRoutes(
     params: sensorParams,
     query: z.object({
       as_of: asOfQuery,
-      revision: z.coerce
-        .bigint({ error: 'must be a whole number from 0' })
-        .min(0n, 'must be a whole number from 0')
-        .max(9_223_372_036_854_775_807n, 'must be a whole number from 0')
+      revision: z
+        .string()
+        .regex(/^\d{1,19}$/, 'must be a whole number from 0')
+        .transform(BigInt)
+        .refine((revision) => revision <= MAX_REVISION, 'must be a whole number from 0')
         .optional()
-        .meta({ override: { type: 'integer' } }),
+        .meta({ override: { type: 'integer', minimum: 0 } }),
     }),
     answers: { 200: sensorAnswer },
     errors: ['not-found'],
