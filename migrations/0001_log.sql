@@ -12,7 +12,8 @@ insert into ledger.log (log_id)
 values (substr(replace(gen_random_uuid()::text, '-', ''), 1, 8));
 
 -- Positions are dense: 1, 2, 3 … in commit order, which is what makes a subscription of
--- `position > checkpoint` complete. `json` keeps the text as it was written (also "\u0000", which
+-- `position > checkpoint` complete. `recorded_at` never falls from one position to the next, so a
+-- time is found by a binary search over positions, without an index of its own. `json` keeps the text as it was written (also "\u0000", which
 -- `jsonb` refuses) and is cheaper to store than `jsonb`; nothing searches inside it.
 create table ledger.events (
   position    bigint      not null primary key,
@@ -29,10 +30,6 @@ create table ledger.events (
 -- For repeated appends. Not unique: like EventStoreDB, the log answers a repetition by its
 -- revision; an id may stand in two streams.
 create index events_event_id on ledger.events (event_id);
-
--- `recorded_at` grows with `position`, so a summary of block ranges finds a time at hardly any cost
--- for the appender.
-create index events_recorded_at on ledger.events using brin (recorded_at) with (pages_per_range = 16);
 
 -- Derived data: folded states of long streams, by version of the fold. Safe to delete.
 create table ledger.snapshots (

@@ -37,7 +37,23 @@ export interface DatabaseOptions {
   readonly logger: Logger;
   readonly maxConnections?: number;
   readonly applicationName?: string;
+  /** A statement without an answer for so long means that the server, or the way to it, went silent. */
+  readonly queryTimeoutMs?: number;
 }
+
+const QUERY_TIMEOUT_MS = 30_000;
+
+/**
+ * For every connection. What is promised rests on the last two, so they must not depend on what a
+ * server, a database or a role has as its default: the appender sees what its predecessor committed
+ * in READ COMMITTED only, and what was answered must be on disk.
+ */
+const SESSION_OPTIONS = [
+  '-c TimeZone=UTC',
+  '-c DateStyle=ISO',
+  '-c default_transaction_isolation=read\\ committed',
+  '-c synchronous_commit=on',
+].join(' ');
 
 /**
  * A PostgreSQL database. Every method throws LedgerError `store-unavailable` when the server is
@@ -50,8 +66,11 @@ export function openDatabase(options: DatabaseOptions): Database {
     connectionString: options.url,
     application_name: options.applicationName ?? 'fleetledger',
     connectionTimeoutMillis: 10_000,
+    query_timeout: options.queryTimeoutMs ?? QUERY_TIMEOUT_MS,
     keepAlive: true,
-    options: '-c TimeZone=UTC -c DateStyle=ISO',
+    // The system's own delay is two hours; who only listens would notice nothing until then.
+    keepAliveInitialDelayMillis: 10_000,
+    options: SESSION_OPTIONS,
     types: { getTypeParser },
   };
   const pool = new pg.Pool({
@@ -147,6 +166,9 @@ async function run<Row extends object>(
     const result = await target.query<Row>({ ...statement, values: statement.values as unknown[] });
     return result.rows;
   } catch (error) {
+    // The statement is still under way there, and what comes next would wait behind it. With one
+    // under way `end` breaks the connection at once. (The pool drops its own after any error.)
+    if (isReadTimeout(error) && target instanceof pg.Client) void target.end();
     return rethrowAsUnavailable(error);
   }
 }
@@ -163,12 +185,29 @@ export function isUnavailable(error: unknown): boolean {
 }
 
 /**
+ * Whether the same statement may succeed later: the server is away, or SQLSTATE class 40 (rolled
+ * back), 53 (out of resources), 55 (a lock not to be had) or 57 (an operator stepped in; also a
+ * cancelled statement).
+ */
+export function isPassing(error: unknown): boolean {
+  if (isUnavailable(error)) return true;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return /^(40|53|55|57)...$/.test(code);
+}
+
+function isReadTimeout(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Query read timeout';
+}
+
+/**
  * Whether the server is away, rather than the statement wrong: SQLSTATE class 08 (connection), 57P
  * (shut down, crashed, starting), 53 (out of connections, memory or disk), 25006 (read only: a fail-over is under
- * way), a socket's error, or the driver's own words for a connection that ended under a query.
+ * way), a socket's error, no answer in time, or the driver's own words for a connection that ended
+ * under a query.
  */
 function isConnectionFailure(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
+  if (isReadTimeout(error)) return true;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (/^(08...|53...|57P0[1-5]|25006)$/.test(code)) return true;
   if (/^(ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/.test(code))

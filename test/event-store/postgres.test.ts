@@ -7,6 +7,7 @@ import {
   type OpenEventStore,
   type PostgresEventStoreOptions,
 } from '../../src/event-store/postgres/postgres-event-store.ts';
+import { RecentEvents } from '../../src/event-store/postgres/recent-events.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { cuttableConnection, type CuttableConnection } from '../database/cuttable-connection.ts';
 import { createTestDatabase } from '../database/test-database.ts';
@@ -279,6 +280,91 @@ describe('the log in PostgreSQL', () => {
     await follower.stop();
 
     expect(follower.events).toHaveLength(1);
+  });
+});
+
+describe('the position at a time', () => {
+  test('is that of the last event until then, for every event of the log', async () => {
+    const { store, database, close } = await openProcess(testDatabase.url);
+    onTestFinished(close);
+    const rows = await database.query<{ time: Date; position: bigint }>({
+      text: `
+        select recorded_at as time, max(position) as position
+        from ledger.events
+        group by recorded_at
+        order by recorded_at`,
+    });
+    expect(rows.length).toBeGreaterThan(2);
+
+    let before = 0n;
+    for (const { time, position } of [...rows.slice(0, 20), ...rows.slice(-20)]) {
+      expect(await store.positionAt(time)).toBe(position);
+      if (position === rows[0]?.position) {
+        expect(await store.positionAt(new Date(time.getTime() - 1))).toBe(before);
+      }
+      before = position;
+    }
+    expect(await store.positionAt(new Date('2100-01-01'))).toBe(await store.head());
+  });
+});
+
+describe('a subscription', () => {
+  test('outlives a cancelled statement', async () => {
+    const project = new TestProject();
+    const database = openDatabase({ url: testDatabase.url, logger });
+    onTestFinished(() => database.close());
+    let cancelled = 0;
+    const store = await openPostgresEventStore({
+      database: {
+        ...database,
+        query(statement) {
+          if (!statement.text.includes('where position > ') || cancelled === 2) {
+            return database.query(statement);
+          }
+          cancelled += 1;
+          return Promise.reject(Object.assign(new Error('canceling statement'), { code: '57014' }));
+        },
+      },
+      logger,
+    });
+    onTestFinished(() => store.close());
+    const writer = await openStore(testDatabase.url);
+    const follower = new Follower(store, { project, after: await store.head() });
+    const { position } = await mustAppend(writer, project.stream('device'), project.events(1));
+
+    await follower.reaches(position);
+
+    expect(cancelled).toBe(2);
+  });
+});
+
+describe('recent events', () => {
+  test('are found from any position on, however they were stored', () => {
+    const project = new TestProject();
+    const recent = new RecentEvents();
+    let next = 11n;
+    for (const size of [1, 3, 2, 1, 5, 4]) {
+      const events = project.events(size);
+      const write: Write = { stream: project.stream('a'), events, expectedRevision: 'any' };
+      recent.add([
+        {
+          write,
+          firstRevision: next,
+          firstPosition: next as Position,
+          recordedAt: new Date(),
+          size: 1,
+        },
+      ]);
+      next += BigInt(size);
+    }
+
+    expect(recent.after(9n as Position, 100)).toBeUndefined();
+    for (let after = 10n; after < next - 1n; after += 1n) {
+      const found = recent.after(after as Position, 4)?.map(({ position }) => position);
+      const count = Math.min(4, Number(next - 1n - after));
+      expect(found).toEqual(Array.from({ length: count }, (_, index) => after + BigInt(index + 1)));
+    }
+    expect(recent.after((next - 1n) as Position, 4)).toBeUndefined();
   });
 });
 

@@ -220,6 +220,40 @@ describe('an event that cannot be applied', () => {
     expect(await notes.noted()).toEqual(['0']);
   });
 
+  test('keeps the lease of its projection, which goes on when the stop is cleared', async () => {
+    const notes = new Notes(database);
+    let isPoison = true;
+    const process = await run({
+      projections: [
+        notes.projection('one', {
+          async before() {
+            if (isPoison) throw new Error('this cannot be noted');
+          },
+        }),
+      ],
+    });
+    const token = async (): Promise<unknown> =>
+      database.query({
+        text: 'select token from engine.leases where projection = $1',
+        values: [notes.name],
+      });
+    await notes.append(process.store, ['0']);
+    await vi.waitFor(
+      async () => expect(await notes.health(process)).toMatchObject({ status: 'stopped' }),
+      EVENTUALLY,
+    );
+    const before = await token();
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect(await token()).toEqual(before);
+
+    isPoison = false;
+    await database.query({
+      text: 'update engine.generations set stopped = null where projection = $1',
+      values: [notes.name],
+    });
+    await notes.eventuallyNotes(['0']);
+  });
+
   test('is found in the midst of a large batch, also when the database refuses it', async () => {
     const notes = new Notes(database);
     const process = await prepare({

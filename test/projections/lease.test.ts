@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
+import { Leases } from '../../src/projections/engine/lease.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { closedGate } from '../gate.ts';
@@ -33,6 +34,35 @@ async function run(options: Omit<ReadProcessOptions, 'url'>): Promise<ReadProces
   process.engine.start();
   return process;
 }
+
+test('leases are not renewed again while that is under way', async () => {
+  let queries = 0;
+  const gate = closedGate();
+  const leases = new Leases(
+    {
+      ...database,
+      async query<Row extends object>(): Promise<Row[]> {
+        queries += 1;
+        if (queries === 2) await gate.passed;
+        return [{ token: 1n, ordinal: 1n }] as unknown as Row[];
+      },
+    },
+    'one',
+    logger,
+  );
+  const lease = await leases.tryAcquire({
+    projection: 'p',
+    generation: 1,
+    version: 1,
+    schema: 's',
+  });
+  await new Promise((resolve) => setTimeout(resolve, 1_400));
+  expect(queries).toBe(2);
+
+  gate.open();
+  await vi.waitFor(() => expect(queries).toBeGreaterThan(2), EVENTUALLY);
+  await lease?.release();
+});
 
 describe('two processes', () => {
   test('one runs the projection, the other takes over when the first stops', async () => {

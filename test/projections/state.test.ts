@@ -130,6 +130,25 @@ describe('with tables that are filled by hand', () => {
     expect((await queries.history(projectId, 's1', { limit: 10 }, {})).value).toHaveLength(1);
   });
 
+  test('a batch of more sensors than are loaded at once gives every patch', async () => {
+    const projectId = newProject();
+    const past = new PastEvents();
+    const batch = Array.from({ length: 2_200 }, (_, index) => {
+      const id = `s${index % 1_100}`;
+      return past.record(sensorStream(projectId, id), patched(id, { [`n${index}`]: index }));
+    });
+
+    await tables.apply(batch);
+
+    expect(await tables.rows('history', projectId, 'position')).toHaveLength(2_200);
+    for (const index of [0, 999, 1_000, 1_099]) {
+      expect((await queries.sensor(projectId, `s${index}`, {})).value).toMatchObject({
+        revision: 1n,
+        state: { [`n${index}`]: index, [`n${index + 1_100}`]: index + 1_100 },
+      });
+    }
+  });
+
   test('a sensor that has a strategy and never was patched is not there', async () => {
     const projectId = newProject();
     const past = new PastEvents();

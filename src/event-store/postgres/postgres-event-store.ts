@@ -1,5 +1,5 @@
 import { listen, type Listener } from '../../database/listener.ts';
-import { isUnavailable, type Database } from '../../database/database.ts';
+import { isPassing, type Database } from '../../database/database.ts';
 import type { Logger } from '../../shared/logger.ts';
 import {
   BEGINNING,
@@ -141,12 +141,34 @@ class PostgresEventStore implements OpenEventStore {
   }
 
   async positionAt(time: Date): Promise<Position> {
-    const [row] = await this.#database.query<{ position: bigint | null }>({
+    // A binary search: positions are dense, and `recorded_at` never falls from one to the next. The
+    // answer is always from low to high. A subquery, since a join might be planned as a scan of all.
+    const [row] = await this.#database.query<{ position: bigint }>({
       name: 'position-at',
       text: `
-        select max(position) as position
-        from ledger.events
-        where recorded_at <= $1 /* time */`,
+        with recursive search (low, high) as (
+          select 0::bigint, coalesce(max(position), 0)
+          from ledger.events
+          union all
+          select
+            case when is_in_time then middle else low end,
+            case when is_in_time then high else middle - 1 end
+          from (
+            select low, high, middle, (
+              select e.recorded_at <= $1 /* time */
+              from ledger.events e
+              where e.position = middle
+            ) as is_in_time
+            from (
+              select low, high, (low + high + 1) / 2 as middle
+              from search
+              where low < high
+            ) as halved
+          ) as probed
+        )
+        select low as position
+        from search
+        where low = high`,
       values: [time],
     });
     return (row?.position ?? BEGINNING) as Position;
@@ -176,7 +198,7 @@ class PostgresEventStore implements OpenEventStore {
     this.#appended.notify();
   }
 
-  /** A database that is away is waited for: the subscription resumes where it stood. */
+  /** What passes (a database that is away, a cancelled statement) is waited for: the subscription resumes. */
   async #readUnlessAway(
     reader: BatchReader,
     position: Position,
@@ -186,8 +208,8 @@ class PostgresEventStore implements OpenEventStore {
       try {
         return await reader.read(position);
       } catch (error) {
-        if (!isUnavailable(error)) throw error;
-        this.#logger.debug({ err: error }, 'the database is away; the subscription waits for it');
+        if (!isPassing(error)) throw error;
+        this.#logger.debug({ err: error }, 'reading failed for now; the subscription waits');
         await this.#appended.next().wait(RESUME_AFTER_MS, signal);
       }
     }

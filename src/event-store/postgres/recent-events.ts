@@ -6,6 +6,7 @@ const MAX_SIZE = 8 * 1024 * 1024;
 const MAX_EVENTS = 10_000;
 
 interface Flush {
+  readonly firstPosition: Position;
   readonly events: readonly RecordedEvent[];
   readonly size: number;
 }
@@ -31,6 +32,7 @@ export class RecentEvents {
       this.#count = 0;
     }
     const flush = {
+      firstPosition: first.firstPosition as Position,
       events: stored.flatMap(recordedEvents),
       size: stored.reduce((sum, { size }) => sum + size, 0),
     };
@@ -48,19 +50,30 @@ export class RecentEvents {
 
   /** The events right after a position, at most about `limit`; undefined when they are not all here. */
   after(position: Position, limit: number): RecordedEvent[] | undefined {
-    const first = this.#flushes[0]?.events[0];
+    const wanted = position + 1n;
+    const first = this.#flushes[0];
     if (first === undefined || this.#next === undefined) return undefined;
-    if (position + 1n < first.position || position + 1n >= this.#next) return undefined;
+    if (wanted < first.firstPosition || wanted >= this.#next) return undefined;
     const events: RecordedEvent[] = [];
-    for (const flush of this.#flushes) {
-      const last = flush.events.at(-1);
-      if (last === undefined || last.position <= position) continue;
-      for (const event of flush.events) {
-        if (event.position > position) events.push(event);
+    for (let index = this.#flushWith(wanted); index < this.#flushes.length; index += 1) {
+      for (const event of this.#flushes[index]?.events ?? []) {
+        if (event.position >= wanted) events.push(event);
         if (events.length === limit) return events;
       }
     }
     return events;
+  }
+
+  /** The last flush that begins at the position or before it. Each subscriber asks after each flush. */
+  #flushWith(position: bigint): number {
+    let low = 0;
+    let high = this.#flushes.length - 1;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((this.#flushes[middle]?.firstPosition ?? 0n) <= position) low = middle;
+      else high = middle - 1;
+    }
+    return low;
   }
 }
 

@@ -38,6 +38,7 @@ export class Leases {
   readonly #logger: Logger;
   readonly #held = new Set<HeldLease>();
   #timer: NodeJS.Timeout | undefined;
+  #isRenewing = false;
 
   constructor(database: Database, holder: string, logger: Logger) {
     this.#database = database;
@@ -105,6 +106,9 @@ export class Leases {
   }
 
   async #renew(): Promise<void> {
+    // A database that is slow would otherwise get more to do with each tick.
+    if (this.#isRenewing) return;
+    this.#isRenewing = true;
     const leases = [...this.#held];
     try {
       const renewed = await this.#database.query<{ ordinal: bigint }>({
@@ -142,6 +146,8 @@ export class Leases {
     } catch (error) {
       // Not lost by that: whoever took it meanwhile fences us off.
       this.#logger.debug({ err: error }, 'leases could not be renewed');
+    } finally {
+      this.#isRenewing = false;
     }
   }
 }

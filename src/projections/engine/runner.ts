@@ -1,4 +1,4 @@
-import { isUnavailable, type Connection, type Database } from '../../database/database.ts';
+import { isPassing, type Connection, type Database } from '../../database/database.ts';
 import type { Batch, EventStore, Position, RecordedEvent } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
 import {
@@ -54,6 +54,7 @@ export class Runner {
   readonly #stopping = new AbortController();
   #status: RunnerStatus = { situation: 'standby' };
   #endPause: () => void = () => undefined;
+  #endPutOff: () => void = () => undefined;
   #done: Promise<void> = Promise.resolve();
 
   constructor(options: RunnerOptions) {
@@ -76,9 +77,9 @@ export class Runner {
     await this.#done;
   }
 
-  /** Ends a pause: somebody waits for what is being put off. */
+  /** Somebody waits for what is being put off. Other pauses wait for what no hurry brings about. */
   hurry(): void {
-    this.#endPause();
+    this.#endPutOff();
   }
 
   async #run(): Promise<void> {
@@ -126,7 +127,7 @@ export class Runner {
 
   async #follow(generation: Generation, lease: Lease, connection: Connection): Promise<void> {
     const stop = await readStop(connection, generation);
-    if (stop !== undefined) return this.#standStill(lease, stop);
+    if (stop !== undefined) return this.#standStill(generation, lease, connection, stop);
     this.#status = { situation: 'running' };
     const reading = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal, reading.signal]);
@@ -136,6 +137,7 @@ export class Runner {
     // runs from the first such batch: others may follow without a rest.
     let seen = committed;
     let dueAtMs = 0;
+    let stopped: Stop | undefined;
     const subscription = store.subscribe({ after: committed, types: projection.handles, signal });
     const batches = subscription[Symbol.asyncIterator]();
     let next = batches.next();
@@ -144,7 +146,7 @@ export class Runner {
         const arrived =
           seen === committed || this.#options.isAwaited()
             ? await next
-            : await Promise.race([next, this.#pause(dueAtMs - performance.now())]);
+            : await Promise.race([next, this.#putOff(dueAtMs - performance.now())]);
         if (arrived?.done === true) break;
         const batch = arrived?.value ?? { events: [], position: seen };
         if (seen === committed) dueAtMs = performance.now() + IDLE_CHECKPOINT_INTERVAL_MS;
@@ -161,12 +163,12 @@ export class Runner {
           // It is awaited above; until then its failure is nobody's.
           next.catch(() => undefined);
         }
-        const stopped = await this.#applyOrStop(generation, lease, connection, committed, batch);
-        if (stopped !== undefined) return await this.#standStill(lease, stopped);
+        stopped = await this.#applyOrStop(generation, lease, connection, committed, batch);
+        if (stopped !== undefined) break;
         committed = seen;
         this.#options.onMoved(committed);
         if (arrived === undefined || isFull) continue;
-        if (!this.#options.isAwaited()) await this.#pause(GATHER_MS);
+        if (!this.#options.isAwaited()) await this.#putOff(GATHER_MS);
         next = batches.next();
       }
     } finally {
@@ -174,6 +176,7 @@ export class Runner {
       await next.catch(() => undefined);
     }
     if (lease.signal.aborted) throw new LeaseLostError();
+    if (stopped !== undefined) await this.#standStill(generation, lease, connection, stopped);
   }
 
   /** Applies a batch; one that fails is applied event by event, to find the one that cannot be. */
@@ -241,12 +244,30 @@ export class Runner {
     });
   }
 
-  async #standStill(lease: Lease, stop: Stop): Promise<void> {
-    this.#status = { situation: 'stopped', stop };
-    if (!lease.signal.aborted) await this.#pause(RETRY_AFTER_ERROR_MS);
+  /** Until the stop is cleared. The lease is kept: others could do no more with it. */
+  async #standStill(
+    generation: Generation,
+    lease: Lease,
+    connection: Connection,
+    first: Stop,
+  ): Promise<void> {
+    let stop: Stop | undefined = first;
+    while (stop !== undefined) {
+      this.#status = { situation: 'stopped', stop };
+      await this.#pause(RETRY_AFTER_ERROR_MS);
+      if (lease.signal.aborted || this.#stopping.signal.aborted) return;
+      stop = await readStop(connection, generation);
+    }
   }
 
   /** Waits, unless it is hurried or stopped. */
+  #putOff(timeoutMs: number): Promise<undefined> {
+    const pause = this.#pause(timeoutMs);
+    this.#endPutOff = this.#endPause;
+    return pause;
+  }
+
+  /** Waits, unless it is stopped. */
   #pause(timeoutMs: number): Promise<undefined> {
     if (this.#stopping.signal.aborted) return Promise.resolve(undefined);
     return new Promise((resolve) => {
@@ -266,11 +287,4 @@ function stopAt(event: RecordedEvent, error: unknown): Stop {
     position: event.position.toString(),
     message: error instanceof Error ? error.message : String(error),
   };
-}
-
-/** Errors that say nothing about the event: the server is away, or transactions met (class 40, 53, 55, 57). */
-function isPassing(error: unknown): boolean {
-  if (isUnavailable(error)) return true;
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return /^(40|53|55|57)...$/.test(code);
 }

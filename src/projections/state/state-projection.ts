@@ -13,6 +13,12 @@ import type { Projection } from '../engine/projection.ts';
  */
 export const PATCHES_PER_KEYFRAME = 16;
 
+/**
+ * So many sensors are in memory at once: a state may take 256 KiB, and a batch may speak of a
+ * sensor in each of its events.
+ */
+const MAX_SENSORS_AT_ONCE = 1_000;
+
 /** Sensors with their current state, and every patch they took. */
 export const stateProjection: Projection = {
   name: 'state',
@@ -62,6 +68,21 @@ interface Patched {
 }
 
 async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
+  let slice: RecordedEvent[] = [];
+  const streams = new Set<string>();
+  for (const event of events) {
+    if (streams.size === MAX_SENSORS_AT_ONCE && !streams.has(event.stream)) {
+      await applySlice(slice, tx);
+      slice = [];
+      streams.clear();
+    }
+    slice.push(event);
+    streams.add(event.stream);
+  }
+  await applySlice(slice, tx);
+}
+
+async function applySlice(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
   const sensors = await loadSensors(events, tx);
   const history: Patched[] = [];
   for (const recorded of events) {

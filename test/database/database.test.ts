@@ -1,0 +1,71 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { isPassing, openDatabase, type Database } from '../../src/database/database.ts';
+import { createLogger } from '../../src/shared/logger.ts';
+import { createTestDatabase } from './test-database.ts';
+
+const testDatabase = createTestDatabase();
+
+function open(queryTimeoutMs?: number): Database {
+  const database = openDatabase({
+    url: testDatabase.url,
+    logger: createLogger('silent'),
+    maxConnections: 1,
+    ...(queryTimeoutMs !== undefined && { queryTimeoutMs }),
+  });
+  onTestFinished(() => database.close());
+  return database;
+}
+
+const silence = { text: 'select pg_sleep(60)' };
+const pid = { text: 'select pg_backend_pid() as pid' };
+
+test('what is promised does not depend on defaults of the database', async () => {
+  const name = new URL(testDatabase.url).pathname.slice(1);
+  for (const setting of [
+    `default_transaction_isolation = 'serializable'`,
+    'synchronous_commit = off',
+  ]) {
+    await testDatabase.server.query({ text: `alter database ${name} set ${setting}` });
+  }
+
+  expect(
+    await open().query({
+      text: `
+        select current_setting('transaction_isolation') as isolation,
+          current_setting('synchronous_commit') as commit`,
+    }),
+  ).toEqual([{ isolation: 'read committed', commit: 'on' }]);
+});
+
+test('a connection that went silent is not used again', async () => {
+  const database = open(300);
+  const away = { code: 'store-unavailable' };
+  const [before] = await database.query(pid);
+
+  await expect(database.query(silence)).rejects.toMatchObject(away);
+  const [between] = await database.query(pid);
+  expect(between).not.toEqual(before);
+
+  await expect(database.transaction((tx) => tx.query(silence))).rejects.toMatchObject(away);
+  expect(await database.query(pid)).not.toEqual([between]);
+
+  const own = await database.connect();
+  const lost = new Promise((resolve) => own.onLost(resolve));
+  await expect(own.transaction((tx) => tx.query(silence))).rejects.toMatchObject(away);
+  await lost;
+  await expect(own.query(pid)).rejects.toMatchObject(away);
+  await own.close();
+});
+
+test('a statement that is cancelled, or gets no lock in time, may succeed later', async () => {
+  const database = open();
+  const cancelled = database.transaction(async (tx) => {
+    await tx.query({ text: `set local statement_timeout = 50` });
+    await tx.query(silence);
+  });
+  const error: unknown = await cancelled.catch((caught: unknown) => caught);
+  expect(error).toMatchObject({ code: '57014' });
+  expect(isPassing(error)).toBe(true);
+  expect(isPassing(Object.assign(new Error('no lock'), { code: '55P03' }))).toBe(true);
+  expect(isPassing(Object.assign(new Error('division by zero'), { code: '22012' }))).toBe(false);
+});
