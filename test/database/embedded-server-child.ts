@@ -13,11 +13,13 @@ const server = await openEmbeddedServer({
   logger: createLogger('silent'),
   ...(binariesDir === undefined ? {} : { binariesDir }),
 });
-process.on('SIGINT', async () => {
+process.on('SIGINT', () => void drain());
+console.log(server.url);
+
+async function drain(): Promise<void> {
   const client = new pg.Client({ connectionString: server.url });
   await client.connect();
   await client.query('create table drained (n int)');
   await client.end();
   await server.close();
-});
-console.log(server.url);
+}

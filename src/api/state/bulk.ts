@@ -77,9 +77,9 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     body: { content: { 'application/json': bulkBody }, limitBytes: BULK_LIMIT_BYTES },
     stream: {
       contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl'],
-      async *handle(request, lines, { kept, keep }) {
+      async *handle(request, lines, record) {
         const rest = lines[Symbol.asyncIterator]();
-        for await (const results of kept()) {
+        for await (const results of record.kept()) {
           for (const result of results) {
             if ((await rest.next()).done === true) return;
             yield result;
@@ -92,7 +92,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
           const results = answers.map(({ result }) => result);
           // What may pass is not kept, nor what comes after it: what is kept has no gaps.
           isKeeping &&= results.every(isFinal);
-          if (isKeeping) await keep(results);
+          if (isKeeping) await record.keep(results);
           yield* results;
         }
       },

@@ -32,7 +32,7 @@ export class RecentEvents {
       this.#count = 0;
     }
     const flush = {
-      firstPosition: first.firstPosition as Position,
+      firstPosition: first.firstPosition,
       events: stored.flatMap(recordedEvents),
       size: stored.reduce((sum, { size }) => sum + size, 0),
     };
