@@ -94,7 +94,8 @@ export function checkBatch(batch: Batch, after: Position, types?: readonly strin
   let last = after;
   for (const { position, type } of batch.events) {
     if (position <= last) throw new Error(`event at ${position} was given after ${last}`);
-    if (types && !types.includes(type)) throw new Error(`${type} was given, asked for ${types.join(', ')}`);
+    if (types && !types.includes(type))
+      throw new Error(`${type} was given, asked for ${types.join(', ')}`);
     last = position;
   }
   if (batch.position < last) throw new Error(`checkpoint ${batch.position} lies before ${last}`);
