@@ -48,13 +48,19 @@ keys
   .option('--device <id>', 'the device that holds it; otherwise a member does')
   .action(revokeKey);
 
+const ASKED_AGAIN_AFTER_MS = 1_000;
+
 async function serve(): Promise<void> {
   const service = await startService(loadConfig());
-  let isStopping = false;
+  let askedAtMs: number | undefined;
   const stop = (): void => {
-    // Whoever asks twice does not want to wait.
-    if (isStopping) process.exit(130);
-    isStopping = true;
+    if (askedAtMs !== undefined) {
+      // Whoever asks again does not want to wait; but Ctrl-C reaches us twice at once below npm,
+      // from the terminal and from npm.
+      if (performance.now() - askedAtMs > ASKED_AGAIN_AFTER_MS) process.exit(130);
+      return;
+    }
+    askedAtMs = performance.now();
     service.stop().then(
       () => process.exit(0),
       (error: unknown) => fail(error),
@@ -62,6 +68,7 @@ async function serve(): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  process.on('SIGHUP', stop);
 }
 
 function projectId(text: string): string {

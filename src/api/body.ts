@@ -83,28 +83,38 @@ function brokenOff(error: unknown): LedgerError {
   });
 }
 
-/** @throws LedgerError `malformed-json`; `validation-failed` for what can be parsed but not kept. */
+/** @throws LedgerError `malformed-json` */
 export function parseJson(body: Buffer): Json {
   if (!isUtf8(body)) throw new LedgerError('malformed-json', 'The body is not valid UTF-8.');
-  return parseJsonText(body.toString('utf8'));
+  return parseSyntax(body.toString('utf8'));
 }
 
+/** @throws LedgerError `malformed-json`; `validation-failed` for what can be parsed but not kept. */
 export function parseJsonText(text: string): Json {
-  let parsed: Json;
+  const parsed = parseSyntax(text);
+  refuseUnkeepable(parsed);
+  return parsed;
+}
+
+/** @throws LedgerError `malformed-json` */
+function parseSyntax(text: string): Json {
   try {
-    parsed = JSON.parse(text) as Json;
+    return JSON.parse(text) as Json;
   } catch (error) {
     const reason = error instanceof Error ? error.message : 'it cannot be parsed';
     throw new LedgerError('malformed-json', `The body is not valid JSON: ${reason}.`);
   }
-  const complaint = unkeepable(parsed, 0);
+}
+
+/** @throws LedgerError `validation-failed` for what can be parsed but not kept. */
+export function refuseUnkeepable(value: Json): void {
+  const complaint = unkeepable(value, 0);
   if (complaint !== undefined) {
     const path = ['body', ...complaint.path].join('.');
     throw new LedgerError('validation-failed', `The body cannot be kept: ${complaint.message}.`, {
       fields: [{ path, message: complaint.message }],
     });
   }
-  return parsed;
 }
 
 /** Whether text can be kept by every store: no U+0000, no lone surrogates (I-JSON, RFC 7493). */

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Position } from '../projections/engine/read-model.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
-import { parseJson } from './body.ts';
+import { parseJsonText } from './body.ts';
 import type { Answer } from './route.ts';
 
 /** The query of endpoints that are paged by cursor. */
@@ -45,7 +45,7 @@ export function decodeCursor<Place>(
 ): Place | undefined {
   if (cursor === undefined) return undefined;
   try {
-    const decoded = parseJson(Buffer.from(cursor, 'base64url'));
+    const decoded = parseJsonText(Buffer.from(cursor, 'base64url').toString('utf8'));
     z.object({ walk: z.literal(walk) }).parse(decoded);
     return place.parse(decoded);
   } catch {

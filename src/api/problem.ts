@@ -65,7 +65,9 @@ export function problemOf(error: LedgerError, instance: string, correlationId: s
     code,
     instance,
     correlation_id: correlationId,
-    ...(fields !== undefined && { errors: fields }),
+    ...(code === 'validation-failed' && {
+      errors: fields ?? [{ path: 'request', message: error.message }],
+    }),
   };
 }
 

@@ -10,6 +10,7 @@ import {
   isKeepableText,
   parseJson,
   readBody,
+  refuseUnkeepable,
   requireContentType,
 } from './body.ts';
 import type { Route } from './route.ts';
@@ -64,6 +65,7 @@ export async function receiveBody(
   requireContentType(contentType ?? '', Object.keys(body.content));
   const limitBytes = body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
   const json = parseJson(await readBody(request, limitBytes));
+  if (body.isCheckedByItem !== true) refuseUnkeepable(json);
   return { json, body: validate(body.content[contentType ?? ''], json, 'body') };
 }
 

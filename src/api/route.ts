@@ -15,6 +15,8 @@ export interface RouteBody<Body> {
   /** By content type. All are JSON; a schema may transform what was sent into what is handled. */
   readonly content: Readonly<Record<string, z.ZodType<Body>>>;
   readonly limitBytes?: number;
+  /** Whether the handler refuses what cannot be kept, item by item. */
+  readonly isCheckedByItem?: boolean;
   /** Whether the body may be left out. Then it is `{}`. */
   readonly isOptional?: boolean;
 }

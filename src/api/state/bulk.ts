@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { PatchResult, StateCommands } from '../../commands/state.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
-import type { JsonObject } from '../../shared/json.ts';
-import { parseJsonText } from '../body.ts';
+import type { Json, JsonObject } from '../../shared/json.ts';
+import { parseJsonText, refuseUnkeepable } from '../body.ts';
 import { idField } from '../fields.ts';
 import { asLedgerError, statusOf } from '../problem.ts';
 import { defineRoute, type ApiRequest, type Line, type Route } from '../route.ts';
@@ -43,6 +43,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
       return { result: { id, status: statusOf[code], code }, position: undefined };
     }
     try {
+      refuseUnkeepable(item as Json);
       requireOwnSensor(request.caller, parsed.data.id);
       const patched = await commands.patch(
         parsed.data.id,
@@ -74,7 +75,11 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     summary: 'Patch many sensors; one bad item stops no other',
     tag: 'State',
     access: ['owner', 'member', 'device'],
-    body: { content: { 'application/json': bulkBody }, limitBytes: BULK_LIMIT_BYTES },
+    body: {
+      content: { 'application/json': bulkBody },
+      limitBytes: BULK_LIMIT_BYTES,
+      isCheckedByItem: true,
+    },
     stream: {
       contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl'],
       async *handle(request, lines, record) {

@@ -153,14 +153,12 @@ export function deviceRoutes(
       );
       const [device] = found.value;
       if (device === undefined) throw notFound();
+      // Both as of one position: the state is folded for it, wherever its own read model stands.
+      const { position } = found;
       const sensor =
         device.sensorId === null
           ? undefined
-          : asOf === undefined
-            ? await states.sensor(projectId, device.sensorId, read)
-            : await states.sensorAt(projectId, device.sensorId, asOf, read);
-      const position =
-        sensor !== undefined && sensor.position < found.position ? sensor.position : found.position;
+          : await states.sensorAt(projectId, device.sensorId, asOf ?? position, read);
       return {
         status: 200,
         body: {
@@ -223,13 +221,15 @@ export function deviceRoutes(
     access: ['owner', 'member'],
     params: z.object({ id: idField }),
     answers: { 204: null },
-    errors: ['not-found'],
-    async handle({ params, projectId, command }) {
+    errors: ['not-found', 'precondition-failed'],
+    hasEtag: true,
+    async handle({ params, projectId, headers, command }) {
+      const refuse = precondition(headers);
       const { position } = await handler.execute(
         deviceDecider,
         deviceStream(projectId, params.id),
         { type: 'retire', deviceId: params.id },
-        command(),
+        { ...command(), ...(refuse !== undefined && { precondition: refuse }) },
       );
       return { status: 204, position };
     },
