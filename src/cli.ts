@@ -51,24 +51,34 @@ keys
 const ASKED_AGAIN_AFTER_MS = 1_000;
 
 async function serve(): Promise<void> {
-  const service = await startService(loadConfig());
+  // Listened for before the start, so that a signal in the midst of it leaves no server behind.
+  const starting = startService(loadConfig());
   let askedAtMs: number | undefined;
-  const stop = (): void => {
+  const stopOnSignal = (): void => {
     if (askedAtMs !== undefined) {
       // Whoever asks again does not want to wait; but Ctrl-C reaches us twice at once below npm,
       // from the terminal and from npm.
       if (performance.now() - askedAtMs > ASKED_AGAIN_AFTER_MS) process.exit(130);
       return;
     }
-    askedAtMs = performance.now();
-    service.stop().then(
-      () => process.exit(0),
-      (error: unknown) => fail(error),
-    );
+    stop(0);
   };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
-  process.on('SIGHUP', stop);
+  const stop = (exitCode: number): void => {
+    askedAtMs = performance.now();
+    starting
+      .then((service) => service.stop())
+      .then(
+        () => process.exit(exitCode),
+        (error: unknown) => fail(error),
+      );
+  };
+  process.on('SIGTERM', stopOnSignal);
+  process.on('SIGINT', stopOnSignal);
+  process.on('SIGHUP', stopOnSignal);
+  const { running } = await starting;
+  running.catch(() => {
+    if (askedAtMs === undefined) stop(1);
+  });
 }
 
 function projectId(text: string): string {

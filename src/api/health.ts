@@ -4,8 +4,11 @@ type PartHealth =
   | { readonly status: 'ok'; readonly detail?: string }
   | { readonly status: 'failing'; readonly detail: string };
 
-/** By name, how to find out how a part is. A check that throws is failing, with its message. */
-export type HealthChecks = Readonly<Record<string, () => Promise<PartHealth>>>;
+/**
+ * By name, how to find out how a part is; made for each call, so that checks share what they read. A
+ * check that throws is failing, with its message.
+ */
+export type HealthChecks = () => Readonly<Record<string, () => Promise<PartHealth>>>;
 
 /** `/health/live`: the process answers. `/health/ready`: all that it needs does, too. */
 export function healthRouter(checks: HealthChecks): Router {
@@ -16,7 +19,7 @@ export function healthRouter(checks: HealthChecks): Router {
   router.get('/health/ready', async (_request, response) => {
     const parts = Object.fromEntries(
       await Promise.all(
-        Object.entries(checks).map(
+        Object.entries(checks()).map(
           async ([name, check]) => [name, await outcomeOf(check)] as const,
         ),
       ),

@@ -68,6 +68,26 @@ export function splitPage<Row>(
   return { page, last: rows.length > limit ? page.at(-1) : undefined };
 }
 
+/** What the items of one page may take, in bytes of JSON: the state of one sensor may be large. */
+const MAX_PAGE_BYTES = 4 * 1024 * 1024;
+
+/** Like `splitPage`, of items that may be large: the page ends early, but holds one at least. */
+export function splitLargePage<Row>(
+  rows: readonly Row[],
+  limit: number,
+  itemOf: (row: Row) => JsonObject,
+): { items: JsonObject[]; last: Row | undefined } {
+  const items: JsonObject[] = [];
+  let sizeBytes = 0;
+  for (const row of rows.slice(0, limit)) {
+    const item = itemOf(row);
+    sizeBytes += Buffer.byteLength(JSON.stringify(item));
+    if (items.length > 0 && sizeBytes > MAX_PAGE_BYTES) break;
+    items.push(item);
+  }
+  return { items, last: splitPage(rows, items.length).last };
+}
+
 export function pageAnswer(
   items: JsonObject[],
   next: string | undefined,

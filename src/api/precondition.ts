@@ -1,5 +1,5 @@
 import { LedgerError } from '../shared/errors.ts';
-import type { RequestHeaders } from './route.ts';
+import { etag, type RequestHeaders } from './route.ts';
 
 /**
  * `If-Match` and `If-None-Match` of a change (RFC 9110, section 13), as the write side takes them: a
@@ -11,9 +11,10 @@ export function precondition({
 }: RequestHeaders): ((revision: bigint | 'no-stream') => void) | undefined {
   if (ifMatch === undefined && ifNoneMatch === undefined) return undefined;
   return (revision) => {
+    const current = revision === 'no-stream' ? undefined : etag(revision);
     const isMet =
-      (ifMatch === undefined || isListed(ifMatch, revision)) &&
-      (ifNoneMatch === undefined || !isListed(ifNoneMatch, revision));
+      (ifMatch === undefined || isListed(ifMatch, current)) &&
+      (ifNoneMatch === undefined || !isListed(ifNoneMatch, current));
     if (isMet) return;
     const actual = revision === 'no-stream' ? 'nothing' : `revision ${revision.toString()}`;
     throw new LedgerError(
@@ -23,10 +24,15 @@ export function precondition({
   };
 }
 
-function isListed(tags: string, revision: bigint | 'no-stream'): boolean {
-  if (revision === 'no-stream') return false;
+/** Whether a list of tags names this one, of what is there. `weak`: weak tags compare equal, too. */
+export function isListed(
+  tags: string,
+  etagOfCurrent: string | undefined,
+  { weak = false }: { readonly weak?: boolean } = {},
+): boolean {
+  if (etagOfCurrent === undefined) return false;
   return tags.split(',').some((tag) => {
-    const trimmed = tag.trim();
-    return trimmed === '*' || trimmed === `"${revision.toString()}"`;
+    const trimmed = weak ? tag.trim().replace(/^W\//, '') : tag.trim();
+    return trimmed === '*' || trimmed === etagOfCurrent;
   });
 }

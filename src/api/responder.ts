@@ -6,6 +6,7 @@ import type { Position, ReadModels } from '../projections/engine/read-model.ts';
 import type { Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import type { Logger } from '../shared/logger.ts';
+import { isListed } from './precondition.ts';
 import { asLedgerError, problemHeaders, problemOf, statusOf } from './problem.ts';
 import { correlationIdOf } from './request-parts.ts';
 import type { Answer } from './route.ts';
@@ -63,7 +64,7 @@ export class Responder {
     const ledgerError = asLedgerError(error);
     const status = statusOf[ledgerError.code];
     if (status >= 500) {
-      const level = status === 500 ? 'error' : 'warn';
+      const level = isGone(request, response) ? 'debug' : status === 500 ? 'error' : 'warn';
       const err = ledgerError.cause ?? ledgerError;
       this.#parts.logger[level]({ err, correlationId }, ledgerError.message);
     }
@@ -114,11 +115,15 @@ export class Responder {
 /** `If-None-Match` compares weakly (RFC 9110, 13.1.2). */
 function isNoneMatched(request: Request, etag: string | undefined): boolean {
   const given = request.headers['if-none-match'];
-  if (given === undefined || etag === undefined) return false;
-  return given.split(',').some((tag) => {
-    const trimmed = tag.trim().replace(/^W\//, '');
-    return trimmed === '*' || trimmed === etag;
-  });
+  return given !== undefined && isListed(given, etag, { weak: true });
+}
+
+/**
+ * The client has left, and what went wrong is most likely that. By the streams, not by the error: an
+ * `ECONNRESET` may be the database's. A request that was read to its end is destroyed, too.
+ */
+function isGone(request: Request, response: Response): boolean {
+  return response.destroyed || (request.destroyed && !request.complete);
 }
 
 /** The body with its keys in place: their secrets are derived, and never were in it. */

@@ -1,5 +1,5 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { Server as NetServer, type AddressInfo } from 'node:net';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import helmet from 'helmet';
 import { LedgerError } from '../shared/errors.ts';
@@ -120,33 +120,58 @@ export interface RunningServer {
   drain(): Promise<void>;
 }
 
+/** For what idle clients are sending just now: they are answered, and told that it was the last. */
+const IDLE_GRACE_MS = 1_000;
 const DRAIN_TIMEOUT_MS = 30_000;
+/** A long upload, line by line, is one request. */
+const REQUEST_TIMEOUT_MS = 3_600_000;
 
 export async function listen(
   app: express.Express,
   host: string,
   port: number,
 ): Promise<RunningServer> {
-  const server = createServer(app);
+  const running = new Set<ServerResponse>();
+  let isDraining = false;
+  const server = createServer((request, response) => {
+    if (isDraining) response.shouldKeepAlive = false;
+    running.add(response);
+    response.once('close', () => running.delete(response));
+    app(request, response);
+  });
   // Longer than proxies keep idle connections, so that theirs is the side that closes.
   server.keepAliveTimeout = 75_000;
   server.headersTimeout = 80_000;
+  server.requestTimeout = REQUEST_TIMEOUT_MS;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);
   });
-  return { address: server.address() as AddressInfo, drain: () => drain(server) };
+  return {
+    address: server.address() as AddressInfo,
+    drain() {
+      isDraining = true;
+      // `Connection: close`, where the head of the answer is not sent yet.
+      for (const response of running) response.shouldKeepAlive = false;
+      return drain(server);
+    },
+  };
 }
 
 async function drain(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => {
-    server.close(() => resolve());
+    // Not http's own: that drops idle connections at once, and with them a request on its way.
+    NetServer.prototype.close.call(server, () => resolve());
   });
-  server.closeIdleConnections();
-  // A keep-alive connection that was busy becomes idle when its request has been answered.
-  const idle = setInterval(() => server.closeIdleConnections(), 100);
+  let idle: NodeJS.Timeout | undefined;
+  const grace = setTimeout(() => {
+    server.closeIdleConnections();
+    // A keep-alive connection that was busy becomes idle when its request has been answered.
+    idle = setInterval(() => server.closeIdleConnections(), 100);
+  }, IDLE_GRACE_MS);
   const deadline = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT_MS);
   await closed;
+  clearTimeout(grace);
   clearInterval(idle);
   clearTimeout(deadline);
 }

@@ -21,12 +21,16 @@ export { dedupStrategySchema };
 
 /** The merged state of a sensor may take this much, in characters of JSON. */
 const MAX_STATE_SIZE = 256 * 1024;
+const MIN_RECOUNT_SIZE = 4 * 1024;
+/** What a window remembers at most, the newest: each patch copies it. */
+const MAX_RECENT_PATCHES = 1_024;
 
 export interface SensorState extends SensorMemory {
   /** The sensor's own; undefined: the project's. */
   readonly strategy: DedupStrategy | undefined;
-  /** Of `current`, in characters of JSON, at most. */
+  /** Of `current`, in characters of JSON, at most: counted when it may have doubled since. */
   readonly sizeBound: number;
+  readonly recountAt: number;
 }
 
 export type SensorCommand =
@@ -39,7 +43,7 @@ export type SensorCommand =
   | { readonly type: 'set-dedup'; readonly sensorId: string; readonly strategy: DedupStrategy };
 
 export const sensorDecider: Decider<SensorState, SensorCommand, SensorEvent> = {
-  fold: 'sensor:1',
+  fold: 'sensor:2',
 
   initialState: {
     current: undefined,
@@ -47,6 +51,7 @@ export const sensorDecider: Decider<SensorState, SensorCommand, SensorEvent> = {
     recent: [],
     strategy: undefined,
     sizeBound: 0,
+    recountAt: MIN_RECOUNT_SIZE,
   },
 
   decide(sensor, command) {
@@ -79,18 +84,31 @@ export const sensorDecider: Decider<SensorState, SensorCommand, SensorEvent> = {
   evolve(sensor, event) {
     if (event.type === 'SensorDedupSet') return { ...sensor, strategy: event.data.strategy };
     const { patch, sequence, windowSeconds, receivedAt } = event.data;
+    const current = mergePatch(sensor.current, patch);
     return {
       strategy: sensor.strategy,
-      current: mergePatch(sensor.current, patch),
+      current,
       lastSequence: latest(sensor.lastSequence, sequence),
       recent:
         windowSeconds === undefined ? [] : within(windowSeconds, sensor.recent, patch, receivedAt),
-      sizeBound: sensor.sizeBound + JSON.stringify(patch).length,
+      ...sizeAfter(sensor, current, patch),
     };
   },
 
   sizeOf: (sensor) => 2 * Math.min(sensor.sizeBound, MAX_STATE_SIZE) + 100 * sensor.recent.length,
 };
+
+// Patches mostly replace what is there: added up for ever, they would make a small state count large.
+function sizeAfter(
+  { sizeBound, recountAt }: SensorState,
+  current: JsonObject,
+  patch: JsonObject,
+): Pick<SensorState, 'sizeBound' | 'recountAt'> {
+  const bound = sizeBound + JSON.stringify(patch).length;
+  if (bound <= recountAt) return { sizeBound: bound, recountAt };
+  const size = JSON.stringify(current).length;
+  return { sizeBound: size, recountAt: Math.max(2 * size, MIN_RECOUNT_SIZE) };
+}
 
 function refuseTooLarge(sensor: SensorState, patch: JsonObject): void {
   const bound = sensor.sizeBound + JSON.stringify(patch).length;
@@ -117,7 +135,7 @@ function within(
   const receivedAtMs = Date.parse(receivedAt);
   const since = receivedAtMs - seconds * 1_000;
   const kept = recent.filter((past) => past.receivedAtMs > since);
-  return [...kept, { digest: patchDigest(patch), receivedAtMs }];
+  return [...kept.slice(1 - MAX_RECENT_PATCHES), { digest: patchDigest(patch), receivedAtMs }];
 }
 
 /** The project's own strategy, in a stream apart: patches read it, and tenancy need not know. */

@@ -12,7 +12,7 @@ import {
   decodeCursor,
   encodeCursor,
   pageAnswer,
-  splitPage,
+  splitLargePage,
 } from '../paging.ts';
 import { precondition } from '../precondition.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
@@ -157,8 +157,7 @@ export function sensorRoutes(
         read,
       );
       if (found.value.length === 0 && place === undefined) throw sensorNotFound();
-      const { page, last } = splitPage(found.value, limit);
-      const items = page.map((entry) => ({
+      const { items, last } = splitLargePage(found.value, limit, (entry) => ({
         revision: Number(entry.revision),
         patch: entry.patch,
         state: entry.state,
@@ -183,8 +182,10 @@ export function sensorRoutes(
       const { limit, cursor } = query;
       const place = decodeCursor('sensors', cursor, z.object({ after: z.string() }));
       const found = await queries.sensors(projectId, { limit: limit + 1, ...place }, read);
-      const { page, last } = splitPage(found.value, limit);
-      const items = page.map((sensor) => ({ id: sensor.sensorId, ...sensorBody(sensor) }));
+      const { items, last } = splitLargePage(found.value, limit, (sensor) => ({
+        id: sensor.sensorId,
+        ...sensorBody(sensor),
+      }));
       const next = last && encodeCursor('sensors', { after: last.sensorId });
       return pageAnswer(items, next, path, found.position);
     },

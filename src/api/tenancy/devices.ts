@@ -3,7 +3,7 @@ import type { CommandHandler } from '../../commands/handler.ts';
 import { mintKey } from '../../commands/keys.ts';
 import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
+import { atLeast, type Position } from '../../projections/engine/read-model.ts';
 import type { StateQueries } from '../../projections/state/state-queries.ts';
 import type { DeviceView, TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
@@ -201,7 +201,8 @@ export function deviceRoutes(
         { type: 'change', deviceId: params.id, links },
         { ...command(), ...(refuse !== undefined && { precondition: refuse }) },
       );
-      const found = await queries.devices(projectId, { only: params.id, limit: 1 }, read);
+      const changed = atLeast(read, position);
+      const found = await queries.devices(projectId, { only: params.id, limit: 1 }, changed);
       const [device] = found.value;
       if (device === undefined) throw notFound();
       return {
