@@ -26,7 +26,7 @@ import type { EventStore } from './event-store/port.ts';
 import { openPostgresEventStore } from './event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from './event-store/postgres/postgres-snapshot-store.ts';
 import { Positions } from './projections/engine/as-of.ts';
-import { ProjectionEngine } from './projections/engine/engine.ts';
+import { ProjectionEngine, type ProjectionHealth } from './projections/engine/engine.ts';
 import { ReadModels } from './projections/engine/read-model.ts';
 import { stateProjection } from './projections/state/state-projection.ts';
 import { StateQueries } from './projections/state/state-queries.ts';
@@ -61,10 +61,12 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       : undefined;
   const url = config.databaseUrl ?? embedded?.url ?? '';
   const database = openDatabase({ url, logger, applicationName: `fleetledger-${process.pid}` });
+  let opened: { close(): Promise<void> } | undefined;
   try {
     await refuseOldServer(database);
     await migrate(database, logger);
     const log = await openPostgresEventStore({ database, logger });
+    opened = log;
     const engine = new ProjectionEngine({
       database,
       store: log,
@@ -89,6 +91,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       },
     };
   } catch (error) {
+    await opened?.close().catch(() => undefined);
     await database.close().catch(() => undefined);
     await embedded?.close();
     throw error;
@@ -98,6 +101,8 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
 export interface RunningService {
   /** Undefined when this process does not serve the API. */
   readonly server: RunningServer | undefined;
+  /** Rejects when it can no longer do its work, and is to be stopped. */
+  readonly running: Promise<void>;
   /** What is running finishes; then everything is closed. */
   stop(): Promise<void>;
 }
@@ -107,48 +112,51 @@ export async function startService(config: Config): Promise<RunningService> {
   const { logger, engine } = ledger;
   const stopping = new AbortController();
   if (config.roles.includes('projections')) engine.start();
-  let server: RunningServer | undefined;
-  try {
-    server = config.roles.includes('api')
-      ? await serveApi(config, ledger, stopping.signal)
-      : undefined;
-  } catch (error) {
+  let api: ServedApi | undefined;
+  const close = async (): Promise<void> => {
+    await api?.server.drain();
+    stopping.abort();
     await engine.stop();
     await ledger.close();
+  };
+  try {
+    if (config.roles.includes('api')) {
+      api = await serveApi(config, ledger, stopping.signal);
+      // Last of all, so that no failure of the start comes between issuing the key and showing it.
+      const isKeySet = config.adminApiKey !== undefined;
+      greet(api.server, isKeySet ? undefined : await issueFirstAdminKey(ledger));
+    }
+  } catch (error) {
+    await close();
     throw error;
   }
-  if (server !== undefined) {
-    // Last of all, so that no failure of the start comes between issuing the key and showing it.
-    greet(server, config.adminApiKey === undefined ? await issueFirstAdminKey(ledger) : undefined);
-  }
   return {
-    server,
+    server: api?.server,
+    running: api?.following ?? Promise.resolve(),
     async stop() {
       logger.info('draining: what is running finishes');
-      await server?.drain();
-      stopping.abort();
-      await engine.stop();
-      await ledger.close();
+      await close();
       logger.info('stopped');
     },
   };
 }
 
-async function serveApi(
-  config: Config,
-  ledger: Ledger,
-  signal: AbortSignal,
-): Promise<RunningServer> {
+interface ServedApi {
+  readonly server: RunningServer;
+  /** Rejects when keys that other processes revoke would stay valid here; ends when aborted. */
+  readonly following: Promise<void>;
+}
+
+async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Promise<ServedApi> {
   const { logger, database, store, engine, handler, models } = ledger;
   const tenancy = new TenancyQueries(models);
   const states = new StateQueries(models);
   const positions = new Positions(store);
   const directory = new KeyDirectory(tenancy, store);
   engine.freshness.onAppended((write, position) => directory.appended(write, position));
-  directory.follow(signal).catch((error: unknown) => {
-    // Without it, keys that other processes revoke would stay valid here.
+  const { ended: following } = await directory.follow(signal);
+  following.catch((error: unknown) => {
     logger.fatal({ err: error }, 'the key directory can no longer follow the log');
-    process.exit(1);
   });
   const responder = new Responder({ models, positions, logger });
   const pipeline = new Pipeline({
@@ -175,15 +183,15 @@ async function serveApi(
     throw new ConfigError(`PORT: ${config.port} cannot be served (${reason}): choose another one`);
   });
   logger.info({ host: server.address.address, port: server.address.port }, 'ready');
-  return server;
+  return { server, following };
 }
 
 /** How far a projection may be behind before health turns red. */
 const MAX_LAG_SECONDS = 10;
 
 function healthChecks({ database, store, engine }: Ledger): HealthChecks {
-  const projection = (name: string) => async () => {
-    const found = (await engine.health()).find((candidate) => candidate.name === name);
+  const projection = (name: string, all: Promise<ProjectionHealth[]>) => async () => {
+    const found = (await all).find((candidate) => candidate.name === name);
     if (found?.lastError !== undefined) {
       const { eventId, message } = found.lastError;
       return { status: 'failing' as const, detail: `stopped at event ${eventId}: ${message}` };
@@ -193,17 +201,20 @@ function healthChecks({ database, store, engine }: Ledger): HealthChecks {
       ? { status: 'failing' as const, detail: `${Math.round(lagSeconds)} s behind` }
       : { status: 'ok' as const };
   };
-  return {
-    database: async () => {
-      await database.query({ text: 'select 1' });
-      return { status: 'ok' };
-    },
-    log: async () => {
-      await store.head();
-      return { status: 'ok' };
-    },
-    'projection:tenancy': projection('tenancy'),
-    'projection:state': projection('state'),
+  return () => {
+    const projections = engine.health();
+    return {
+      database: async () => {
+        await database.query({ text: 'select 1' });
+        return { status: 'ok' };
+      },
+      log: async () => {
+        await store.head();
+        return { status: 'ok' };
+      },
+      'projection:tenancy': projection('tenancy', projections),
+      'projection:state': projection('state', projections),
+    };
   };
 }
 

@@ -244,6 +244,14 @@ describe('under `window`', () => {
     expect(sensor(...everySecond).state.recent).toHaveLength(30);
     expect(sensor(...everySecond, patched({ a: 1 })).state.recent).toEqual([]);
   });
+
+  test('of a long window, the newest patches are remembered', () => {
+    const many = Array.from({ length: 1_100 }, (_, count) => patchedInWindow({ count }, 0, 3_600));
+    const { recent } = sensor(...many).state;
+
+    expect(recent).toHaveLength(1_024);
+    expect(recent).toEqual(sensor(...many.slice(-1_024)).state.recent);
+  });
 });
 
 describe('under `none` and `message-id`', () => {
@@ -362,6 +370,12 @@ describe('a state has a bound', () => {
     sensor(...many)
       .when(patch({ a: 'x' }, NONE))
       .thenEvents(patched({ a: 'x' }));
+  });
+
+  test('what a small state is counted as stays small, however often it was patched', () => {
+    const many = Array.from({ length: 1_000 }, (_, count) => patched({ a: `${count}`.repeat(20) }));
+
+    expect(sensor(...many).state.sizeBound).toBeLessThan(5_000);
   });
 
   test('a duplicate is a duplicate, however large the state', () => {
