@@ -50,8 +50,11 @@ export function requireContentType(contentType: string, accepted: readonly strin
  * @throws LedgerError `body-too-large`, `malformed-json` when it breaks off
  */
 export function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
-  const tooLarge = new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
-  if (Number(request.headers['content-length'] ?? 0) > limitBytes) return Promise.reject(tooLarge);
+  const tooLarge = (): LedgerError =>
+    new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
+  if (Number(request.headers['content-length'] ?? 0) > limitBytes) {
+    return Promise.reject(tooLarge());
+  }
   const body = inflated(request);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -66,13 +69,16 @@ export function readBody(request: IncomingMessage, limitBytes: number): Promise<
       chunks.length = 0;
       request.unpipe();
       request.resume();
-      reject(tooLarge);
+      reject(tooLarge());
     });
     body.on('end', () =>
       resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)),
     );
     body.on('error', (error) => reject(brokenOff(error)));
-    body.on('close', () => reject(brokenOff(undefined)));
+    body.on('close', () => {
+      // After every body, and an error is dear to make.
+      if (!body.readableEnded) reject(brokenOff(undefined));
+    });
   });
 }
 
