@@ -169,10 +169,6 @@ begin
   ) with ordinality as v (write_ordinal, event_id, type, data, metadata, ordinal)
   where accepted_writes[v.write_ordinal];
 
-  if found then
-    perform pg_notify('ledger_appended', last_positions[array_upper(last_positions, 1)]::text);
-  end if;
-
   return query
   select v.accepted, v.actual_revision, v.last_position, head_time
   from unnest(accepted_writes, actual_revisions, last_positions) as v (accepted, actual_revision, last_position);

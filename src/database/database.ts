@@ -28,8 +28,13 @@ export interface Database extends Queryable {
   readonly url: string;
   /** Runs `work` in one transaction, which is rolled back when it throws. */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
-  connect(): Promise<Connection>;
+  connect(options?: ConnectOptions): Promise<Connection>;
   close(): Promise<void>;
+}
+
+export interface ConnectOptions {
+  /** Sends statements before their predecessors are answered. One that fails stops no other. */
+  readonly isPipelined?: boolean;
 }
 
 export interface DatabaseOptions {
@@ -103,8 +108,8 @@ export function openDatabase(options: DatabaseOptions): Database {
         client.off('error', markBroken);
       }
     },
-    async connect() {
-      const client = new pg.Client(config);
+    async connect({ isPipelined = false } = {}) {
+      const client = new pg.Client({ ...config, pipeline: isPipelined });
       const connection = ownConnection(client);
       await client.connect().catch(rethrowAsUnavailable);
       return connection;

@@ -3,6 +3,7 @@ import { isUnavailable, type Connection, type Database } from '../../database/da
 import { LedgerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { Appended, NewEvent, Position, Write } from '../port.ts';
+import type { StreamName } from '../stream-name.ts';
 import { resolveRefused, type RefusedWrite } from './repeated-append.ts';
 
 export interface GroupCommitOptions {
@@ -26,6 +27,8 @@ const MAX_WRITES_PER_FLUSH = 2_000;
 /** In characters of JSON. */
 const MAX_FLUSH_SIZE = 4 * 1024 * 1024;
 const MAX_WAITING_WRITES = 20_000;
+/** Of the writes in a second flush: a smaller one costs the server more than it gains. */
+const MIN_SECOND = 32;
 /** How long a flush whose outcome is unknown is repeated before its callers are told so. */
 const RETRY_FOR_MS = 10_000;
 const NO_REVISION = 9_223_372_036_854_775_807n;
@@ -49,14 +52,22 @@ interface AppendRow {
 
 /**
  * Group commit: the appends that wait in this process go out together, in one statement and one
- * durable commit, with one flush in flight. While it is, the next one gathers, so the size of a
- * flush follows the load by itself and no delay has to be chosen.
+ * durable commit. While a flush is in flight the next one gathers, so the size of a flush follows the
+ * load by itself and no delay has to be chosen.
+ *
+ * Under load a second flush is sent before the first is answered, and waits at the server: what this
+ * process has to do for one half of the callers and what the server does for the other then happen at
+ * once (256 callers: 31,000 appends/s with one in flight, 41,000 with two). The two hold no stream in
+ * common, so neither can be judged by a revision that the other is about to change.
  */
 export class GroupCommit {
   readonly #options: GroupCommitOptions;
-  #connection: Connection | undefined;
+  #connection: Promise<Connection> | undefined;
   #waiting: Waiting[] = [];
-  #running: Promise<void> | undefined;
+  #inFlight = 0;
+  readonly #streamsInFlight = new Set<StreamName>();
+  #isScheduled = false;
+  #idle: (() => void) | undefined;
   #closed = false;
 
   constructor(options: GroupCommitOptions) {
@@ -75,15 +86,18 @@ export class GroupCommit {
       throw new LedgerError('overloaded', 'Too many appends are waiting: try again in a moment.');
     }
     const answers = writes.map((write) => this.#enqueue(write));
-    this.#running ??= this.#run();
+    this.#schedule();
     return Promise.all(answers);
   }
 
   /** Waits for what was accepted; later appends are refused. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#running;
-    await this.#connection?.close();
+    if (this.#waiting.length > 0 || this.#inFlight > 0) {
+      await new Promise<void>((resolve) => (this.#idle = resolve));
+    }
+    const connection = await this.#connection?.catch(() => undefined);
+    await connection?.close();
   }
 
   #enqueue(write: Write): Promise<Appended> {
@@ -95,14 +109,34 @@ export class GroupCommit {
     });
   }
 
-  async #run(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      // Callers answered by the last flush append again in this turn of the loop: without the pause
-      // the first of them would fly alone, and the others wait for it.
-      await new Promise(setImmediate);
-      await this.#flushOrReject(this.#take());
-    }
-    this.#running = undefined;
+  // Callers answered by the last flush append again in this turn of the loop: without the pause the
+  // first of them would fly alone, and the others wait for it.
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      while (this.#mayTakeOff()) {
+        const flush = this.#take();
+        if (flush.length === 0) break;
+        void this.#fly(flush);
+      }
+    });
+  }
+
+  #mayTakeOff(): boolean {
+    if (this.#waiting.length === 0) return false;
+    return this.#inFlight === 0 || (this.#inFlight === 1 && this.#waiting.length >= MIN_SECOND);
+  }
+
+  async #fly(flush: readonly Waiting[]): Promise<void> {
+    this.#inFlight += 1;
+    for (const { write } of flush) this.#streamsInFlight.add(write.stream);
+    await this.#flushOrReject(flush);
+    for (const { write } of flush) this.#streamsInFlight.delete(write.stream);
+    this.#inFlight -= 1;
+    if (this.#waiting.length > 0) this.#schedule();
+    else if (this.#inFlight === 0) this.#idle?.();
   }
 
   async #flushOrReject(flush: readonly Waiting[]): Promise<void> {
@@ -122,13 +156,18 @@ export class GroupCommit {
   #take(): Waiting[] {
     const taken: Waiting[] = [];
     const left: Waiting[] = [];
-    const streams = new Set<string>();
+    const streams = new Set(this.#streamsInFlight);
+    // Callers that are answered together append together: all in one flush, they would never be two.
+    const maxWrites =
+      this.#inFlight === 0 && this.#waiting.length >= 2 * MIN_SECOND
+        ? Math.min(Math.ceil(this.#waiting.length / 2), MAX_WRITES_PER_FLUSH)
+        : MAX_WRITES_PER_FLUSH;
     let size = 0;
     for (const waiting of this.#waiting) {
       const { stream } = waiting.write;
       const fits =
         taken.length === 0 ||
-        (taken.length < MAX_WRITES_PER_FLUSH && size + waiting.size <= MAX_FLUSH_SIZE);
+        (taken.length < maxWrites && size + waiting.size <= MAX_FLUSH_SIZE);
       if (fits && !streams.has(stream)) {
         taken.push(waiting);
         size += waiting.size;
@@ -186,7 +225,7 @@ export class GroupCommit {
   #send(flush: readonly Waiting[]): Promise<AppendRow[]> {
     const values = appendParameters(flush);
     return this.#untilAnswered(async () => {
-      const connection = (this.#connection ??= await this.#connect());
+      const connection = await this.#connected();
       return connection.query<AppendRow>({
         name: 'append',
         text: `
@@ -221,12 +260,15 @@ export class GroupCommit {
     });
   }
 
-  async #connect(): Promise<Connection> {
-    const connection = await this.#options.database.connect();
-    connection.onLost(() => {
-      if (this.#connection === connection) this.#connection = undefined;
-    });
-    return connection;
+  #connected(): Promise<Connection> {
+    if (this.#connection !== undefined) return this.#connection;
+    const connecting = this.#options.database.connect({ isPipelined: true });
+    const forget = (): void => {
+      if (this.#connection === connecting) this.#connection = undefined;
+    };
+    connecting.then((connection) => connection.onLost(forget), forget);
+    this.#connection = connecting;
+    return connecting;
   }
 }
 

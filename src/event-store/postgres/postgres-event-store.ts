@@ -14,6 +14,7 @@ import {
   type Write,
 } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
+import { APPENDED_CHANNEL, AppendAnnouncements } from './append-announcements.ts';
 import { AppendSignal } from './append-signal.ts';
 import { BatchReader } from './batch-reader.ts';
 import { GroupCommit } from './group-commit.ts';
@@ -55,6 +56,7 @@ class PostgresEventStore implements OpenEventStore {
   readonly #groupCommit: GroupCommit;
   readonly #recent = new RecentEvents();
   readonly #appended = new AppendSignal();
+  readonly #announcements: AppendAnnouncements;
   readonly #listener: Listener;
   /** The newest position that was appended here or heard of. */
   #newestKnown: Position = BEGINNING;
@@ -64,6 +66,7 @@ class PostgresEventStore implements OpenEventStore {
     this.#database = database;
     this.#logger = logger;
     this.#pollIntervalMs = pollIntervalMs ?? POLL_INTERVAL_MS;
+    this.#announcements = new AppendAnnouncements(database, logger);
     this.#groupCommit = new GroupCommit({
       database,
       logger,
@@ -71,12 +74,14 @@ class PostgresEventStore implements OpenEventStore {
         this.#recent.add(stored);
         const last = stored.at(-1);
         if (last === undefined) return;
-        this.#isNews((last.firstPosition + BigInt(last.write.events.length) - 1n) as Position);
+        const position = (last.firstPosition + BigInt(last.write.events.length) - 1n) as Position;
+        this.#isNews(position);
+        this.#announcements.announce(position);
       },
     });
     this.#listener = listen(
       database,
-      ['ledger_appended'],
+      [APPENDED_CHANNEL],
       (payload) => this.#heard(payload),
       logger,
     );
@@ -176,6 +181,7 @@ class PostgresEventStore implements OpenEventStore {
 
   async close(): Promise<void> {
     await this.#groupCommit.close();
+    await this.#announcements.close();
     await this.#listener.close();
   }
 
