@@ -37,7 +37,7 @@ export function createApp({
   app.disable('etag');
   app.use(securityHeaders());
   app.use(metrics.middleware);
-  app.use(accessLog(logger));
+  if (logger.isLevelEnabled('debug')) app.use(accessLog(logger));
   const methodsByPath = new Map<string, string[]>();
   for (const route of routes) {
     const path = BASE_PATH + route.path.replace(/\{(\w+)\}/g, ':$1');
@@ -94,7 +94,6 @@ function pathError(error: unknown): unknown {
 }
 
 function accessLog(logger: Logger): express.RequestHandler {
-  if (!logger.isLevelEnabled('debug')) return (_request, _response, next) => next();
   return (request, response, next) => {
     const startedAtMs = performance.now();
     response.on('finish', () => {

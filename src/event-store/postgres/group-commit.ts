@@ -166,8 +166,7 @@ export class GroupCommit {
     for (const waiting of this.#waiting) {
       const { stream } = waiting.write;
       const fits =
-        taken.length === 0 ||
-        (taken.length < maxWrites && size + waiting.size <= MAX_FLUSH_SIZE);
+        taken.length === 0 || (taken.length < maxWrites && size + waiting.size <= MAX_FLUSH_SIZE);
       if (fits && !streams.has(stream)) {
         taken.push(waiting);
         size += waiting.size;
