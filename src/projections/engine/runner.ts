@@ -34,7 +34,7 @@ export interface RunnerOptions {
 }
 
 /** The pause after a batch in which the next one gathers: fewer commits, and still far below 50 ms. */
-const GATHER_MS = 20;
+const GATHER_MS = 15;
 /** A batch of so many is not of the newest events only. */
 const FULL_BATCH_EVENTS = 500;
 /** A checkpoint that moved over events of others only is written this often. */
