@@ -49,8 +49,8 @@ export function dedupRule(strategy: DedupStrategy): DedupRule {
         );
         return isRepeated ? 'duplicate' : 'fresh';
       };
-    // A message id is refused by the log, in the stream of its own that it claims (see `claim` in
-    // state.ts): no set of seen ids is held here, so none has to be bounded.
+    // A message id is refused by the log, in the stream of its own that it claims
+    // (message-claims.ts): no set of seen ids is held here, so none has to be bounded.
     case 'message-id':
     case 'none':
       return () => 'fresh';

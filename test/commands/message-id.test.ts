@@ -1,12 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { CommandContext } from '../../src/commands/handler.ts';
-import {
-  sensorDecider,
-  sensorStream,
-  StateCommands,
-  type PatchResult,
-} from '../../src/commands/state.ts';
+import { sensorDecider } from '../../src/commands/state-deciders.ts';
+import { sensorStream, StateCommands, type PatchResult } from '../../src/commands/state.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { JsonObject } from '../../src/shared/json.ts';

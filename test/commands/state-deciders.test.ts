@@ -4,7 +4,7 @@ import {
   projectDedupDecider,
   sensorDecider,
   type SensorCommand,
-} from '../../src/commands/state.ts';
+} from '../../src/commands/state-deciders.ts';
 import type { IncomingPatch } from '../../src/commands/state-dedup.ts';
 import type { DedupStrategy, SensorEvent } from '../../src/events/state.ts';
 import type { JsonObject } from '../../src/shared/json.ts';
