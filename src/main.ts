@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Authentication } from './api/authentication.ts';
-import type { HealthChecks } from './api/health.ts';
+import type { HealthChecks, PartHealth } from './api/health.ts';
 import { createMetrics } from './api/metrics.ts';
 import { Pipeline } from './api/pipeline.ts';
 import { Responder } from './api/responder.ts';
@@ -26,7 +26,12 @@ import type { EventStore } from './event-store/port.ts';
 import { openPostgresEventStore } from './event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from './event-store/postgres/postgres-snapshot-store.ts';
 import { Positions } from './projections/engine/as-of.ts';
-import { ProjectionEngine, type ProjectionHealth } from './projections/engine/engine.ts';
+import {
+  ProjectionAdministration,
+  type ProjectionStatus,
+} from './projections/engine/administration.ts';
+import { ProjectionEngine } from './projections/engine/engine.ts';
+import type { Projection } from './projections/engine/projection.ts';
 import { ReadModels } from './projections/engine/read-model.ts';
 import { stateProjection } from './projections/state/state-projection.ts';
 import { StateQueries } from './projections/state/state-queries.ts';
@@ -43,6 +48,7 @@ export interface Ledger {
   readonly database: Database;
   readonly store: EventStore;
   readonly engine: ProjectionEngine;
+  readonly administration: ProjectionAdministration;
   readonly handler: CommandHandler;
   readonly models: ReadModels;
   close(): Promise<void>;
@@ -50,6 +56,8 @@ export interface Ledger {
 
 /** The lowest version that has what is used: `nulls not distinct`, and statistics by `pg_stat_io`. */
 const MIN_SERVER_VERSION = 150_000;
+
+const PROJECTIONS: readonly Projection[] = [tenancyProjection, stateProjection];
 
 /** `role`: a service holds the data directory for itself; a tool may come beside it. */
 export async function openLedger(config: Config, role: 'service' | 'tool'): Promise<Ledger> {
@@ -70,7 +78,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     const engine = new ProjectionEngine({
       database,
       store: log,
-      projections: [tenancyProjection, stateProjection],
+      projections: PROJECTIONS,
       logger,
       processId,
     });
@@ -82,8 +90,9 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       database,
       store,
       engine,
+      administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
       handler: new CommandHandler(store, states),
-      models: new ReadModels(database, engine.freshness, store),
+      models: new ReadModels(database, engine, store),
       async close() {
         await log.close();
         await database.close();
@@ -148,7 +157,7 @@ interface ServedApi {
 }
 
 async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Promise<ServedApi> {
-  const { logger, database, store, engine, handler, models } = ledger;
+  const { logger, database, store, engine, administration, handler, models } = ledger;
   const tenancy = new TenancyQueries(models);
   const states = new StateQueries(models);
   const positions = new Positions(store);
@@ -175,7 +184,7 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
     pipeline,
     responder,
     health: healthChecks(ledger),
-    metrics: createMetrics(() => engine.health()),
+    metrics: createMetrics(() => administration.statuses()),
     logger,
   });
   const server = await listen(app, config.host, config.port).catch((error: unknown) => {
@@ -189,20 +198,13 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
 /** How far a projection may be behind before health turns red. */
 const MAX_LAG_SECONDS = 10;
 
-function healthChecks({ database, store, engine }: Ledger): HealthChecks {
-  const projection = (name: string, all: Promise<ProjectionHealth[]>) => async () => {
-    const found = (await all).find((candidate) => candidate.name === name);
-    if (found?.lastError !== undefined) {
-      const { eventId, message } = found.lastError;
-      return { status: 'failing' as const, detail: `stopped at event ${eventId}: ${message}` };
-    }
-    const lagSeconds = found?.lagSeconds ?? 0;
-    return lagSeconds > MAX_LAG_SECONDS
-      ? { status: 'failing' as const, detail: `${Math.round(lagSeconds)} s behind` }
-      : { status: 'ok' as const };
-  };
+function healthChecks({ database, store, administration }: Ledger): HealthChecks {
   return () => {
-    const projections = engine.health();
+    const statuses = administration.statuses();
+    const projection = (name: string) => async () => {
+      const found = (await statuses).find((candidate) => candidate.name === name);
+      return found === undefined ? { status: 'ok' as const } : healthOf(found);
+    };
     return {
       database: async () => {
         await database.query({ text: 'select 1' });
@@ -212,10 +214,24 @@ function healthChecks({ database, store, engine }: Ledger): HealthChecks {
         await store.head();
         return { status: 'ok' };
       },
-      'projection:tenancy': projection('tenancy', projections),
-      'projection:state': projection('state', projections),
+      ...Object.fromEntries(
+        administration.names.map((name) => [`projection:${name}`, projection(name)]),
+      ),
     };
   };
+}
+
+function healthOf(projection: ProjectionStatus): PartHealth {
+  const { status, lagSeconds, isStalled, lastError } = projection;
+  const behind = `${Math.round(lagSeconds)} s behind`;
+  // An admin wants it so, and the rest of the service is as it should be.
+  if (status === 'paused') return { status: 'ok', detail: `paused by an admin, ${behind}` };
+  if (lastError !== undefined) {
+    const { eventId, message } = lastError;
+    return { status: 'failing', detail: `stopped at event ${eventId}: ${message}` };
+  }
+  if (isStalled) return { status: 'failing', detail: `stalled, ${behind}` };
+  return lagSeconds > MAX_LAG_SECONDS ? { status: 'failing', detail: behind } : { status: 'ok' };
 }
 
 async function issueFirstAdminKey({ handler }: Ledger): Promise<string | undefined> {

@@ -24,7 +24,7 @@ const result = await measureBacklog(async () => {
 });
 
 const [row] = await database.query<{ history: bigint }>({
-  text: 'select count(*) as history from read_state.history',
+  text: 'select count(*) as history from read_state_v1.history',
 });
 if (row?.history !== head) throw new Error(`${row?.history} of ${head} events were projected`);
 await engine.stop();

@@ -144,7 +144,7 @@ async function verify({ database }: Ledger): Promise<void> {
     text: `
       select
         (select count(*) from ledger.events) as events,
-        (select count(*) from read_state.history) as history`,
+        (select count(*) from read_state_v1.history) as history`,
   });
   if (row === undefined || row.history !== row.events) {
     throw new Error(`${row?.events} events are in the log, ${row?.history} in the read model`);

@@ -1,6 +1,6 @@
 import { Router } from 'express';
 
-type PartHealth =
+export type PartHealth =
   | { readonly status: 'ok'; readonly detail?: string }
   | { readonly status: 'failing'; readonly detail: string };
 

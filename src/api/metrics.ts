@@ -1,6 +1,6 @@
 import { Router, type RequestHandler, type Response } from 'express';
 import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { ProjectionHealth } from '../projections/engine/engine.ts';
+import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import type { Route } from './route.ts';
 
 /** `/metrics` in the text format of Prometheus. */
@@ -11,7 +11,7 @@ export interface Metrics {
   nameRoute(response: Response, route: Route): void;
 }
 
-export function createMetrics(projections: () => Promise<ProjectionHealth[]>): Metrics {
+export function createMetrics(projections: () => Promise<ProjectionStatus[]>): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const durations = new Histogram({

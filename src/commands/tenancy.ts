@@ -6,11 +6,11 @@ import type {
   Role,
 } from '../events/tenancy.ts';
 import { roleSchema } from '../events/tenancy.ts';
-import { streamName, type StreamName } from '../event-store/stream-name.ts';
+import { INSTALLATION_PROJECT, streamName, type StreamName } from '../event-store/stream-name.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { Decider } from './decider.ts';
 
-export { roleSchema };
+export { INSTALLATION_PROJECT, roleSchema };
 export type { DeviceLinks };
 
 /** A key about to be issued: its id and the hash of its secret. The secret is shown, never kept. */
@@ -312,9 +312,6 @@ function notFound(): LedgerError {
 }
 
 // --- Streams ------------------------------------------------------------------------------------
-
-/** The project id of what belongs to the installation: no project can be called so. */
-export const INSTALLATION_PROJECT = '_installation';
 
 export function installationStream(): StreamName {
   return streamName('installation', INSTALLATION_PROJECT, INSTALLATION);

@@ -8,6 +8,8 @@ export interface Statement {
   readonly name?: string;
   readonly text: string;
   readonly values?: readonly unknown[];
+  /** Where it may take longer than any other before the server counts as silent. */
+  readonly timeoutMs?: number;
 }
 
 /** What can run statements: the pool (each on a connection of its own choice) or a connection. */
@@ -168,7 +170,12 @@ async function run<Row extends object>(
   statement: Statement,
 ): Promise<Row[]> {
   try {
-    const result = await target.query<Row>({ ...statement, values: statement.values as unknown[] });
+    const { timeoutMs, ...query } = statement;
+    const result = await target.query<Row>({
+      ...query,
+      values: statement.values as unknown[],
+      ...(timeoutMs !== undefined && { query_timeout: timeoutMs }),
+    });
     return result.rows;
   } catch (error) {
     // The statement is still under way there, and what comes next would wait behind it. With one

@@ -2,6 +2,9 @@ declare const streamNameBrand: unique symbol;
 /** `category-<project>.<id>`: made by `streamName` only. */
 export type StreamName = string & { readonly [streamNameBrand]: true };
 
+/** The project of streams that belong to the installation: no project can be called so. */
+export const INSTALLATION_PROJECT = '_installation';
+
 /**
  * The name of a stream. The category ends at the first `-` and the project at the first `.`, which
  * neither may contain; the id is all that follows, so no id can reach another stream or category.
@@ -55,4 +58,9 @@ function unescape(text: string): string {
   return text.replace(/%u([0-9A-F]{4})|%([0-9A-F]{2})/g, (_all, wide?: string, narrow?: string) =>
     String.fromCharCode(Number.parseInt(wide ?? narrow ?? '', 16)),
   );
+}
+
+/** What admins have done with a projection. */
+export function projectionStream(projection: string): StreamName {
+  return streamName('projection', INSTALLATION_PROJECT, projection);
 }

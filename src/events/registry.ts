@@ -1,11 +1,12 @@
 import type { JsonObject } from '../shared/json.ts';
 import type { DomainEvent, EventDefinition, EventMetadata } from './event.ts';
+import { projectionEvents } from './projections.ts';
 import { requestEvents } from './requests.ts';
 import { stateEvents } from './state.ts';
 import { tenancyEvents } from './tenancy.ts';
 
 const definitions: ReadonlyMap<string, EventDefinition> = new Map(
-  ([...requestEvents, ...stateEvents, ...tenancyEvents] as readonly EventDefinition[]).map(
+  ([...projectionEvents, ...requestEvents, ...stateEvents, ...tenancyEvents] as readonly EventDefinition[]).map(
     (definition) => [definition.type, definition],
   ),
 );

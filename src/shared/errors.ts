@@ -20,6 +20,9 @@ export const errorTable = {
   'precondition-failed': 'The precondition does not hold',
   'idempotency-key-reused': 'The idempotency key belongs to another request',
   'position-of-another-log': 'The position belongs to another log',
+  'projection-busy': 'A rebuild or verification of the projection is running',
+  'projection-not-stopped': 'The projection is not stopped',
+  'rebuild-ended': 'The rebuild has ended',
   'read-model-behind': 'The read model has not reached the position yet',
   'store-unavailable': 'The store is away',
   overloaded: 'Too much is waiting',
@@ -40,14 +43,21 @@ export class LedgerError extends Error {
   override readonly name = 'LedgerError';
   readonly code: ErrorCode;
   readonly fields: readonly FieldError[] | undefined;
+  /** What stands in the way. */
+  readonly conflicting: { readonly kind: string; readonly id: string } | undefined;
 
   constructor(
     code: ErrorCode,
     detail: string,
-    options: { fields?: readonly FieldError[]; cause?: unknown } = {},
+    options: {
+      fields?: readonly FieldError[];
+      conflicting?: { readonly kind: string; readonly id: string };
+      cause?: unknown;
+    } = {},
   ) {
     super(detail, options.cause === undefined ? {} : { cause: options.cause });
     this.code = code;
     this.fields = options.fields;
+    this.conflicting = options.conflicting;
   }
 }

@@ -3,8 +3,8 @@ import type { DomainEvent } from '../../src/events/event.ts';
 import { recordable } from '../../src/events/registry.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { parseStreamName, type StreamName } from '../../src/event-store/stream-name.ts';
-import { ensureLiveGeneration } from '../../src/projections/engine/generations.ts';
-import { liveSchema, type Projection } from '../../src/projections/engine/projection.ts';
+import { AnsweringGenerations } from '../../src/projections/engine/answering.ts';
+import type { Projection } from '../../src/projections/engine/projection.ts';
 import { newEventId } from '../../src/shared/ids.ts';
 
 /** What has happened, as a log would have recorded it: one second and one position an event. */
@@ -48,8 +48,9 @@ export async function tablesByHand(
   projection: Projection,
   logId: string,
 ): Promise<TablesByHand> {
-  await ensureLiveGeneration(database, projection, logId);
-  const schema = liveSchema(projection.name);
+  const answering = new AnsweringGenerations(database, [projection], logId, () => undefined);
+  await answering.prepare();
+  const { schema } = answering.of(projection.name);
   // Beyond all that is applied, so that no query waits for a runner.
   await database.query({ text: `update ${schema}.checkpoint set position = 1000000` });
   const inSchema = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>

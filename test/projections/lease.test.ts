@@ -54,6 +54,8 @@ test('leases are not renewed again while that is under way', async () => {
     projection: 'p',
     generation: 1,
     version: 1,
+    logId: '00000000',
+    status: 'live',
     schema: 's',
   });
   await new Promise((resolve) => setTimeout(resolve, 1_400));
@@ -119,7 +121,7 @@ describe('two processes', () => {
       await notes.eventuallyNotes(numbered(6));
       await stalled.stop();
       expect(await notes.writers()).toEqual(['other']);
-      expect(await notes.health(other)).toMatchObject({ status: 'live', lastError: undefined });
+      expect(await notes.status(other)).toMatchObject({ status: 'live', lastError: undefined });
     },
   );
 
@@ -227,7 +229,7 @@ async function giveLease(notes: Notes, holder: string): Promise<void> {
         where projection = $1 /* name */
         returning token
       )
-      update read_${notes.name}.checkpoint
+      update read_${notes.name}_v1.checkpoint
       set token = given.token
       from given`,
     values: [notes.name, holder],

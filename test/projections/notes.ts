@@ -2,7 +2,7 @@ import { expect, vi } from 'vitest';
 import type { Database } from '../../src/database/database.ts';
 import type { EventStore, Position } from '../../src/event-store/port.ts';
 import { streamName } from '../../src/event-store/stream-name.ts';
-import type { ProjectionHealth } from '../../src/projections/engine/engine.ts';
+import type { ProjectionStatus } from '../../src/projections/engine/administration.ts';
 import { newEventId } from '../../src/shared/ids.ts';
 import { notesProjection, type NotesOptions } from './notes-projection.ts';
 import type { ReadProcess } from './read-process.ts';
@@ -39,7 +39,7 @@ export class Notes {
   /** In the order in which they were written down, by whom. */
   async rows(): Promise<{ position: bigint; note: string; writer: string }[]> {
     return this.#database.query({
-      text: `select position, note, writer from read_${this.name}.notes order by position`,
+      text: `select position, note, writer from read_${this.name}_v1.notes order by position`,
     });
   }
 
@@ -53,7 +53,7 @@ export class Notes {
 
   async checkpoint(): Promise<Position> {
     const [row] = await this.#database.query<{ position: bigint }>({
-      text: `select position from read_${this.name}.checkpoint`,
+      text: `select position from read_${this.name}_v1.checkpoint`,
     });
     return row?.position as Position;
   }
@@ -76,8 +76,8 @@ export class Notes {
     await vi.waitFor(async () => expect(await this.noted()).toEqual(expected), EVENTUALLY);
   }
 
-  async health({ engine }: ReadProcess): Promise<ProjectionHealth | undefined> {
-    return (await engine.health()).find(({ name }) => name === this.name);
+  status({ administration }: ReadProcess): Promise<ProjectionStatus> {
+    return administration.status(this.name);
   }
 }
 

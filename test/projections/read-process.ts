@@ -6,6 +6,7 @@ import { openDatabase, type Database } from '../../src/database/database.ts';
 import type { EventStore } from '../../src/event-store/port.ts';
 import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
+import { ProjectionAdministration } from '../../src/projections/engine/administration.ts';
 import { ProjectionEngine, type EngineOptions } from '../../src/projections/engine/engine.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
@@ -20,6 +21,7 @@ export interface ReadProcess {
   readonly store: EventStore;
   readonly handler: CommandHandler;
   readonly engine: ProjectionEngine;
+  readonly administration: ProjectionAdministration;
   readonly models: ReadModels;
   stop(): Promise<void>;
 }
@@ -52,7 +54,8 @@ export async function startReadProcess(options: ReadProcessOptions): Promise<Rea
     store,
     handler: new CommandHandler(store, states),
     engine,
-    models: new ReadModels(database, engine.freshness, store),
+    administration: new ProjectionAdministration(database, store, options.projections, engine),
+    models: new ReadModels(database, engine, store),
     stop,
   };
 }

@@ -7,7 +7,7 @@ import { migrate } from '../../src/database/migrations.ts';
 import type { SensorEvent } from '../../src/events/state.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
-import { Freshness } from '../../src/projections/engine/freshness.ts';
+import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
 import {
   PATCHES_PER_KEYFRAME,
@@ -54,8 +54,17 @@ describe('with tables that are filled by hand', () => {
     database = openDatabase({ url: testDatabase.url, logger });
     await migrate(database, logger);
     const store = await openPostgresEventStore({ database, logger });
-    const freshness = new Freshness(database, [stateProjection], () => undefined);
-    queries = new StateQueries(new ReadModels(database, freshness, store));
+    const projections = [stateProjection];
+    const engine = new ProjectionEngine({
+      database,
+      store,
+      projections,
+      logger,
+      processId: 'by-hand',
+    });
+    await engine.prepare();
+    engine.answering.close();
+    queries = new StateQueries(new ReadModels(database, engine, store));
     tables = await tablesByHand(database, stateProjection, store.logId);
     const another = { ...stateProjection, name: 'state_one_by_one' };
     oneByOne = await tablesByHand(database, another, store.logId);

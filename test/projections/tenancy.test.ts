@@ -19,7 +19,7 @@ import type { DeviceEvent, DeviceLinks, ProjectEvent, Role } from '../../src/eve
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
-import { Freshness } from '../../src/projections/engine/freshness.ts';
+import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
 import { stateProjection } from '../../src/projections/state/state-projection.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/tenancy-projection.ts';
@@ -96,12 +96,17 @@ describe('with tables that are filled by hand', () => {
     database = openDatabase({ url: testDatabase.url, logger });
     await migrate(database, logger);
     const store = await openPostgresEventStore({ database, logger });
-    const freshness = new Freshness(
+    const projections = [tenancyProjection, stateProjection];
+    const engine = new ProjectionEngine({
       database,
-      [tenancyProjection, stateProjection],
-      () => undefined,
-    );
-    queries = new TenancyQueries(new ReadModels(database, freshness, store));
+      store,
+      projections,
+      logger,
+      processId: 'by-hand',
+    });
+    await engine.prepare();
+    engine.answering.close();
+    queries = new TenancyQueries(new ReadModels(database, engine, store));
     tables = await tablesByHand(database, tenancyProjection, store.logId);
     const another = { ...tenancyProjection, name: 'tenancy_one_by_one' };
     oneByOne = await tablesByHand(database, another, store.logId);

@@ -1,10 +1,11 @@
 import type { Database } from '../../database/database.ts';
-import type { EventStore, Position } from '../../event-store/port.ts';
+import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { AnsweringGenerations } from './answering.ts';
 import { Freshness } from './freshness.ts';
-import { ensureLiveGeneration, readCheckpoint, readStop, type Stop } from './generations.ts';
 import { Leases } from './lease.ts';
-import { liveSchema, type Projection } from './projection.ts';
+import type { Projection } from './projection.ts';
+import { ReplayWorker } from './replay-worker.ts';
 import { Runner } from './runner.ts';
 
 export interface EngineOptions {
@@ -18,52 +19,44 @@ export interface EngineOptions {
   readonly waitForMs?: number;
 }
 
-/** How a projection is doing, whichever process runs it. */
-export interface ProjectionHealth {
-  readonly name: string;
-  readonly version: number;
-  readonly generation: number;
-  readonly status: 'live' | 'stopped';
-  readonly position: Position;
-  readonly head: Position;
-  /** How long the first event beyond the position has been waiting; 0 at the head. */
-  readonly lagSeconds: number;
-  readonly lastError: Stop | undefined;
-}
-
-/** The projections of this installation: their tables, their runners in this process, their state. */
+/** The projections of this installation: their tables, and what runs them in this process. */
 export class ProjectionEngine {
   readonly freshness: Freshness;
+  readonly answering: AnsweringGenerations;
+  readonly leases: Leases;
   readonly #options: EngineOptions;
   readonly #runners = new Map<string, Runner>();
+  #worker: ReplayWorker | undefined;
 
   constructor(options: EngineOptions) {
+    const { database, store, projections, logger, processId, waitForMs } = options;
     this.#options = options;
+    this.leases = new Leases(database, processId, logger);
+    this.answering = new AnsweringGenerations(database, projections, store.logId, (projection) =>
+      this.freshness.changed(projection),
+    );
     this.freshness = new Freshness(
-      options.database,
-      options.projections,
+      database,
+      projections,
+      (projection) => this.answering.of(projection).schema,
       (projection) => this.#runners.get(projection)?.hurry(),
-      options.waitForMs,
+      waitForMs,
     );
   }
 
   /** Makes the tables, so that queries find them, also where no projection runs. */
   async prepare(): Promise<void> {
-    const { database, projections, store } = this.#options;
-    for (const projection of projections) {
-      await ensureLiveGeneration(database, projection, store.logId);
-    }
+    await this.answering.prepare();
   }
 
   start(): void {
-    const { database, store, projections, logger, processId } = this.#options;
-    const leases = new Leases(database, processId, logger);
+    const { database, store, projections, logger } = this.#options;
     for (const projection of projections) {
       const { name } = projection;
       const runner = new Runner({
         database,
         store,
-        leases,
+        leases: this.leases,
         projection,
         logger,
         onMoved: (position) => this.freshness.moved(name, position),
@@ -72,40 +65,37 @@ export class ProjectionEngine {
       this.#runners.set(name, runner);
       runner.start();
     }
+    this.startReplays();
+  }
+
+  /** Carries out replays only: for a tool that waits for one, with no service beside it. */
+  startReplays(): void {
+    const { database, store, projections, logger } = this.#options;
+    this.#worker = new ReplayWorker({
+      database,
+      store,
+      leases: this.leases,
+      projections,
+      logger,
+      onEnded: async () => {
+        await this.answering.refresh();
+        this.lookAround();
+      },
+    });
+    this.#worker.start();
+  }
+
+  /** Something was changed that runners and the worker look at from time to time only. */
+  lookAround(): void {
+    for (const runner of this.#runners.values()) runner.lookAround();
+    this.#worker?.lookAround();
   }
 
   async stop(): Promise<void> {
-    await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
+    this.answering.close();
+    await Promise.all([
+      this.#worker?.stop(),
+      ...[...this.#runners.values()].map((runner) => runner.stop()),
+    ]);
   }
-
-  async health(): Promise<ProjectionHealth[]> {
-    const { database, projections, store } = this.#options;
-    const head = await store.head();
-    return Promise.all(
-      projections.map(async (projection) => {
-        const generation = await ensureLiveGeneration(database, projection, store.logId);
-        const stop = await readStop(database, generation);
-        const position = await readCheckpoint(database, liveSchema(projection.name));
-        return {
-          name: projection.name,
-          version: generation.version,
-          generation: generation.generation,
-          status: stop === undefined ? ('live' as const) : ('stopped' as const),
-          position,
-          head,
-          lagSeconds: await lagSeconds(store, position, head),
-          lastError: stop,
-        };
-      }),
-    );
-  }
-}
-
-async function lagSeconds(store: EventStore, position: Position, head: Position): Promise<number> {
-  if (position >= head) return 0;
-  for await (const { events } of store.readAll({ after: position, until: head })) {
-    const [first] = events;
-    if (first !== undefined) return Math.max(0, (Date.now() - first.recordedAt.getTime()) / 1_000);
-  }
-  return 0;
 }

@@ -8,7 +8,7 @@ import {
 } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { readCheckpoint } from './generations.ts';
-import { liveSchema, type Projection } from './projection.ts';
+import type { Projection } from './projection.ts';
 
 /** How long a query waits for its read model to reach a position, unless the engine is told otherwise. */
 const WAIT_FOR_MS = 5_000;
@@ -36,6 +36,7 @@ interface Waiter {
 export class Freshness {
   readonly #database: Database;
   readonly #watched = new Map<string, Watched>();
+  readonly #schemaOf: (projection: string) => string;
   readonly #hurry: (projection: string) => void;
   readonly #waitForMs: number;
   readonly #appendListeners: ((write: Write, position: Position) => void)[] = [];
@@ -43,10 +44,12 @@ export class Freshness {
   constructor(
     database: Database,
     projections: readonly Projection[],
+    schemaOf: (projection: string) => string,
     hurry: (projection: string) => void,
     waitForMs = WAIT_FOR_MS,
   ) {
     this.#database = database;
+    this.#schemaOf = schemaOf;
     this.#hurry = hurry;
     this.#waitForMs = waitForMs;
     for (const { name, handles } of projections) {
@@ -98,6 +101,13 @@ export class Freshness {
     for (const waiter of watched.waiters) {
       if (waiter.position <= checkpoint) waiter.resolve();
     }
+  }
+
+  /** Another generation answers from now on. It must not answer less than the one before has. */
+  changed(projection: string): void {
+    const watched = this.#watch(projection);
+    if (watched.checkpoint > watched.ownWrite) watched.ownWrite = watched.checkpoint;
+    watched.checkpoint = BEGINNING;
   }
 
   isAwaited(projection: string): boolean {
@@ -156,8 +166,10 @@ export class Freshness {
   #poll(projection: string, watched: Watched): void {
     if (watched.polling !== undefined || watched.waiters.size === 0) return;
     watched.polling = setTimeout(() => {
-      void readCheckpoint(this.#database, liveSchema(projection))
-        .then((checkpoint) => this.moved(projection, checkpoint))
+      // In a promise: nothing may answer yet.
+      void Promise.resolve()
+        .then(() => readCheckpoint(this.#database, this.#schemaOf(projection)))
+        .then(({ position }) => this.moved(projection, position))
         // Away, or not made yet: whoever waits is told when the time is up.
         .catch(() => undefined)
         .finally(() => {

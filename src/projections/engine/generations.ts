@@ -1,13 +1,17 @@
 import type { Database, Queryable } from '../../database/database.ts';
 import { BEGINNING, type Position } from '../../event-store/port.ts';
-import type { Json } from '../../shared/json.ts';
-import { liveSchema, type Projection } from './projection.ts';
+import type { Projection } from './projection.ts';
 
-/** The tables of one projection that a runner writes. */
+export type GenerationStatus = 'building' | 'shadow' | 'live' | 'retired';
+
+/** One set of tables of one projection, built from one log by one version of the code. */
 export interface Generation {
   readonly projection: string;
-  readonly generation: number;
   readonly version: number;
+  readonly generation: number;
+  readonly logId: string;
+  readonly status: GenerationStatus;
+  /** Of its tables, as of the status. */
   readonly schema: string;
 }
 
@@ -18,66 +22,87 @@ export interface Stop {
   readonly message: string;
 }
 
+export interface Checkpoint {
+  readonly position: Position;
+  readonly updatedAt: Date;
+}
+
 interface GenerationRow {
-  readonly generation: number;
+  readonly projection: string;
   readonly version: number;
+  readonly generation: number;
   readonly log_id: string;
-  readonly stopped: Json;
+  readonly status: GenerationStatus;
 }
 
 /**
- * The live generation, made when there is none. Processes that start at once meet at an advisory
- * lock, so one of them makes it.
+ * What changes which generations there are (their making, swap and end) happens under this lock, one
+ * after the other for each projection, until the transaction ends.
  */
-export async function ensureLiveGeneration(
-  database: Database,
-  projection: Projection,
-  logId: string,
-): Promise<Generation> {
-  return database.transaction(async (tx) => {
-    await tx.query({
-      text: 'select pg_advisory_xact_lock(7002, hashtext($1 /* projection */))',
-      values: [projection.name],
-    });
-    const [live] = await tx.query<GenerationRow>({
-      text: `
-        select generation, version, log_id, stopped
-        from engine.generations
-        where projection = $1 /* projection */
-          and status = 'live'`,
-      values: [projection.name],
-    });
-    if (live === undefined) return createLive(tx, projection, logId);
-    if (live.log_id !== logId || live.version !== projection.version) {
-      throw new Error(
-        `the read model '${projection.name}' was built from log ${live.log_id} by version ` +
-          `${live.version}; this process has log ${logId} and version ${projection.version}`,
-      );
-    }
-    return generationOf(projection, live.generation);
+export async function lockGenerations(tx: Queryable, projection: string): Promise<void> {
+  await tx.query({
+    text: 'select pg_advisory_xact_lock(7002, hashtext($1 /* projection */))',
+    values: [projection],
   });
 }
 
-async function createLive(
+/** The live generations of a projection, in all versions, the newest first. */
+export async function liveGenerations(
+  database: Queryable,
+  projection: string,
+): Promise<Generation[]> {
+  const rows = await database.query<GenerationRow>({
+    name: 'live-generations',
+    text: `
+      select projection, version, generation, log_id, status
+      from engine.generations
+      where projection = $1 /* projection */
+        and status = 'live'
+      order by generation desc`,
+    values: [projection],
+  });
+  return rows.map(generationOf);
+}
+
+/** The live generation that this code can write: of its version, and built from this log. */
+export async function ownLiveGeneration(
+  database: Queryable,
+  { name, version }: Projection,
+  logId: string,
+): Promise<Generation | undefined> {
+  const live = await liveGenerations(database, name);
+  return live.find((found) => found.version === version && found.logId === logId);
+}
+
+/** Makes the tables of a new generation, with their indexes if it is to be live at once. */
+export async function createGeneration(
   tx: Queryable,
   projection: Projection,
   logId: string,
+  status: Exclude<GenerationStatus, 'retired'>,
 ): Promise<Generation> {
-  const generation = generationOf(projection, 1);
-  await createTables(tx, generation.schema, projection);
-  await tx.query({ text: projection.indexes });
-  await tx.query({
+  const [row] = await tx.query<GenerationRow>({
     text: `
-      insert into engine.generations (projection, generation, version, log_id, status)
-      values ($1 /* projection */, $2 /* generation */, $3 /* version */, $4 /* log */, 'live')`,
-    values: [projection.name, generation.generation, projection.version, logId],
+      insert into engine.generations (projection, version, generation, log_id, status, is_indexed)
+      select
+        $1::text,    /* projection */
+        $2::integer, /* version */
+        1 + coalesce(max(generation), 0),
+        $3::text,    /* log */
+        $4::text,    /* status */
+        $4::text = 'live'
+      from (
+        select generation from engine.generations where projection = $1::text
+        union all
+        select generation from engine.replays where projection = $1::text
+      ) given
+      returning projection, version, generation, log_id, status`,
+    values: [projection.name, projection.version, logId, status],
   });
-  return generation;
-}
-
-async function createTables(tx: Queryable, schema: string, projection: Projection): Promise<void> {
-  await tx.query({ text: `create schema ${schema}` });
-  await tx.query({ text: `set local search_path to ${schema}` });
+  if (row === undefined) throw new Error('an insert returned no row');
+  const generation = generationOf(row);
+  await tx.query({ text: `create schema ${generation.schema}` });
+  await tx.query({ text: `set local search_path to ${generation.schema}` });
   await tx.query({
     text: `
       create table checkpoint (
@@ -94,22 +119,118 @@ async function createTables(tx: Queryable, schema: string, projection: Projectio
     values: [BEGINNING],
   });
   await tx.query({ text: projection.tables });
+  if (status === 'live' && projection.indexes !== '') await tx.query({ text: projection.indexes });
+  return generation;
 }
 
-function generationOf(projection: Projection, generation: number): Generation {
-  return {
-    projection: projection.name,
-    generation,
-    version: projection.version,
-    schema: liveSchema(projection.name),
-  };
-}
+/** An index on a year's history takes its time. */
+const INDEXING_TIMEOUT_MS = 3_600_000;
 
-export async function readCheckpoint(database: Queryable, schema: string): Promise<Position> {
-  const [row] = await database.query<{ position: bigint }>({
-    text: `select position from ${schema}.checkpoint`,
+/** Makes what was left out for the bulk, once. Interrupted, it is done again. */
+export async function makeIndexes(
+  database: Pick<Database, 'transaction'>,
+  { schema, projection: name, generation }: Generation,
+  projection: Projection,
+): Promise<void> {
+  await database.transaction(async (tx) => {
+    const [row] = await tx.query({
+      text: `
+        update engine.generations
+        set is_indexed = true
+        where projection = $1 /* projection */
+          and generation = $2 /* generation */
+          and not is_indexed
+        returning generation`,
+      values: [name, generation],
+    });
+    if (row === undefined || projection.indexes === '') return;
+    await tx.query({ text: `set local search_path to ${schema}` });
+    await tx.query({ text: projection.indexes, timeoutMs: INDEXING_TIMEOUT_MS });
   });
-  return (row?.position ?? BEGINNING) as Position;
+}
+
+/** Makes another status true of a generation, and gives it the schema that goes with that. */
+export async function changeStatus(
+  tx: Queryable,
+  generation: Generation,
+  status: GenerationStatus,
+): Promise<Generation> {
+  const changed = { ...generation, status, schema: schemaOf({ ...generation, status }) };
+  await tx.query({
+    text: `
+      update engine.generations
+      set status = $3 /* status */
+      where projection = $1 /* projection */
+        and generation = $2 /* generation */`,
+    values: [generation.projection, generation.generation, status],
+  });
+  if (changed.schema !== generation.schema) {
+    await tx.query({ text: `alter schema ${generation.schema} rename to ${changed.schema}` });
+  }
+  return changed;
+}
+
+/** Drops the tables of a generation, and all that is known of it. */
+export async function dropGeneration(tx: Queryable, generation: Generation): Promise<void> {
+  await tx.query({ text: `drop schema if exists ${generation.schema} cascade` });
+  for (const table of ['leases', 'generations']) {
+    await tx.query({
+      text: `
+        delete from engine.${table}
+        where projection = $1 /* projection */
+          and generation = $2 /* generation */`,
+      values: [generation.projection, generation.generation],
+    });
+  }
+}
+
+/** Who runs an older release may be coming back to it; after so long without a holder, nobody is. */
+const ABANDONED_AFTER = '10 minutes';
+
+/**
+ * Drops what was live once: what a swap has replaced, and the versions that nobody has run for long,
+ * when one that is run has taken their place.
+ */
+export async function dropReplaced(
+  database: Database,
+  { name, version }: Projection,
+): Promise<void> {
+  await database.transaction(async (tx) => {
+    await lockGenerations(tx, name);
+    const rows = await tx.query<GenerationRow>({
+      text: `
+        select g.projection, g.version, g.generation, g.log_id, g.status
+        from engine.generations g
+        where g.projection = $1 /* projection */
+          and (
+            g.status = 'retired'
+            or (
+              g.status = 'live'
+              and g.version <> $2 /* version */
+              and exists (
+                select from engine.generations own
+                where own.projection = $1 and own.version = $2 and own.status = 'live'
+              )
+              and not exists (
+                select from engine.leases l
+                where l.projection = g.projection
+                  and l.generation = g.generation
+                  and l.renewed_at > now() - interval '${ABANDONED_AFTER}'
+              )
+            )
+          )`,
+      values: [name, version],
+    });
+    for (const row of rows) await dropGeneration(tx, generationOf(row));
+  });
+}
+
+export async function readCheckpoint(database: Queryable, schema: string): Promise<Checkpoint> {
+  const [row] = await database.query<{ position: bigint; updated_at: Date }>({
+    text: `select position, updated_at from ${schema}.checkpoint`,
+  });
+  if (row === undefined) throw new Error(`the checkpoint of ${schema} holds no row`);
+  return { position: row.position as Position, updatedAt: row.updated_at };
 }
 
 export async function readStop(
@@ -149,4 +270,37 @@ export async function writeStop(
     values: [projection, generation, JSON.stringify(stop), leaseToken],
   });
   return written.length > 0;
+}
+
+/** Lets the projection try again, unless it stands at another event by now. */
+export async function clearStop(
+  database: Queryable,
+  { projection, generation }: Generation,
+  { eventId }: Stop,
+): Promise<void> {
+  await database.query({
+    text: `
+      update engine.generations
+      set stopped = null
+      where projection = $1 /* projection */
+        and generation = $2 /* generation */
+        and stopped ->> 'eventId' = $3 /* event */`,
+    values: [projection, generation, eventId],
+  });
+}
+
+export function generationOf(row: GenerationRow): Generation {
+  const generation = {
+    projection: row.projection,
+    version: row.version,
+    generation: row.generation,
+    logId: row.log_id,
+    status: row.status,
+  };
+  return { ...generation, schema: schemaOf(generation) };
+}
+
+/** The live one has the stable name; any other is known by its number. */
+function schemaOf({ projection, version, generation, status }: Omit<Generation, 'schema'>): string {
+  return status === 'live' ? `read_${projection}_v${version}` : `read_${projection}_g${generation}`;
 }

@@ -1,12 +1,15 @@
 import type { Database } from '../../database/database.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { Generation } from './generations.ts';
+import { Meter } from './meter.ts';
 
 /** The right to write one generation, while `signal` is not aborted and `token` is the highest. */
 export interface Lease {
   readonly token: bigint;
   /** Aborted when the lease is known to be lost. */
   readonly signal: AbortSignal;
+  /** Told of what is written: others see how fast the holder goes. */
+  readonly meter: Meter;
   release(): Promise<void>;
 }
 
@@ -22,6 +25,7 @@ interface HeldLease {
   readonly generation: Generation;
   readonly token: bigint;
   readonly lost: AbortController;
+  readonly meter: Meter;
 }
 
 /**
@@ -63,7 +67,10 @@ export class Leases {
           on conflict (projection, generation) do update
           set holder = excluded.holder,
               token = held.token + 1,
-              expires_at = excluded.expires_at
+              expires_at = excluded.expires_at,
+              renewed_at = now(),
+              events_per_second = 0,
+              positions_per_second = 0
           where held.expires_at < clock_timestamp()
           returning token
         )
@@ -74,7 +81,46 @@ export class Leases {
       values: [generation.projection, generation.generation, this.#holder, TIME_TO_LIVE_MS],
     });
     if (row === undefined) return undefined;
-    return this.#hold({ generation, token: row.token, lost: new AbortController() });
+    return this.#hold({
+      generation,
+      token: row.token,
+      lost: new AbortController(),
+      meter: new Meter(),
+    });
+  }
+
+  /** How fast the holder goes; 0 when there is none. */
+  async eventsPerSecond(generation: Generation): Promise<number> {
+    const [row] = await this.#database.query<{ events_per_second: number }>({
+      name: 'events-per-second',
+      text: `
+        select events_per_second
+        from engine.leases
+        where projection = $1 /* projection */
+          and generation = $2 /* generation */
+          and expires_at > clock_timestamp()`,
+      values: [generation.projection, generation.generation],
+    });
+    return row?.events_per_second ?? 0;
+  }
+
+  /** Takes the lease away from whoever holds it: what that has not committed by now, it cannot. */
+  async revoke(generation: Generation): Promise<void> {
+    await this.#database.query({
+      text: `
+        with revoked as (
+          update engine.leases
+          set token = token + 1,
+              expires_at = '-infinity'
+          where projection = $1 /* projection */
+            and generation = $2 /* generation */
+          returning token
+        )
+        update ${generation.schema}.checkpoint
+        set token = revoked.token
+        from revoked`,
+      values: [generation.projection, generation.generation],
+    });
   }
 
   #hold(lease: HeldLease): Lease {
@@ -83,6 +129,7 @@ export class Leases {
     return {
       token: lease.token,
       signal: lease.lost.signal,
+      meter: lease.meter,
       release: async () => {
         this.#drop(lease);
         await this.#database.query({
@@ -115,12 +162,21 @@ export class Leases {
         name: 'renew-leases',
         text: `
           update engine.leases held
-          set expires_at = clock_timestamp() + $4 * interval '1 millisecond' /* time to live */
+          set expires_at = clock_timestamp() + $4 * interval '1 millisecond' /* time to live */,
+              renewed_at = now(),
+              events_per_second = mine.events_per_second,
+              positions_per_second = mine.positions_per_second,
+              position = coalesce(mine.position, held.position)
           from unnest(
-            $1::text[],    /* projections */
-            $2::integer[], /* generations */
-            $3::bigint[]   /* tokens */
-          ) with ordinality as mine (projection, generation, token, ordinal)
+            $1::text[],             /* projections */
+            $2::integer[],          /* generations */
+            $3::bigint[],           /* tokens */
+            $5::double precision[], /* events per second */
+            $6::double precision[], /* positions per second */
+            $7::bigint[]            /* positions */
+          ) with ordinality as mine (
+            projection, generation, token, events_per_second, positions_per_second, position, ordinal
+          )
           where held.projection = mine.projection
             and held.generation = mine.generation
             and held.token = mine.token
@@ -131,6 +187,9 @@ export class Leases {
           leases.map(({ generation }) => generation.generation),
           leases.map(({ token }) => token),
           TIME_TO_LIVE_MS,
+          leases.map(({ meter }) => meter.eventsPerSecond()),
+          leases.map(({ meter }) => meter.positionsPerSecond()),
+          leases.map(({ meter }) => meter.position ?? null),
         ],
       });
       const kept = new Set(renewed.map(({ ordinal }) => Number(ordinal) - 1));

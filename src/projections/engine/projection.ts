@@ -5,8 +5,8 @@ import type { RecordedEvent } from '../../event-store/port.ts';
  * A projection: read models, and how events become them.
  *
  * `tables`, `indexes` and the SQL of `apply` name tables without a schema: the engine puts each
- * generation in a schema of its own, and sets the search path to it. Readers name the live one,
- * `read_<name>.<table>`.
+ * generation in a schema of its own, and sets the search path to it. Queries name the one that
+ * answers, `read_<name>.<table>`; `ReadModels` knows which that is.
  */
 export interface Projection {
   readonly name: string;
@@ -14,7 +14,7 @@ export interface Projection {
   readonly version: number;
   /** The types of the events that `apply` is given. */
   readonly handles: readonly string[];
-  /** DDL of the tables, with the keys that `apply` needs. */
+  /** DDL of the tables, each with a primary key. */
   readonly tables: string;
   /** DDL of what only queries need: made after the bulk of a rebuild. */
   readonly indexes: string;
@@ -23,8 +23,4 @@ export interface Projection {
    * checkpoint, so each event takes effect once. Depends on nothing but the events and the tables.
    */
   apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void>;
-}
-
-export function liveSchema(projection: string): string {
-  return `read_${projection}`;
 }

@@ -1,7 +1,9 @@
 import type { Database } from '../../database/database.ts';
 import type { EventStore, Position } from '../../event-store/port.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import type { AnsweringGenerations } from './answering.ts';
+import type { ProjectionEngine } from './engine.ts';
 import type { Freshness } from './freshness.ts';
-import { liveSchema } from './projection.ts';
 
 export type { Position };
 
@@ -14,7 +16,7 @@ export interface Fresh<Value> {
 export interface ReadQuery {
   /** Names the prepared statement. */
   readonly name: string;
-  /** A `select` whose tables carry the live schema. */
+  /** A `select` whose tables are named `read_<projection>.<table>`. */
   readonly text: string;
   readonly values: readonly unknown[];
   /** Another projection whose tables it reads: waited for, too; the position is the lower one. */
@@ -39,11 +41,17 @@ export function atLeast(options: ReadOptions, asOf: Position | undefined): ReadO
 export class ReadModels {
   readonly #database: Database;
   readonly #freshness: Freshness;
+  readonly #answering: AnsweringGenerations;
   readonly store: EventStore;
 
-  constructor(database: Database, freshness: Freshness, store: EventStore) {
+  constructor(
+    database: Database,
+    { freshness, answering }: Pick<ProjectionEngine, 'freshness' | 'answering'>,
+    store: EventStore,
+  ) {
     this.#database = database;
     this.#freshness = freshness;
+    this.#answering = answering;
     this.store = store;
   }
 
@@ -62,21 +70,29 @@ export class ReadModels {
   ): Promise<Fresh<Row[]>> {
     const projections = query.joins === undefined ? [projection] : [projection, query.joins];
     await this.#freshness.allReached(projections, minPosition);
-    const checkpoints = projections.map((name) => `${liveSchema(name)}.checkpoint ${name}`);
-    const positions = projections.map((name) => `${name}.position`);
+    const generations = projections.map((name) => this.#answering.of(name));
+    const checkpoints = generations.map(({ schema }, index) => `${schema}.checkpoint c${index}`);
+    const positions = generations.map((_, index) => `c${index}.position`);
+    const schemas = new Map(generations.map(({ projection: name, schema }) => [name, schema]));
     // One statement, hence one snapshot: rows and checkpoint of one generation and one moment.
-    const rows = await this.#database.query<Row & { read_position: bigint; is_row: true | null }>({
-      name: query.name,
-      text: `
-        select least(${positions.join(', ')}) as read_position, found.*
-        from ${checkpoints.join(' cross join ')}
-        left join (
-          select true as is_row, result.*
-          from (${query.text}) result
-        ) found on true
-        ${query.orderBy === undefined ? '' : `order by ${query.orderBy}`}`,
-      values: query.values,
-    });
+    const rows = await this.#database
+      .query<Row & { read_position: bigint; is_row: true | null }>({
+        // A statement that is kept prepared keeps its text.
+        name: [query.name, ...generations.map(({ version }) => version)].join('@'),
+        text: `
+          select least(${positions.join(', ')}) as read_position, found.*
+          from ${checkpoints.join(' cross join ')}
+          left join (
+            select true as is_row, result.*
+            from (${inSchemas(query.text, schemas)}) result
+          ) found on true
+          ${query.orderBy === undefined ? '' : `order by ${query.orderBy}`}`,
+        values: query.values,
+      })
+      .catch((error: unknown) => {
+        const areOwn = projections.every((name) => this.#answering.isOwn(name));
+        throw areOwn || !isOfAnotherShape(error) ? error : beingRebuilt(projection, error);
+      });
     const [first] = rows;
     if (first === undefined) throw new Error(`the checkpoint of '${projection}' holds no row`);
     return {
@@ -84,4 +100,27 @@ export class ReadModels {
       position: first.read_position as Position,
     };
   }
+}
+
+/** Names the schemas that answer. Only the projections that a query declares can be in its text. */
+function inSchemas(text: string, schemas: ReadonlyMap<string, string>): string {
+  return text.replace(/\bread_(\w+)\./g, (name, projection: string) => {
+    const schema = schemas.get(projection);
+    if (schema === undefined) throw new Error(`the query names ${name} without declaring it`);
+    return `${schema}.`;
+  });
+}
+
+/** No such schema, table, column or type of it: the tables are of another release than the query. */
+function isOfAnotherShape(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return ['3F000', '42P01', '42703', '42883'].includes(code);
+}
+
+function beingRebuilt(projection: string, cause: unknown): LedgerError {
+  return new LedgerError(
+    'read-model-behind',
+    `The read model '${projection}' is being rebuilt for this release: try again in a moment.`,
+    { cause },
+  );
 }

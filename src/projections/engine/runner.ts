@@ -1,21 +1,25 @@
-import { isPassing, type Connection, type Database } from '../../database/database.ts';
-import type { Batch, EventStore, Position, RecordedEvent } from '../../event-store/port.ts';
+import type { Database } from '../../database/database.ts';
+import type { EventStore, Position } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { GenerationWriter, LeaseLostError } from './generation-writer.ts';
 import {
-  ensureLiveGeneration,
-  readCheckpoint,
+  dropReplaced,
+  ownLiveGeneration,
   readStop,
   writeStop,
   type Generation,
   type Stop,
 } from './generations.ts';
 import { RETRY_INTERVAL_MS, type Lease, type Leases } from './lease.ts';
+import { isPaused } from './pauses.ts';
 import type { Projection } from './projection.ts';
 
 /** What a runner is doing. */
 export type RunnerStatus =
-  /** Another process holds the lease. */
+  /** Another process holds the lease, or its tables are still being built. */
   | { readonly situation: 'standby' }
+  /** By an admin. */
+  | { readonly situation: 'paused' }
   | { readonly situation: 'running' }
   | { readonly situation: 'stopped'; readonly stop: Stop }
   /** The database is away, or something else that passes; it goes on by itself. */
@@ -40,12 +44,6 @@ const FULL_BATCH_EVENTS = 500;
 /** A checkpoint that moved over events of others only is written this often. */
 const IDLE_CHECKPOINT_INTERVAL_MS = 100;
 const RETRY_AFTER_ERROR_MS = 500;
-/** A process that pauses for so long between two statements of a transaction has lost it. */
-const STALLED_AFTER_MS = 3_000;
-
-class LeaseLostError extends Error {
-  override readonly name = 'LeaseLostError';
-}
 
 /** Runs one projection in this process, whenever this process holds its lease. */
 export class Runner {
@@ -77,6 +75,11 @@ export class Runner {
     await this.#done;
   }
 
+  /** Something has changed that is looked at from time to time: it is looked at now. */
+  lookAround(): void {
+    this.#endPause();
+  }
+
   /** Somebody waits for what is being put off. Other pauses wait for what no hurry brings about. */
   hurry(): void {
     this.#endPutOff();
@@ -103,53 +106,67 @@ export class Runner {
 
   async #runWithLease(): Promise<void> {
     const { database, store, leases, projection } = this.#options;
-    const generation = await ensureLiveGeneration(database, projection, store.logId);
+    const generation = await ownLiveGeneration(database, projection, store.logId);
+    if (generation === undefined || (await isPaused(database, projection.name))) {
+      const isBuilt = generation !== undefined;
+      this.#status = { situation: isBuilt ? 'paused' : 'standby' };
+      await this.#pause(RETRY_INTERVAL_MS);
+      return;
+    }
     const lease = await leases.tryAcquire(generation);
     if (lease === undefined) {
       this.#status = { situation: 'standby' };
       await this.#pause(RETRY_INTERVAL_MS);
       return;
     }
-    let connection: Connection | undefined;
+    let writer: GenerationWriter | undefined;
     try {
-      connection = await database.connect();
-      await connection.query({ text: `set search_path to ${generation.schema}` });
-      // A process that stalls in a transaction keeps its locks, and who took over waits for them.
-      await connection.query({
-        text: `set idle_in_transaction_session_timeout to ${STALLED_AFTER_MS}`,
-      });
-      await this.#follow(generation, lease, connection);
+      // Again: it may have been paused after the look above and before the lease was ours, which a
+      // pause takes away only from whoever holds it.
+      if (await isPaused(database, projection.name)) return;
+      await this.#dropReplaced();
+      writer = await GenerationWriter.open({ database, store, projection, generation, lease });
+      await this.#follow(generation, lease, writer);
     } finally {
-      await connection?.close().catch(() => undefined);
+      await writer?.close();
       await lease.release().catch(() => undefined);
     }
   }
 
-  async #follow(generation: Generation, lease: Lease, connection: Connection): Promise<void> {
-    const stop = await readStop(connection, generation);
-    if (stop !== undefined) return this.#standStill(generation, lease, connection, stop);
+  async #dropReplaced(): Promise<void> {
+    const { database, projection } = this.#options;
+    await dropReplaced(database, projection).catch((error: unknown) => {
+      this.#logger.warn(
+        { err: error },
+        'replaced tables could not be dropped; the next start will',
+      );
+    });
+  }
+
+  async #follow(generation: Generation, lease: Lease, writer: GenerationWriter): Promise<void> {
+    const stop = await readStop(writer.connection, generation);
+    if (stop !== undefined) return this.#standStill(generation, lease, writer, stop);
     this.#status = { situation: 'running' };
     const reading = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal, reading.signal]);
     const { store, projection } = this.#options;
-    let committed = await readCheckpoint(connection, generation.schema);
     // Seen, with nothing in it for us: written with what comes next, or when the time is up, which
     // runs from the first such batch: others may follow without a rest.
-    let seen = committed;
+    let seen = writer.position;
     let dueAtMs = 0;
     let stopped: Stop | undefined;
-    const subscription = store.subscribe({ after: committed, types: projection.handles, signal });
+    const subscription = store.subscribe({ after: seen, types: projection.handles, signal });
     const batches = subscription[Symbol.asyncIterator]();
     let next = batches.next();
     try {
       for (;;) {
         const arrived =
-          seen === committed || this.#options.isAwaited()
+          seen === writer.position || this.#options.isAwaited()
             ? await next
             : await Promise.race([next, this.#putOff(dueAtMs - performance.now())]);
         if (arrived?.done === true) break;
         const batch = arrived?.value ?? { events: [], position: seen };
-        if (seen === committed) dueAtMs = performance.now() + IDLE_CHECKPOINT_INTERVAL_MS;
+        if (seen === writer.position) dueAtMs = performance.now() + IDLE_CHECKPOINT_INTERVAL_MS;
         seen = batch.position;
         const isDue = performance.now() >= dueAtMs || this.#options.isAwaited();
         if (arrived !== undefined && batch.events.length === 0 && !isDue) {
@@ -163,10 +180,9 @@ export class Runner {
           // It is awaited above; until then its failure is nobody's.
           next.catch(() => undefined);
         }
-        stopped = await this.#applyOrStop(generation, lease, connection, committed, batch);
+        stopped = await writer.write(batch);
         if (stopped !== undefined) break;
-        committed = seen;
-        this.#options.onMoved(committed);
+        this.#options.onMoved(writer.position);
         if (arrived === undefined || isFull) continue;
         if (!this.#options.isAwaited()) await this.#putOff(GATHER_MS);
         next = batches.next();
@@ -176,79 +192,20 @@ export class Runner {
       await next.catch(() => undefined);
     }
     if (lease.signal.aborted) throw new LeaseLostError();
-    if (stopped !== undefined) await this.#standStill(generation, lease, connection, stopped);
-  }
-
-  /** Applies a batch; one that fails is applied event by event, to find the one that cannot be. */
-  async #applyOrStop(
-    generation: Generation,
-    lease: Lease,
-    connection: Connection,
-    from: Position,
-    batch: Batch,
-  ): Promise<Stop | undefined> {
-    try {
-      await this.#commit(lease, connection, from, batch);
-      return undefined;
-    } catch (error) {
-      if (error instanceof LeaseLostError || isPassing(error)) throw error;
+    if (stopped === undefined) return;
+    // A holder that was stalled fails at what its successor has applied already: not a reason.
+    if (!(await writeStop(writer.connection, generation, stopped, lease.token))) {
+      throw new LeaseLostError();
     }
-    let position = from;
-    for (const event of batch.events) {
-      try {
-        await this.#commit(lease, connection, position, {
-          events: [event],
-          position: event.position,
-        });
-        position = event.position;
-      } catch (error) {
-        if (error instanceof LeaseLostError || isPassing(error)) throw error;
-        const stop = stopAt(event, error);
-        // A holder that was stalled fails at what its successor has applied already: not a reason.
-        if (!(await writeStop(connection, generation, stop, lease.token))) {
-          throw new LeaseLostError();
-        }
-        this.#logger.error(
-          { err: error, ...stop },
-          'the projection stopped at an event it cannot apply',
-        );
-        return stop;
-      }
-    }
-    await this.#commit(lease, connection, position, { events: [], position: batch.position });
-    return undefined;
-  }
-
-  /** Events and checkpoint in one transaction, if the checkpoint is where we left it and ours. */
-  async #commit(
-    lease: Lease,
-    connection: Connection,
-    from: Position,
-    { events, position }: Batch,
-  ): Promise<void> {
-    if (events.length === 0 && position === from) return;
-    await connection.transaction(async (tx) => {
-      if (events.length > 0) await this.#options.projection.apply(events, tx);
-      const moved = await tx.query({
-        name: 'move-checkpoint',
-        text: `
-          update checkpoint
-          set position = $1, /* to */
-              updated_at = now()
-          where position = $2 /* from */
-            and token = $3 /* lease */
-          returning position`,
-        values: [position, from, lease.token],
-      });
-      if (moved.length === 0) throw new LeaseLostError();
-    });
+    this.#logger.error(stopped, 'the projection stopped at an event it cannot apply');
+    await this.#standStill(generation, lease, writer, stopped);
   }
 
   /** Until the stop is cleared. The lease is kept: others could do no more with it. */
   async #standStill(
     generation: Generation,
     lease: Lease,
-    connection: Connection,
+    writer: GenerationWriter,
     first: Stop,
   ): Promise<void> {
     let stop: Stop | undefined = first;
@@ -256,7 +213,7 @@ export class Runner {
       this.#status = { situation: 'stopped', stop };
       await this.#pause(RETRY_AFTER_ERROR_MS);
       if (lease.signal.aborted || this.#stopping.signal.aborted) return;
-      stop = await readStop(connection, generation);
+      stop = await readStop(writer.connection, generation);
     }
   }
 
@@ -279,12 +236,4 @@ export class Runner {
       this.#endPause = end;
     });
   }
-}
-
-function stopAt(event: RecordedEvent, error: unknown): Stop {
-  return {
-    eventId: event.id,
-    position: event.position.toString(),
-    message: error instanceof Error ? error.message : String(error),
-  };
 }

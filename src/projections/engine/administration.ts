@@ -1,0 +1,212 @@
+import type { Database } from '../../database/database.ts';
+import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import type { ProjectionEngine } from './engine.ts';
+import { clearStop, readCheckpoint, readStop, type Generation, type Stop } from './generations.ts';
+import { clearPaused, isPaused, setPaused } from './pauses.ts';
+import type { Projection } from './projection.ts';
+import {
+  endReplay,
+  findReplay,
+  listReplays,
+  requestReplay,
+  type Replay,
+  type ReplayKind,
+  type ReplayPlace,
+  type ReplayRequest,
+} from './replays.ts';
+
+/** How a projection is doing, whichever process runs it. */
+export interface ProjectionStatus {
+  readonly name: string;
+  /** Of the tables that answer: another than this release's while those are being built. */
+  readonly version: number;
+  readonly generation: number;
+  readonly status: 'live' | 'paused' | 'stopped';
+  readonly position: Position;
+  readonly head: Position;
+  /** How long the first event beyond the position has been waiting; 0 at the head. */
+  readonly lagSeconds: number;
+  /** Whether the position has not moved for long, though there is something to move it. */
+  readonly isStalled: boolean;
+  readonly eventsPerSecond: number;
+  readonly lastError: Stop | undefined;
+}
+
+const STALLED_AFTER_MS = 5_000;
+
+/** What admins see of the projections, and do with them: the same in every process. */
+export class ProjectionAdministration {
+  readonly #database: Database;
+  readonly #store: EventStore;
+  readonly #projections: readonly Projection[];
+  readonly #engine: ProjectionEngine;
+
+  constructor(
+    database: Database,
+    store: EventStore,
+    projections: readonly Projection[],
+    engine: ProjectionEngine,
+  ) {
+    this.#database = database;
+    this.#store = store;
+    this.#projections = projections;
+    this.#engine = engine;
+  }
+
+  get names(): readonly string[] {
+    return this.#projections.map(({ name }) => name);
+  }
+
+  async statuses(): Promise<ProjectionStatus[]> {
+    const head = await this.#store.head();
+    return Promise.all(this.#projections.map((projection) => this.#statusAt(projection, head)));
+  }
+
+  /** @throws LedgerError `not-found` */
+  async status(name: string): Promise<ProjectionStatus> {
+    return this.#statusAt(this.#projection(name), await this.#store.head());
+  }
+
+  /** From now on it moves no further, in no process. Pausing it again changes nothing. */
+  async pause(name: string, actor: string): Promise<void> {
+    const { name: known } = this.#projection(name);
+    await setPaused(this.#database, known, actor);
+    await this.#engine.leases.revoke(await this.#answeringOrThrow(known));
+  }
+
+  async resume(name: string): Promise<void> {
+    await clearPaused(this.#database, this.#projection(name).name);
+    this.#engine.lookAround();
+  }
+
+  /**
+   * The event that it stands still at.
+   * @throws LedgerError `projection-not-stopped`
+   */
+  async stopOf(name: string): Promise<Stop> {
+    const stop = await readStop(
+      this.#database,
+      await this.#answeringOrThrow(this.#projection(name).name),
+    );
+    if (stop !== undefined) return stop;
+    throw new LedgerError(
+      'projection-not-stopped',
+      `The projection '${name}' is not stopped: there is nothing to retry or to skip.`,
+    );
+  }
+
+  /** Lets it go on at the event that it stands still at, which it applies, or skips by now. */
+  async goOn(name: string, stop: Stop): Promise<void> {
+    const generation = await this.#answeringOrThrow(this.#projection(name).name);
+    await clearStop(this.#database, generation, stop);
+    this.#engine.lookAround();
+  }
+
+  /** @throws LedgerError `projection-busy` while another of it is running */
+  async requestReplay(name: string, request: ReplayRequest): Promise<Replay> {
+    const projection = this.#projection(name);
+    const { logId } = this.#store;
+    const replay = await requestReplay(this.#database, projection, logId, request);
+    this.#engine.lookAround();
+    return replay;
+  }
+
+  /** @throws LedgerError `not-found` */
+  async replay(kind: ReplayKind, id: string): Promise<Replay> {
+    const replay = await findReplay(this.#database, kind, id);
+    if (replay !== undefined) return replay;
+    throw new LedgerError('not-found', `There is no ${kind} with this id: check it.`);
+  }
+
+  replays(
+    kind: ReplayKind,
+    page: { readonly after?: ReplayPlace | undefined; readonly limit: number },
+  ): Promise<Replay[]> {
+    return listReplays(this.#database, kind, page);
+  }
+
+  /** False when it had ended before. What it has built is dropped. */
+  async cancel(replay: Replay): Promise<boolean> {
+    const isCancelled = await endReplay(this.#database, replay, { status: 'cancelled' });
+    this.#engine.lookAround();
+    return isCancelled;
+  }
+
+  async head(): Promise<Position> {
+    return this.#store.head();
+  }
+
+  async #statusAt(projection: Projection, head: Position): Promise<ProjectionStatus> {
+    const { name, version } = projection;
+    const generation = await this.#answering(name);
+    if (generation === undefined) return notAnswering({ name, version, head });
+    const [stop, isHeld, { position, updatedAt }, eventsPerSecond] = await Promise.all([
+      readStop(this.#database, generation),
+      isPaused(this.#database, name),
+      readCheckpoint(this.#database, generation.schema),
+      this.#engine.leases.eventsPerSecond(generation),
+    ]);
+    const lagSeconds = await this.#waitingSeconds(position, head);
+    const unmovedMs = Date.now() - updatedAt.getTime();
+    return {
+      name,
+      version: generation.version,
+      generation: generation.generation,
+      status: isHeld ? 'paused' : stop === undefined ? 'live' : 'stopped',
+      position,
+      head,
+      lagSeconds,
+      isStalled: lagSeconds * 1_000 > STALLED_AFTER_MS && unmovedMs > STALLED_AFTER_MS,
+      eventsPerSecond,
+      lastError: stop,
+    };
+  }
+
+  async #waitingSeconds(position: Position, head: Position): Promise<number> {
+    if (position >= head) return 0;
+    for await (const { events } of this.#store.readAll({ after: position, until: head })) {
+      const [first] = events;
+      if (first !== undefined)
+        return Math.max(0, (Date.now() - first.recordedAt.getTime()) / 1_000);
+    }
+    return 0;
+  }
+
+  /** Asked anew: another process may have put another generation in its place. */
+  async #answering(name: string): Promise<Generation | undefined> {
+    await this.#engine.answering.refresh();
+    return this.#engine.answering.find(name);
+  }
+
+  async #answeringOrThrow(name: string): Promise<Generation> {
+    await this.#answering(name);
+    return this.#engine.answering.of(name);
+  }
+
+  /** @throws LedgerError `not-found` */
+  #projection(name: string): Projection {
+    const projection = this.#projections.find((candidate) => candidate.name === name);
+    if (projection !== undefined) return projection;
+    throw new LedgerError(
+      'not-found',
+      `There is no projection '${name}': there are ${this.names.join(', ')}.`,
+    );
+  }
+}
+
+/** The log is another one, and its first tables are still being built. */
+function notAnswering(
+  known: Pick<ProjectionStatus, 'name' | 'version' | 'head'>,
+): ProjectionStatus {
+  return {
+    ...known,
+    generation: 0,
+    status: 'live',
+    position: BEGINNING,
+    lagSeconds: 0,
+    isStalled: true,
+    eventsPerSecond: 0,
+    lastError: undefined,
+  };
+}

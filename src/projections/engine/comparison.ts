@@ -1,0 +1,120 @@
+import type { Database, Queryable } from '../../database/database.ts';
+import type { Position } from '../../event-store/port.ts';
+import type { Json, JsonObject } from '../../shared/json.ts';
+import { readCheckpoint, type Generation } from './generations.ts';
+import type { DifferingRow } from './replays.ts';
+
+export interface Comparison {
+  readonly position: Position;
+  /** Of the live generation. */
+  readonly rowCount: bigint;
+  /** The first of them, table by table, in the order of their keys. */
+  readonly differing: readonly DifferingRow[];
+}
+
+const MAX_DIFFERING = 500;
+/** In characters of JSON: a larger row is only said to be there. */
+const MAX_ROW_SIZE = 16 * 1024;
+const LOCK_TIMEOUT_MS = 2_000;
+/** A table of a year's history takes its time. */
+const COMPARISON_TIMEOUT_MS = 3_600_000;
+
+/**
+ * Compares the rows of two generations as of one position. Their checkpoints meet while the live one
+ * is held: `catchUp` brings the shadow there, a snapshot is taken of both, and the live one goes on
+ * while the snapshot is compared.
+ */
+export async function compareGenerations(
+  database: Database,
+  live: Generation,
+  shadow: Generation,
+  catchUp: (until: Position) => Promise<void>,
+): Promise<Comparison> {
+  const connection = await database.connect();
+  try {
+    await connection.query({ text: 'begin isolation level repeatable read read only' });
+    const position = await database.transaction(async (holding) => {
+      await holding.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
+      await holding.query({ text: `select from ${live.schema}.checkpoint for update` });
+      const { position } = await readCheckpoint(holding, live.schema);
+      await catchUp(position);
+      // The first statement takes the snapshot.
+      await readCheckpoint(connection, live.schema);
+      return position;
+    });
+    const result = { position, ...(await compareTables(connection, live.schema, shadow.schema)) };
+    await connection.query({ text: 'commit' });
+    return result;
+  } finally {
+    await connection.close().catch(() => undefined);
+  }
+}
+
+async function compareTables(
+  snapshot: Queryable,
+  live: string,
+  shadow: string,
+): Promise<Pick<Comparison, 'rowCount' | 'differing'>> {
+  let rowCount = 0n;
+  const differing: DifferingRow[] = [];
+  for (const { table, key } of await tablesOf(snapshot, live)) {
+    const [counted] = await snapshot.query<{ rows: bigint }>({
+      text: `select count(*) as rows from ${live}.${table}`,
+      timeoutMs: COMPARISON_TIMEOUT_MS,
+    });
+    rowCount += counted?.rows ?? 0n;
+    const columns = key.map((column) => `coalesce(l.${column}, r.${column})`);
+    // As text: `json` has no equality, and what is kept is to be the same to the letter.
+    const rows = await snapshot.query<{ key: JsonObject; live: Json; replayed: Json }>({
+      text: `
+        select
+          json_build_object(${key.map((column, index) => `'${column}', ${columns[index]}`).join(', ')}) as key,
+          ${shown('l')} as live,
+          ${shown('r')} as replayed
+        from ${live}.${table} l
+        full join ${shadow}.${table} r
+          on ${key.map((column) => `l.${column} = r.${column}`).join(' and ')}
+        where l::text is distinct from r::text
+        order by ${columns.join(', ')}
+        limit $1 /* limit */`,
+      values: [MAX_DIFFERING - differing.length],
+      timeoutMs: COMPARISON_TIMEOUT_MS,
+    });
+    differing.push(...rows.map((row) => ({ table, ...row })));
+  }
+  return { rowCount, differing };
+}
+
+function shown(row: 'l' | 'r'): string {
+  return `
+          case
+            when length(${row}::text) > ${MAX_ROW_SIZE}
+              then json_build_object('omitted', length(${row}::text) || ' characters')
+            when ${row}::text is not null then to_json(${row})
+          end`;
+}
+
+interface KeyedTable {
+  readonly table: string;
+  /** The columns of its primary key. */
+  readonly key: readonly string[];
+}
+
+async function tablesOf(database: Queryable, schema: string): Promise<KeyedTable[]> {
+  const rows = await database.query<{ table: string; key: string[] }>({
+    text: `
+      select
+        c.relname::text as table,
+        array_agg(a.attname::text order by array_position(i.indkey::smallint[], a.attnum)) as key
+      from pg_class c
+      join pg_index i on i.indrelid = c.oid and i.indisprimary
+      join pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey::smallint[])
+      where c.relnamespace = $1::regnamespace /* schema */
+        and c.relkind = 'r'
+        and c.relname <> 'checkpoint'
+      group by c.relname
+      order by c.relname`,
+    values: [schema],
+  });
+  return rows;
+}

@@ -1,0 +1,111 @@
+import { isPassing, type Database } from '../../database/database.ts';
+import type { EventStore } from '../../event-store/port.ts';
+import type { Logger } from '../../shared/logger.ts';
+import { LeaseLostError } from './generation-writer.ts';
+import { dropReplaced } from './generations.ts';
+import type { Leases } from './lease.ts';
+import type { Projection } from './projection.ts';
+import { carryOut } from './replaying.ts';
+import { endReplay, generationOfReplay, runningReplays, type Replay } from './replays.ts';
+
+export interface ReplayWorkerOptions {
+  readonly database: Database;
+  readonly store: EventStore;
+  readonly leases: Leases;
+  readonly projections: readonly Projection[];
+  readonly logger: Logger;
+  /** Called when a replay has ended in this process: the live generation may be another. */
+  readonly onEnded: () => Promise<void>;
+}
+
+const LOOK_INTERVAL_MS = 500;
+
+/**
+ * Carries out the replays of this installation, one at a time, in whichever process gets the lease.
+ * One whose process has died is taken up again where it stood.
+ */
+export class ReplayWorker {
+  readonly #options: ReplayWorkerOptions;
+  readonly #stopping = new AbortController();
+  #endPause: () => void = () => undefined;
+  #done: Promise<void> = Promise.resolve();
+
+  constructor(options: ReplayWorkerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#done = this.#run();
+  }
+
+  /** Finishes the batch at hand. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#endPause();
+    await this.#done;
+  }
+
+  /** A replay has been requested: no need to wait until the next look. */
+  lookAround(): void {
+    this.#endPause();
+  }
+
+  async #run(): Promise<void> {
+    const { database, logger } = this.#options;
+    while (!this.#stopping.signal.aborted) {
+      let hasWorked = false;
+      try {
+        for (const replay of await runningReplays(database)) {
+          if (this.#stopping.signal.aborted) return;
+          hasWorked = (await this.#take(replay)) || hasWorked;
+        }
+      } catch (error) {
+        // Lost: cancelled, or taken over by another process.
+        if (!(error instanceof LeaseLostError)) {
+          logger.warn({ err: error }, 'a replay waits, and then goes on');
+        }
+      }
+      if (!hasWorked) await this.#pause(LOOK_INTERVAL_MS);
+    }
+  }
+
+  /** Whether it was ours to carry out. */
+  async #take(replay: Replay): Promise<boolean> {
+    const { database, store, leases, projections } = this.#options;
+    const projection = projections.find(
+      ({ name, version }) => name === replay.projection && version === replay.version,
+    );
+    const generation = await generationOfReplay(database, replay);
+    // Of another release, or of another log: for a process that has that.
+    if (projection === undefined || generation?.logId !== store.logId) return false;
+    const lease = await leases.tryAcquire(generation);
+    if (lease === undefined) return false;
+    const signal = AbortSignal.any([this.#stopping.signal, lease.signal]);
+    try {
+      await carryOut({ ...this.#options, projection, replay, generation, lease, signal });
+    } catch (error) {
+      if (!isPassing(error) && !(error instanceof LeaseLostError)) {
+        const message = error instanceof Error ? error.message : String(error);
+        await endReplay(database, replay, { status: 'failed', error: message }, lease.token);
+      }
+      throw error;
+    } finally {
+      await lease.release().catch(() => undefined);
+      await dropReplaced(database, projection);
+      await this.#options.onEnded();
+    }
+    return true;
+  }
+
+  #pause(timeoutMs: number): Promise<void> {
+    if (this.#stopping.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(end, timeoutMs);
+      function end(): void {
+        clearTimeout(timer);
+        resolve();
+      }
+      this.#endPause = end;
+    });
+  }
+}

@@ -1,0 +1,157 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { isPassing, type Database } from '../../database/database.ts';
+import type { Batch, EventStore, Position } from '../../event-store/port.ts';
+import { compareGenerations } from './comparison.ts';
+import { GenerationWriter } from './generation-writer.ts';
+import {
+  makeIndexes,
+  ownLiveGeneration,
+  readCheckpoint,
+  type Generation,
+  type Stop,
+} from './generations.ts';
+import type { Lease } from './lease.ts';
+import type { Projection } from './projection.ts';
+import { endReplay, type Replay } from './replays.ts';
+import { swapIn } from './swap.ts';
+
+export interface ReplayingOptions {
+  readonly database: Database;
+  readonly store: EventStore;
+  readonly projection: Projection;
+  readonly replay: Replay;
+  readonly generation: Generation;
+  readonly lease: Lease;
+  /** Aborted when the process stops: the replay goes on where it stands, in whichever process. */
+  readonly signal: AbortSignal;
+}
+
+/** So close to its target, a replay is done with the bulk. */
+const CLOSE = 500n;
+const MAX_PAUSE_BEFORE_SWAP_MS = 100;
+
+/**
+ * Carries out a replay under its lease, from wherever an earlier holder has left it: the bulk, then
+ * the indexes, then what was written meanwhile, then the end that its kind has.
+ * @throws LeaseLostError, and what passes
+ */
+export async function carryOut(options: ReplayingOptions): Promise<void> {
+  const { database, store, projection, replay, generation, lease, signal } = options;
+  const writer = await GenerationWriter.open({
+    database,
+    store,
+    projection,
+    generation,
+    lease,
+    isBulk: true,
+  });
+  try {
+    const target = targetOf(options);
+    let stopped = await fill(options, writer, target);
+    if (stopped === undefined && !signal.aborted) {
+      await makeIndexes(database, generation, projection);
+      stopped = await fill(options, writer, target);
+    }
+    if (stopped !== undefined) {
+      const error = `event ${stopped.eventId} at position ${stopped.position}: ${stopped.message}`;
+      await endReplay(database, replay, { status: 'failed', error }, lease.token);
+    } else if (!signal.aborted) {
+      await (replay.kind === 'rebuild' ? finishRebuild : finishVerification)(options, writer);
+    }
+  } finally {
+    await writer.close();
+  }
+}
+
+/** Where it is to come to, asked again and again: the log's head, or the checkpoint it is compared at. */
+function targetOf({
+  database,
+  store,
+  projection,
+  replay,
+}: ReplayingOptions): () => Promise<Position> {
+  if (replay.kind === 'rebuild') return () => store.head();
+  return async () => {
+    const live = await ownLiveGeneration(database, projection, store.logId);
+    if (live === undefined) throw new Error('there is no live generation to compare with');
+    return (await readCheckpoint(database, live.schema)).position;
+  };
+}
+
+async function fill(
+  { store, projection, signal }: ReplayingOptions,
+  writer: GenerationWriter,
+  target: () => Promise<Position>,
+): Promise<Stop | undefined> {
+  for (;;) {
+    const until = await target();
+    if (until - writer.position <= CLOSE) return undefined;
+    const types = projection.handles;
+    for await (const batch of readAhead(store.readAll({ after: writer.position, until, types }))) {
+      if (signal.aborted) return undefined;
+      const stopped = await writer.write(batch);
+      if (stopped !== undefined) return stopped;
+    }
+  }
+}
+
+/** Reads the next batch while its consumer is busy with the one before. */
+async function* readAhead(batches: AsyncIterable<Batch>): AsyncIterable<Batch> {
+  const iterator = batches[Symbol.asyncIterator]();
+  let next = iterator.next();
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done === true) return;
+      next = iterator.next();
+      // It is awaited above; until then its failure is nobody's.
+      next.catch(() => undefined);
+      yield value;
+    }
+  } finally {
+    await next.catch(() => undefined);
+    await iterator.return?.();
+  }
+}
+
+async function finishRebuild(options: ReplayingOptions, writer: GenerationWriter): Promise<void> {
+  const { signal } = options;
+  while (!signal.aborted) {
+    try {
+      const outcome = await swapIn({ ...options, writer });
+      if (outcome !== 'behind') return;
+      await fill(options, writer, targetOf(options));
+    } catch (error) {
+      // Readers held on to a table for too long. Not at once again: they waited behind us, too.
+      if (!isPassing(error)) throw error;
+      await delay(Math.random() * MAX_PAUSE_BEFORE_SWAP_MS);
+    }
+  }
+}
+
+async function finishVerification(
+  options: ReplayingOptions,
+  writer: GenerationWriter,
+): Promise<void> {
+  const { database, store, projection, replay, generation, lease } = options;
+  const live = await ownLiveGeneration(database, projection, store.logId);
+  if (live === undefined) throw new Error('there is no live generation to compare with');
+  const { position, ...found } = await compareGenerations(
+    database,
+    live,
+    generation,
+    async (until) => {
+      const batches = store.readAll({ after: writer.position, until, types: projection.handles });
+      for await (const batch of batches) {
+        const stopped = await writer.write(batch);
+        if (stopped !== undefined) throw new Error(stopped.message);
+      }
+    },
+  );
+  await endReplay(
+    database,
+    replay,
+    { status: 'completed', position, target: position, ...found },
+    lease.token,
+  );
+}

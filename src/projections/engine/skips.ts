@@ -1,0 +1,20 @@
+import { domainEvent } from '../../events/registry.ts';
+import type { ProjectionEvent } from '../../events/projections.ts';
+import type { EventStore } from '../../event-store/port.ts';
+import { projectionStream } from '../../event-store/stream-name.ts';
+
+/**
+ * The ids of the events that an admin has told a projection to leave out. From the log, so that every
+ * generation leaves out the same, on whatever store and in whatever release it is built.
+ */
+export async function readSkips(
+  store: EventStore,
+  projection: string,
+): Promise<ReadonlySet<string>> {
+  const skipped = new Set<string>();
+  for await (const recorded of store.readStream(projectionStream(projection))) {
+    const event = domainEvent(recorded) as ProjectionEvent;
+    if (event.type === 'ProjectionEventSkipped') skipped.add(event.data.eventId);
+  }
+  return skipped;
+}

@@ -1,0 +1,101 @@
+import type { Queryable } from '../../database/database.ts';
+import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
+import { LeaseLostError, type GenerationWriter } from './generation-writer.ts';
+import {
+  changeStatus,
+  liveGenerations,
+  lockGenerations,
+  readCheckpoint,
+  type Generation,
+} from './generations.ts';
+import type { Lease } from './lease.ts';
+import type { Projection } from './projection.ts';
+import { markEnded, type Replay } from './replays.ts';
+
+export interface SwapOptions {
+  readonly store: EventStore;
+  readonly projection: Projection;
+  readonly replay: Replay;
+  readonly generation: Generation;
+  readonly lease: Lease;
+  readonly writer: GenerationWriter;
+}
+
+/**
+ * - `swapped`: the new generation is the live one.
+ * - `behind`: too far behind the live one to catch up while readers wait.
+ * - `ended`: the rebuild is not running any more.
+ */
+export type SwapOutcome = 'swapped' | 'behind' | 'ended';
+
+/** For so long readers wait behind us for the tables; what they hold, they give back sooner. */
+const LOCK_TIMEOUT_MS = 200;
+/** So many positions are caught up with while readers wait. */
+const MAX_GAP = 1_000n;
+
+/**
+ * Puts a generation in the live one's place, in one transaction. It holds all tables of the old one,
+ * so no reader is in the midst of them and no runner writes them; it catches up to the old one's
+ * checkpoint, so no position goes back; and it renames both schemas. Who waited for the tables then
+ * looks their names up again (PostgreSQL plans a statement anew when a schema it names has changed),
+ * and takes rows and checkpoint from the new ones.
+ *
+ * The checkpoint is locked first: each reader takes it with its rows, so new readers stop there, and
+ * none is left in the midst, holding one table and waiting for another.
+ * @throws what passes, a lock not to be had in time among it: to be tried again.
+ */
+export async function swapIn(options: SwapOptions): Promise<SwapOutcome> {
+  const { projection, writer } = options;
+  return writer.connection.transaction(async (tx) => {
+    await tx.query({ text: 'set local synchronous_commit to on' });
+    await lockGenerations(tx, projection.name);
+    const live = await liveGenerations(tx, projection.name);
+    const replaced = live.find(({ version }) => version === projection.version);
+    if (replaced !== undefined) await lockTables(tx, replaced);
+    const answering = replaced ?? live[0];
+    const isOfThisLog = answering?.logId === options.store.logId;
+    const reached = isOfThisLog ? (await readCheckpoint(tx, answering.schema)).position : BEGINNING;
+    if (reached - writer.position > MAX_GAP) return 'behind';
+    const position = await catchUp(tx, options, reached);
+    if (!(await markEnded(tx, options.replay, { status: 'completed', position, target: position })))
+      return 'ended';
+    if (replaced !== undefined) await changeStatus(tx, replaced, 'retired');
+    await changeStatus(tx, options.generation, 'live');
+    return 'swapped';
+  });
+}
+
+async function lockTables(tx: Queryable, { schema }: Generation): Promise<void> {
+  const tables = await tx.query<{ name: string }>({
+    text: `
+      select relname as name
+      from pg_class
+      where relnamespace = $1::regnamespace /* schema */
+        and relkind = 'r'
+      order by relname <> 'checkpoint', relname`,
+    values: [schema],
+  });
+  await tx.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
+  const names = tables.map(({ name }) => `${schema}.${name}`);
+  await tx.query({ text: `lock table ${names.join(', ')} in access exclusive mode` });
+  await tx.query({ text: 'set local lock_timeout to default' });
+}
+
+async function catchUp(
+  tx: Queryable,
+  { store, projection, lease, writer }: SwapOptions,
+  until: Position,
+): Promise<Position> {
+  const held = await tx.query({
+    text: 'select token from checkpoint where token = $1 /* lease */ for update',
+    values: [lease.token],
+  });
+  if (held.length === 0) throw new LeaseLostError();
+  let { position } = writer;
+  const batches = store.readAll({ after: position, until, types: projection.handles });
+  for await (const batch of batches) {
+    await writer.writeIn(tx, position, batch);
+    position = batch.position;
+  }
+  return position;
+}
