@@ -1,14 +1,16 @@
 import { z } from 'zod';
-import type { CommandHandler } from '../../commands/handler.ts';
+import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import { mintKey } from '../../commands/keys.ts';
 import {
   deviceDecider,
   deviceStream,
   projectDecider,
   projectStream,
+  type NewKey,
 } from '../../commands/tenancy.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
 import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import type { ErrorCode } from '../../shared/errors.ts';
 import { idField, timeAnswer } from '../fields.ts';
 import {
   cursorPage,
@@ -30,58 +32,32 @@ const keyAnswer = z.object({
 });
 
 export function keyRoutes(handler: CommandHandler, queries: TenancyQueries): Route[] {
-  const issueToMember = defineRoute({
-    method: 'post',
+  const issueToMember = issueRoute({
     path: '/members/{id}/keys',
     summary: 'Issue another key to a member',
-    tag: 'Tenancy',
-    access: ['owner'],
-    params: z.object({ id: idField }),
-    body: { content: { 'application/json': z.object({}) }, isOptional: true },
-    answers: { 201: keyAnswer.extend({ key: z.string() }) },
+    kind: 'mem',
     errors: ['not-found'],
-    async handle({ params, projectId, now, entropy, command }) {
-      const key = mintKey('mem', entropy, now);
-      const { position } = await handler.execute(
+    issue: (memberId, key, context) =>
+      handler.execute(
         projectDecider,
-        projectStream(projectId),
-        { type: 'issue-key', memberId: params.id, key: key.newKey },
-        command(),
-      );
-      return {
-        status: 201,
-        body: { id: key.apiKey.id, kind: 'mem', holder: params.id, created_at: now.toISOString() },
-        shownKeys: [{ path: ['key'], kind: 'mem', keyId: key.apiKey.id, label: 'key' }],
-        position,
-      };
-    },
+        projectStream(context.projectId),
+        { type: 'issue-key', memberId, key },
+        context,
+      ),
   });
 
-  const issueToDevice = defineRoute({
-    method: 'post',
+  const issueToDevice = issueRoute({
     path: '/devices/{id}/keys',
     summary: 'Issue another key to a device; the earlier ones stay valid until they are revoked',
-    tag: 'Tenancy',
-    access: ['owner'],
-    params: z.object({ id: idField }),
-    body: { content: { 'application/json': z.object({}) }, isOptional: true },
-    answers: { 201: keyAnswer.extend({ key: z.string() }) },
+    kind: 'dev',
     errors: ['not-found', 'device-retired'],
-    async handle({ params, projectId, now, entropy, command }) {
-      const key = mintKey('dev', entropy, now);
-      const { position } = await handler.execute(
+    issue: (deviceId, key, context) =>
+      handler.execute(
         deviceDecider,
-        deviceStream(projectId, params.id),
-        { type: 'issue-key', deviceId: params.id, key: key.newKey },
-        command(),
-      );
-      return {
-        status: 201,
-        body: { id: key.apiKey.id, kind: 'dev', holder: params.id, created_at: now.toISOString() },
-        shownKeys: [{ path: ['key'], kind: 'dev', keyId: key.apiKey.id, label: 'key' }],
-        position,
-      };
-    },
+        deviceStream(context.projectId, deviceId),
+        { type: 'issue-key', deviceId, key },
+        context,
+      ),
   });
 
   const list = defineRoute({
@@ -149,4 +125,40 @@ export function keyRoutes(handler: CommandHandler, queries: TenancyQueries): Rou
   });
 
   return [issueToMember, issueToDevice, list, revoke];
+}
+
+interface Issuing {
+  readonly path: `/${string}/{id}/keys`;
+  readonly summary: string;
+  readonly kind: 'mem' | 'dev';
+  readonly errors: readonly ErrorCode[];
+  readonly issue: (
+    holder: string,
+    key: NewKey,
+    context: CommandContext,
+  ) => Promise<{ readonly position: Position }>;
+}
+
+function issueRoute({ path, summary, kind, errors, issue }: Issuing): Route {
+  return defineRoute({
+    method: 'post',
+    path,
+    summary,
+    tag: 'Tenancy',
+    access: ['owner'],
+    params: z.object({ id: idField }),
+    body: { content: { 'application/json': z.object({}) }, isOptional: true },
+    answers: { 201: keyAnswer.extend({ key: z.string() }) },
+    errors,
+    async handle({ params, now, entropy, command }) {
+      const { apiKey, newKey } = mintKey(kind, entropy, now);
+      const { position } = await issue(params.id, newKey, command());
+      return {
+        status: 201,
+        body: { id: apiKey.id, kind, holder: params.id, created_at: now.toISOString() },
+        shownKeys: [{ path: ['key'], kind, keyId: apiKey.id, label: 'key' }],
+        position,
+      };
+    },
+  });
 }
