@@ -41,7 +41,8 @@ create table engine.replays (
   generation integer     not null,
   status     text        not null check (status in ('running', 'completed', 'cancelled', 'failed')),
   actor      text        not null,
-  started_at timestamptz not null default clock_timestamp(),
+  -- As clients see it: they walk by it.
+  started_at timestamptz not null default date_trunc('milliseconds', clock_timestamp()),
   ended_at   timestamptz,
   -- Of the end: how far it had come, and of what.
   position   bigint,

@@ -4,6 +4,7 @@ import type { HealthChecks, PartHealth } from './api/health.ts';
 import { createMetrics } from './api/metrics.ts';
 import { Pipeline } from './api/pipeline.ts';
 import { Responder } from './api/responder.ts';
+import { adminRoutes } from './api/admin/admin.ts';
 import { createApp, listen, type RunningServer } from './api/server.ts';
 import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
@@ -31,6 +32,7 @@ import {
   type ProjectionStatus,
 } from './projections/engine/administration.ts';
 import { ProjectionEngine } from './projections/engine/engine.ts';
+import { LogReader } from './projections/engine/log-reader.ts';
 import type { Projection } from './projections/engine/projection.ts';
 import { ReadModels } from './projections/engine/read-model.ts';
 import { stateProjection } from './projections/state/state-projection.ts';
@@ -180,6 +182,7 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
       // In the order in which they are matched: what devices send comes first.
       ...stateRoutes({ commands: new StateCommands(handler, store), queries: states, positions }),
       ...tenancyRoutes({ handler, queries: tenancy, states, positions }),
+      ...adminRoutes({ handler, administration, positions, log: new LogReader(store) }),
     ],
     pipeline,
     responder,

@@ -31,6 +31,10 @@ const problemSchema = z
     instance: z.string(),
     correlation_id: z.string(),
     errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+    conflicting: z
+      .object({ kind: z.string(), id: z.string() })
+      .optional()
+      .meta({ description: 'What stands in the way, where `Location` says' }),
   })
   .meta({ id: 'Problem', description: 'RFC 9457' });
 
@@ -164,6 +168,7 @@ function problemHeaders(status: number): z.ZodObject {
   return z.object({
     ...COMMON_HEADERS,
     ...(status === 401 && { 'WWW-Authenticate': z.string() }),
+    ...(status === 409 && { Location: z.string().optional() }),
     ...(status === 503 && { 'Retry-After': z.string().meta({ description: 'In seconds' }) }),
   });
 }

@@ -41,6 +41,8 @@ export interface Problem {
   readonly instance: string;
   readonly correlation_id: string;
   readonly errors?: readonly FieldError[];
+  /** What stands in the way; `Location` says where it is. */
+  readonly conflicting?: { readonly kind: string; readonly id: string };
 }
 
 /** Where a code is explained: resolves on the service itself. */
@@ -59,7 +61,7 @@ export function asLedgerError(error: unknown): LedgerError {
 }
 
 export function problemOf(error: LedgerError, instance: string, correlationId: string): Problem {
-  const { code, fields } = error;
+  const { code, fields, conflicting } = error;
   return {
     type: problemType(code),
     title: errorTable[code],
@@ -71,6 +73,7 @@ export function problemOf(error: LedgerError, instance: string, correlationId: s
     ...(code === 'validation-failed' && {
       errors: fields ?? [{ path: 'request', message: error.message }],
     }),
+    ...(conflicting !== undefined && { conflicting }),
   };
 }
 
@@ -79,8 +82,13 @@ export function problemHeaders(error: LedgerError): Record<string, string> {
   return {
     'Content-Type': 'application/problem+json',
     ...(status === 503 && { 'Retry-After': String(RETRY_AFTER_SECONDS) }),
+    ...(error.conflicting !== undefined && { Location: locationOf(error.conflicting) }),
     ...(status === 401 && { 'WWW-Authenticate': 'Bearer realm="fleetledger"' }),
   };
+}
+
+function locationOf({ kind, id }: { readonly kind: string; readonly id: string }): string {
+  return `/api/v1/admin/${kind}s/${id}`;
 }
 
 /** The same words for what is missing and for what is another project's. */

@@ -100,6 +100,8 @@ export interface ReadAllOptions {
   readonly until?: Position;
   /** Default: all types. */
   readonly types?: readonly string[];
+  /** Only what has this correlation id: looked for in each event, as no log has an index by it. */
+  readonly correlationId?: string;
 }
 
 export interface SubscribeOptions {

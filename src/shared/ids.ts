@@ -1,5 +1,5 @@
 import { createHash, createHmac, randomBytes, randomFillSync } from 'node:crypto';
-import { v5, v7 } from 'uuid';
+import { stringify, v5, v7 } from 'uuid';
 
 /** A new event id: UUID version 7 (RFC 9562), so that the index on ids grows at its right edge. */
 export function newEventId(): string {
@@ -50,6 +50,14 @@ export function derivedEntropy(secret: Buffer, scope: readonly string[]): Entrop
       .update(JSON.stringify([...scope, label]))
       .digest()
       .subarray(0, bytes);
+}
+
+/** 16 random bytes as a UUID of version 8, whose bits are the application's own (RFC 9562, 5.8). */
+export function uuidOf(bytes: Buffer): string {
+  const octets = Uint8Array.from(bytes);
+  octets[6] = ((octets[6] ?? 0) & 0x0f) | 0x80;
+  octets[8] = ((octets[8] ?? 0) & 0x3f) | 0x80;
+  return stringify(octets);
 }
 
 const ALPHABET = 'abcdefghijkmnpqrstuvwxyz23456789';

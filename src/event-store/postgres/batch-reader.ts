@@ -1,5 +1,5 @@
 import type { Queryable } from '../../database/database.ts';
-import type { Batch, Position } from '../port.ts';
+import type { Batch, Position, ReadAllOptions } from '../port.ts';
 import { RECORDED_COLUMNS, recordedEvent, type RecordedRow } from './recorded-row.ts';
 
 const MAX_WINDOW = 5_000;
@@ -14,12 +14,12 @@ const TARGET_SIZE = 2 * 1024 * 1024;
  */
 export class BatchReader {
   readonly #database: Queryable;
-  readonly #types: readonly string[] | undefined;
+  readonly #filter: Pick<ReadAllOptions, 'types' | 'correlationId'>;
   #window = FIRST_WINDOW;
 
-  constructor(database: Queryable, types: readonly string[] | undefined) {
+  constructor(database: Queryable, filter: Pick<ReadAllOptions, 'types' | 'correlationId'>) {
     this.#database = database;
-    this.#types = types;
+    this.#filter = filter;
   }
 
   /** The batch after a position, undefined at the head. */
@@ -35,8 +35,10 @@ export class BatchReader {
     });
     const end = head?.head ?? null;
     if (end === null) return undefined;
+    const { types, correlationId } = this.#filter;
+    const isFiltered = types !== undefined || correlationId !== undefined;
     const rows = await this.#database.query<RecordedRow & { size_before: bigint }>({
-      name: this.#types === undefined ? 'batch' : 'batch-of-types',
+      name: isFiltered ? 'batch-of-some' : 'batch',
       text: `
         select *
         from (
@@ -46,11 +48,16 @@ export class BatchReader {
           from ledger.events e
           where e.position > $1 /* after */
             and e.position <= $2 /* end */
-            ${this.#types === undefined ? '' : 'and e.type = any($4 /* types */)'}
+            ${isFiltered ? FILTER : ''}
         ) sized
         where sized.size_before < $3 /* target size */
         order by sized.position`,
-      values: [after, end, TARGET_SIZE, ...(this.#types === undefined ? [] : [this.#types])],
+      values: [
+        after,
+        end,
+        TARGET_SIZE,
+        ...(isFiltered ? [types ?? null, correlationId ?? null] : []),
+      ],
     });
     const size = rows.reduce((sum, { data }) => sum + Buffer.byteLength(data), 0);
     this.#adapt(size);
@@ -64,6 +71,10 @@ export class BatchReader {
     else if (size < TARGET_SIZE / 4) this.#window = Math.min(MAX_WINDOW, this.#window * 2);
   }
 }
+
+const FILTER = `
+            and ($4::text[] is null or e.type = any($4)) /* types */
+            and ($5::text is null or e.metadata ->> 'correlationId' = $5) /* correlation */`;
 
 function windowEnd(after: Position, window: number, until: Position | undefined): bigint {
   const end = after + BigInt(window);

@@ -95,8 +95,8 @@ class PostgresEventStore implements OpenEventStore {
     return readStream(this.#database, stream, options);
   }
 
-  async *readAll({ after, until, types }: ReadAllOptions): AsyncIterable<Batch> {
-    const reader = new BatchReader(this.#database, types);
+  async *readAll({ after, until, ...filter }: ReadAllOptions): AsyncIterable<Batch> {
+    const reader = new BatchReader(this.#database, filter);
     const end = until ?? (await this.head());
     let position = after;
     while (position < end) {
@@ -108,7 +108,7 @@ class PostgresEventStore implements OpenEventStore {
   }
 
   async *subscribe({ after, types, signal }: SubscribeOptions): AsyncIterable<Batch> {
-    const reader = new BatchReader(this.#database, types);
+    const reader = new BatchReader(this.#database, types === undefined ? {} : { types });
     const wanted = types === undefined ? undefined : new Set(types);
     let position = after;
     let isUpToDate = false;

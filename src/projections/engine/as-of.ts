@@ -1,5 +1,5 @@
 import { formatPosition, parsePosition } from '../../event-store/position.ts';
-import type { EventStore, Position } from '../../event-store/port.ts';
+import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 
 const RFC3339 =
@@ -17,6 +17,11 @@ export class Positions {
     return formatPosition(this.#store.logId, position);
   }
 
+  /** A position that was kept as text. */
+  formatText(position: string): string {
+    return this.format(BigInt(position) as Position);
+  }
+
   /** @throws LedgerError `validation-failed`, `position-of-another-log` */
   parse(text: string): Position {
     return parsePosition(this.#store.logId, text);
@@ -28,17 +33,39 @@ export class Positions {
    * @throws LedgerError as `parse`
    */
   async asOf(text: string): Promise<Position> {
-    const [, day] = RFC3339.exec(text) ?? [];
-    if (day === undefined) return this.parse(text);
-    const time = new Date(text.replace(' ', 'T'));
-    if (!isDay(day) || Number.isNaN(time.getTime())) {
-      throw new LedgerError(
-        'validation-failed',
-        `'${text}' is no time: send one as RFC 3339 has it.`,
-      );
-    }
-    return this.#store.positionAt(time);
+    const time = timeIn(text);
+    return time === undefined ? this.parse(text) : this.#store.positionAt(time);
   }
+
+  /**
+   * Where to begin so that the first that follows is at a position, or recorded at a time, or later.
+   * @throws LedgerError as `parse`
+   */
+  async before(text: string | undefined): Promise<Position> {
+    if (text === undefined) return BEGINNING;
+    const time = timeIn(text);
+    // The log's own times have milliseconds.
+    if (time !== undefined) return this.#store.positionAt(new Date(time.getTime() - 1));
+    const position = this.parse(text);
+    return position === BEGINNING ? BEGINNING : ((position - 1n) as Position);
+  }
+}
+
+/**
+ * The time that a text gives; undefined when it is no time at all.
+ * @throws LedgerError `validation-failed` for one that looks like a time, and is none
+ */
+function timeIn(text: string): Date | undefined {
+  const [, day] = RFC3339.exec(text) ?? [];
+  if (day === undefined) return undefined;
+  const time = new Date(text.replace(' ', 'T'));
+  if (!isDay(day) || Number.isNaN(time.getTime())) {
+    throw new LedgerError(
+      'validation-failed',
+      `'${text}' is no time: send one as RFC 3339 has it.`,
+    );
+  }
+  return time;
 }
 
 /** Whether the calendar has it: `Date` reads the 30th of February as the 2nd of March. */

@@ -1,0 +1,25 @@
+import type { CommandHandler } from '../../commands/handler.ts';
+import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
+import type { Positions } from '../../projections/engine/as-of.ts';
+import type { LogReader } from '../../projections/engine/log-reader.ts';
+import type { Route } from '../route.ts';
+import { logRoutes } from './log.ts';
+import { projectionRoutes } from './projections.ts';
+import { rebuildRoutes } from './rebuilds.ts';
+import { verificationRoutes } from './verifications.ts';
+
+export interface AdminRoutesParts {
+  readonly handler: CommandHandler;
+  readonly administration: ProjectionAdministration;
+  readonly positions: Positions;
+  readonly log: LogReader;
+}
+
+export function adminRoutes(parts: AdminRoutesParts): Route[] {
+  return [
+    ...projectionRoutes(parts),
+    ...rebuildRoutes(parts),
+    ...verificationRoutes(parts),
+    ...logRoutes(parts.log, parts.positions),
+  ];
+}

@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import type { Positions } from '../../projections/engine/as-of.ts';
+import type { LogReader, RecordedEvent } from '../../projections/engine/log-reader.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { timeAnswer } from '../fields.ts';
+import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
+import { defineRoute, jsonTime, type Route } from '../route.ts';
+
+const object = z.record(z.string(), z.unknown());
+const recordedAnswer = z
+  .object({
+    position: z.string(),
+    stream: z.string(),
+    revision: z.int(),
+    event_id: z.string(),
+    type: z.string(),
+    data: object,
+    metadata: object,
+    recorded_at: timeAnswer,
+  })
+  .meta({ id: 'RecordedEvent' });
+
+const bound = z.string().optional();
+const logQuery = cursorQuery.extend({
+  stream: z.string().min(1).optional().meta({
+    description: 'The whole name of one stream',
+    example: 'sensor-acme.s1',
+  }),
+  type: z
+    .string()
+    .min(1)
+    .transform((types) => types.split(','))
+    .optional()
+    .meta({ description: 'Types of events, separated by commas', example: 'SensorPatched' }),
+  from: bound.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
+  to: bound.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
+  correlation_id: z.string().min(1).optional(),
+});
+
+/** A walk in one stream goes on at a revision, and need not pass over what it has seen. */
+const placeInLog = placeAfterPosition.extend({
+  revision: z
+    .string()
+    .regex(/^\d{1,18}$/)
+    .optional(),
+});
+
+export function logRoutes(log: LogReader, positions: Positions): Route[] {
+  const read = defineRoute({
+    method: 'get',
+    path: '/admin/log',
+    summary: 'The raw log, oldest first',
+    tag: 'Administration',
+    access: ['admin'],
+    query: logQuery,
+    answers: { 200: cursorPage(recordedAnswer) },
+    async handle(request) {
+      const { stream, type: types, from, to, correlation_id: correlationId } = request.query;
+      const head = await log.head();
+      const after = await positions.before(from);
+      const until = to === undefined ? head : await positions.asOf(to);
+      return walkPage(request, {
+        name: `log:${stream ?? ''}`,
+        place: placeInLog,
+        rows: async (limit, place) => ({
+          value: await firstOf(
+            limit,
+            log.read(
+              { stream, types, correlationId, after: place?.after ?? after, until },
+              place?.revision === undefined ? 0n : BigInt(place.revision),
+            ),
+          ),
+          position: head,
+        }),
+        item: (event) => recordedBody(event, positions),
+        placeOf: (last) => ({
+          after: last.position,
+          ...(stream !== undefined && { revision: (last.revision + 1n).toString() }),
+        }),
+      });
+    },
+  });
+
+  return [read];
+}
+
+async function firstOf<Item>(limit: number, items: AsyncIterable<Item>): Promise<Item[]> {
+  const first: Item[] = [];
+  for await (const item of items) {
+    first.push(item);
+    if (first.length === limit) break;
+  }
+  return first;
+}
+
+export function recordedBody(event: RecordedEvent, positions: Positions): JsonObject {
+  return {
+    position: positions.format(event.position),
+    stream: event.stream,
+    revision: Number(event.revision),
+    event_id: event.id,
+    type: event.type,
+    data: event.data,
+    metadata: event.metadata as unknown as JsonObject,
+    recorded_at: jsonTime(event.recordedAt),
+  };
+}

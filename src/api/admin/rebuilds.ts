@@ -1,0 +1,168 @@
+import { z } from 'zod';
+import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Replay } from '../../projections/engine/replays.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import { uuidOf } from '../../shared/ids.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { timeAnswer } from '../fields.ts';
+import { cursorPage, cursorQuery, placeAfterId, walkPage } from '../paging.ts';
+import { defineRoute, jsonTime, type Route } from '../route.ts';
+import type { AdminRoutesParts } from './admin.ts';
+import { projectionParams, record, round } from './projections.ts';
+
+export const replayParams = z.object({ id: z.uuid('must be a UUID') });
+
+const rebuildAnswer = z
+  .object({
+    id: z.string(),
+    projection: z.string(),
+    status: z.enum(['running', 'completed', 'cancelled', 'failed']),
+    position: z.string(),
+    target: z.string(),
+    percent: z.number(),
+    events_per_second: z.number(),
+    seconds_left: z.number().nullable(),
+    started_at: timeAnswer,
+    ended_at: timeAnswer.nullable(),
+    error: z.string().nullable(),
+  })
+  .meta({ id: 'Rebuild' });
+
+const placeAfterReplay = placeAfterId.extend({ startedAt: z.iso.datetime() });
+
+export function rebuildRoutes({ handler, administration, positions }: AdminRoutesParts): Route[] {
+  const request = defineRoute({
+    method: 'post',
+    path: '/admin/projections/{name}/rebuild',
+    summary: 'Build a projection anew beside the live one, and put it in its place',
+    tag: 'Administration',
+    access: ['admin'],
+    params: projectionParams,
+    answers: { 202: rebuildAnswer },
+    headers: { Location: 'The rebuild' },
+    errors: ['not-found', 'projection-busy'],
+    async handle(request) {
+      const { name: projection } = request.params;
+      const rebuildId = uuidOf(request.entropy('rebuild', 16));
+      const replay = await administration.requestReplay(projection, {
+        replayId: rebuildId,
+        kind: 'rebuild',
+        actor: request.caller.keyId,
+      });
+      await record(handler, request, {
+        type: 'ProjectionRebuildRequested',
+        data: { projection, rebuildId },
+      });
+      return {
+        status: 202,
+        headers: { Location: `/api/v1/admin/rebuilds/${rebuildId}` },
+        body: await body(replay),
+      };
+    },
+  });
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/admin/rebuilds',
+    summary: 'The rebuilds, newest first',
+    tag: 'Administration',
+    access: ['admin'],
+    query: cursorQuery,
+    answers: { 200: cursorPage(rebuildAnswer) },
+    async handle(request) {
+      const head = await administration.head();
+      return walkPage(request, {
+        name: 'rebuilds',
+        place: placeAfterReplay,
+        rows: async (limit, place) => ({
+          value: await administration.replays('rebuild', {
+            limit,
+            after: place && { replayId: place.after, startedAt: new Date(place.startedAt) },
+          }),
+          position: head,
+        }),
+        item: (replay) => rebuildBody(replay, head, positions),
+        placeOf: ({ replayId, startedAt }) => ({
+          after: replayId,
+          startedAt: startedAt.toISOString(),
+        }),
+      });
+    },
+  });
+
+  const read = defineRoute({
+    method: 'get',
+    path: '/admin/rebuilds/{id}',
+    summary: 'A rebuild, and how far it has come',
+    tag: 'Administration',
+    access: ['admin'],
+    params: replayParams,
+    answers: { 200: rebuildAnswer },
+    errors: ['not-found'],
+    async handle({ params }) {
+      return { status: 200, body: await body(await administration.replay('rebuild', params.id)) };
+    },
+  });
+
+  const cancel = defineRoute({
+    method: 'delete',
+    path: '/admin/rebuilds/{id}',
+    summary: 'Cancel a rebuild: the live generation stays',
+    tag: 'Administration',
+    access: ['admin'],
+    params: replayParams,
+    answers: { 200: rebuildAnswer },
+    errors: ['not-found', 'rebuild-ended'],
+    async handle(request) {
+      const { id } = request.params;
+      const replay = await administration.replay('rebuild', id);
+      const isCancelled = await administration.cancel(replay);
+      const ended = await administration.replay('rebuild', id);
+      if (ended.progress.status !== 'cancelled') {
+        throw new LedgerError('rebuild-ended', `The rebuild has ${ended.progress.status} already.`);
+      }
+      if (isCancelled) {
+        await record(handler, request, {
+          type: 'ProjectionRebuildCancelled',
+          data: { projection: replay.projection, rebuildId: id },
+        });
+      }
+      return { status: 200, body: await body(ended) };
+    },
+  });
+
+  async function body(replay: Replay): Promise<JsonObject> {
+    return rebuildBody(replay, await administration.head(), positions);
+  }
+
+  return [request, list, read, cancel];
+}
+
+function rebuildBody(replay: Replay, head: bigint, positions: Positions): JsonObject {
+  const { progress } = replay;
+  const position = progress.position ?? 0n;
+  const target = (progress.status === 'running' ? undefined : progress.target) ?? head;
+  const isDone = progress.status === 'completed';
+  const share = target === 0n ? 1 : Number(position) / Number(target);
+  return {
+    id: replay.replayId,
+    projection: replay.projection,
+    status: progress.status,
+    position: positions.formatText(position.toString()),
+    target: positions.formatText(target.toString()),
+    // At the head it still has to be put in its place.
+    percent: isDone ? 100 : Math.min(99.9, round(100 * share, 1)),
+    events_per_second: progress.status === 'running' ? round(progress.eventsPerSecond, 1) : 0,
+    seconds_left: secondsLeft(replay, target - position),
+    started_at: jsonTime(replay.startedAt),
+    ended_at: progress.status === 'running' ? null : jsonTime(progress.endedAt),
+    error: progress.status === 'running' ? null : (progress.error ?? null),
+  };
+}
+
+/** Null while nobody can tell. */
+function secondsLeft({ progress }: Replay, positionsLeft: bigint): number | null {
+  if (progress.status !== 'running') return 0;
+  if (progress.positionsPerSecond < 1) return null;
+  return round(Math.max(0, Number(positionsLeft)) / progress.positionsPerSecond, 1);
+}

@@ -1,0 +1,101 @@
+import { z } from 'zod';
+import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Replay } from '../../projections/engine/replays.ts';
+import { uuidOf } from '../../shared/ids.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { timeAnswer } from '../fields.ts';
+import { defineRoute, jsonTime, type Route } from '../route.ts';
+import type { AdminRoutesParts } from './admin.ts';
+import { projectionParams, record } from './projections.ts';
+import { replayParams } from './rebuilds.ts';
+
+const row = z.unknown().meta({ description: 'The row, or null where there is none' });
+
+const verificationAnswer = z
+  .object({
+    id: z.string(),
+    projection: z.string(),
+    status: z.enum(['running', 'completed', 'cancelled', 'failed']),
+    position: z.string(),
+    rows: z.int(),
+    differing: z.array(
+      z.object({
+        table: z.string(),
+        key: z.record(z.string(), z.unknown()),
+        live: row,
+        replayed: row,
+      }),
+    ),
+    started_at: timeAnswer,
+    ended_at: timeAnswer.nullable(),
+    error: z.string().nullable(),
+  })
+  .meta({ id: 'Verification' });
+
+export function verificationRoutes({
+  handler,
+  administration,
+  positions,
+}: AdminRoutesParts): Route[] {
+  const request = defineRoute({
+    method: 'post',
+    path: '/admin/projections/{name}/verify',
+    summary: 'Replay a projection beside the live one, and name the rows that differ',
+    tag: 'Administration',
+    access: ['admin'],
+    params: projectionParams,
+    answers: { 202: verificationAnswer },
+    headers: { Location: 'The verification' },
+    errors: ['not-found', 'projection-busy'],
+    async handle(request) {
+      const { name: projection } = request.params;
+      const verificationId = uuidOf(request.entropy('verification', 16));
+      const replay = await administration.requestReplay(projection, {
+        replayId: verificationId,
+        kind: 'verification',
+        actor: request.caller.keyId,
+      });
+      await record(handler, request, {
+        type: 'ProjectionVerificationRequested',
+        data: { projection, verificationId },
+      });
+      return {
+        status: 202,
+        headers: { Location: `/api/v1/admin/verifications/${verificationId}` },
+        body: verificationBody(replay, positions),
+      };
+    },
+  });
+
+  const read = defineRoute({
+    method: 'get',
+    path: '/admin/verifications/{id}',
+    summary: 'A verification, and the rows that differ: none is the only good answer',
+    tag: 'Administration',
+    access: ['admin'],
+    params: replayParams,
+    answers: { 200: verificationAnswer },
+    errors: ['not-found'],
+    async handle({ params }) {
+      const replay = await administration.replay('verification', params.id);
+      return { status: 200, body: verificationBody(replay, positions) };
+    },
+  });
+
+  return [request, read];
+}
+
+function verificationBody({ progress, ...replay }: Replay, positions: Positions): JsonObject {
+  const ended = progress.status === 'running' ? undefined : progress;
+  return {
+    id: replay.replayId,
+    projection: replay.projection,
+    status: progress.status,
+    position: positions.formatText((progress.position ?? 0n).toString()),
+    rows: Number(ended?.rowCount ?? 0n),
+    differing: (ended?.differing ?? []) as unknown as JsonObject[],
+    started_at: jsonTime(replay.startedAt),
+    ended_at: jsonTime(ended?.endedAt ?? null),
+    error: ended?.error ?? null,
+  };
+}
