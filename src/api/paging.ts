@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Position } from '../projections/engine/read-model.ts';
+import type { Fresh, Position } from '../projections/engine/read-model.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
 import { parseJsonText } from './body.ts';
@@ -26,24 +26,71 @@ export function cursorPage<Item extends z.ZodType>(
   return z.object({ items: z.array(item), next: z.string().nullable() });
 }
 
-const positionText = z.string().regex(/^\d{1,18}$/);
-
-/** Places of walks by id and by position; `asOf` keeps a walk at the position of its first page. */
-export const placeAfterId = z.object({ after: z.string(), asOf: positionText.optional() });
-export const placeAfterPosition = z.object({ after: positionText, asOf: positionText.optional() });
-
-/** Where a walk goes on. Opaque to clients: `walk` keeps a cursor from being used in another. */
-export function encodeCursor(walk: string, place: JsonObject): string {
-  return Buffer.from(JSON.stringify({ walk, ...place })).toString('base64url');
+/** A list that clients walk through page by page. */
+interface Walk<Row, At extends Place> {
+  /** Keeps a cursor from being used in another list. */
+  readonly name: string;
+  readonly place: z.ZodType<At>;
+  /** So many of the rows after a place; from the beginning without one. */
+  readonly rows: (limit: number, place: At | undefined) => Promise<Fresh<readonly Row[]>>;
+  readonly item: (row: Row) => JsonObject;
+  /** Where the walk goes on after a row. `asOf`: the position of the walk's first page. */
+  readonly placeOf: (last: Row, asOf: Position) => At;
 }
 
-/** @throws LedgerError `validation-failed` */
-export function decodeCursor<Place>(
-  walk: string,
-  cursor: string | undefined,
-  place: z.ZodType<Place>,
-): Place | undefined {
-  if (cursor === undefined) return undefined;
+/** Where a walk goes on; `asOf` keeps it at the position of its first page. */
+interface Place {
+  readonly after?: string | Position;
+  readonly before?: Position;
+  readonly asOf?: Position;
+}
+
+const positionText = z
+  .string()
+  .regex(/^\d{1,18}$/)
+  .transform((text) => BigInt(text) as Position);
+
+export const placeAfterId = z.object({ after: z.string() });
+export const placeAfterIdAsOf = placeAfterId.extend({ asOf: positionText.exactOptional() });
+export const placeAfterPosition = z.object({ after: positionText });
+export const placeAfterPositionAsOf = placeAfterPosition.extend({
+  asOf: positionText.exactOptional(),
+});
+export const placeBeforePosition = z.object({ before: positionText });
+
+/**
+ * One page of a walk, and where it goes on.
+ * @throws LedgerError `validation-failed` when the cursor is not one of this walk.
+ */
+export async function walkPage<Row, At extends Place>(
+  { query, path }: { readonly query: z.infer<typeof cursorQuery>; readonly path: string },
+  { name, place: placeSchema, rows, item, placeOf }: Walk<Row, At>,
+): Promise<Answer> {
+  const place =
+    query.cursor === undefined ? undefined : decodeCursor(name, query.cursor, placeSchema);
+  // One row more than asked for tells whether there is a next page.
+  const { value, position } = await rows(query.limit + 1, place);
+  const items = withinSize(value.slice(0, query.limit).map(item));
+  const last = value.length > items.length ? value[items.length - 1] : undefined;
+  const next =
+    last === undefined ? undefined : encodeCursor(name, placeOf(last, place?.asOf ?? position));
+  return {
+    status: 200,
+    body: { items, next: next ?? null },
+    headers: nextLink(path, next),
+    position,
+  };
+}
+
+/** Opaque to clients. */
+function encodeCursor(walk: string, place: Place): string {
+  const text = JSON.stringify({ walk, ...place }, (_key, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value,
+  );
+  return Buffer.from(text).toString('base64url');
+}
+
+function decodeCursor<At>(walk: string, cursor: string, place: z.ZodType<At>): At {
   try {
     const decoded = parseJsonText(Buffer.from(cursor, 'base64url').toString('utf8'));
     z.object({ walk: z.literal(walk) }).parse(decoded);
@@ -59,47 +106,17 @@ export function decodeCursor<Place>(
   }
 }
 
-/** A page of one more row than asked for tells whether there is a next one. */
-export function splitPage<Row>(
-  rows: readonly Row[],
-  limit: number,
-): { page: readonly Row[]; last: Row | undefined } {
-  const page = rows.slice(0, limit);
-  return { page, last: rows.length > limit ? page.at(-1) : undefined };
-}
-
 /** What the items of one page may take, in bytes of JSON: the state of one sensor may be large. */
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
-/** Like `splitPage`, of items that may be large: the page ends early, but holds one at least. */
-export function splitLargePage<Row>(
-  rows: readonly Row[],
-  limit: number,
-  itemOf: (row: Row) => JsonObject,
-): { items: JsonObject[]; last: Row | undefined } {
-  const items: JsonObject[] = [];
+/** As many of the items as one page may take, and one at least. */
+function withinSize(items: JsonObject[]): JsonObject[] {
   let sizeBytes = 0;
-  for (const row of rows.slice(0, limit)) {
-    const item = itemOf(row);
+  const end = items.findIndex((item, index) => {
     sizeBytes += Buffer.byteLength(JSON.stringify(item));
-    if (items.length > 0 && sizeBytes > MAX_PAGE_BYTES) break;
-    items.push(item);
-  }
-  return { items, last: splitPage(rows, items.length).last };
-}
-
-export function pageAnswer(
-  items: JsonObject[],
-  next: string | undefined,
-  path: string,
-  position: Position,
-): Answer {
-  return {
-    status: 200,
-    body: { items, next: next ?? null },
-    headers: nextLink(path, next),
-    position,
-  };
+    return index > 0 && sizeBytes > MAX_PAGE_BYTES;
+  });
+  return end === -1 ? items : items.slice(0, end);
 }
 
 /** `Link: <…>; rel="next"` (RFC 8288): this request's own address with the cursor of the next page. */

@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import { Agent, get, type IncomingMessage } from 'node:http';
 import express from 'express';
 import { expect, test } from 'vitest';
-import { splitLargePage } from '../../src/api/paging.ts';
 import { listen } from '../../src/api/server.ts';
 
 test('a draining server answers whoever is connected, and says that it was the last answer', async () => {
@@ -35,15 +34,4 @@ test('a draining server answers whoever is connected, and says that it was the l
   await drained;
   await expect(ask('/fast', undefined)).rejects.toThrow('ECONNREFUSED');
   for (const agent of agents) agent.destroy();
-});
-
-test('a page ends before it gets too large, and holds one item at least', () => {
-  const mebibytes = (size: number) => ({ a: 'x'.repeat(size * 1024 * 1024) });
-  const rows = [3, 3, 5, 1, 1];
-
-  expect(splitLargePage(rows, 4, mebibytes)).toMatchObject({ items: [{}], last: 3 });
-  expect(splitLargePage(rows.slice(2), 2, mebibytes)).toMatchObject({ items: [{}], last: 5 });
-  const small = splitLargePage(rows.slice(3), 2, mebibytes);
-  expect(small.items).toHaveLength(2);
-  expect(small.last).toBe(undefined);
 });

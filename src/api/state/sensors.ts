@@ -1,19 +1,11 @@
 import { z } from 'zod';
 import type { StateCommands } from '../../commands/state.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
 import type { SensorView, StateQueries } from '../../projections/state/state-queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { asOfQuery, idField, timeAnswer } from '../fields.ts';
-import {
-  cursorPage,
-  cursorQuery,
-  decodeCursor,
-  encodeCursor,
-  pageAnswer,
-  splitLargePage,
-} from '../paging.ts';
+import { cursorPage, cursorQuery, placeAfterId, placeBeforePosition, walkPage } from '../paging.ts';
 import { precondition } from '../precondition.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
 import { incomingPatch, mergePatchBody, patchBody, requireOwnSensor } from './patch-body.ts';
@@ -138,35 +130,27 @@ export function sensorRoutes(
       ),
     },
     errors: ['not-found'],
-    async handle({ params, query, caller, projectId, read, path }) {
+    async handle(request) {
+      const { params, caller, projectId, read } = request;
       requireOwnSensor(caller, params.id);
-      const { limit, cursor } = query;
-      const walk = `history:${params.id}`;
-      const place = decodeCursor(
-        walk,
-        cursor,
-        z.object({ before: z.string().regex(/^\d{1,18}$/) }),
-      );
-      const found = await queries.history(
-        projectId,
-        params.id,
-        {
-          limit: limit + 1,
-          ...(place !== undefined && { before: BigInt(place.before) as Position }),
+      return walkPage(request, {
+        name: `history:${params.id}`,
+        place: placeBeforePosition,
+        async rows(limit, place) {
+          const found = await queries.history(projectId, params.id, { limit, ...place }, read);
+          if (found.value.length === 0 && place === undefined) throw sensorNotFound();
+          return found;
         },
-        read,
-      );
-      if (found.value.length === 0 && place === undefined) throw sensorNotFound();
-      const { items, last } = splitLargePage(found.value, limit, (entry) => ({
-        revision: Number(entry.revision),
-        patch: entry.patch,
-        state: entry.state,
-        occurred_at: jsonTime(entry.occurredAt),
-        recorded_at: jsonTime(entry.recordedAt),
-        actor: entry.actor,
-      }));
-      const next = last && encodeCursor(walk, { before: last.position.toString() });
-      return pageAnswer(items, next, path, found.position);
+        item: (entry) => ({
+          revision: Number(entry.revision),
+          patch: entry.patch,
+          state: entry.state,
+          occurred_at: jsonTime(entry.occurredAt),
+          recorded_at: jsonTime(entry.recordedAt),
+          actor: entry.actor,
+        }),
+        placeOf: ({ position }) => ({ before: position }),
+      });
     },
   });
 
@@ -178,17 +162,15 @@ export function sensorRoutes(
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery,
     answers: { 200: cursorPage(sensorAnswer.extend({ id: z.string() })) },
-    async handle({ query, projectId, read, path }) {
-      const { limit, cursor } = query;
-      const place = decodeCursor('sensors', cursor, z.object({ after: z.string() }));
-      const found = await queries.sensors(projectId, { limit: limit + 1, ...place }, read);
-      const { items, last } = splitLargePage(found.value, limit, (sensor) => ({
-        id: sensor.sensorId,
-        ...sensorBody(sensor),
-      }));
-      const next = last && encodeCursor('sensors', { after: last.sensorId });
-      return pageAnswer(items, next, path, found.position);
-    },
+    handle: (request) =>
+      walkPage(request, {
+        name: 'sensors',
+        place: placeAfterId,
+        rows: (limit, place) =>
+          queries.sensors(request.projectId, { limit, ...place }, request.read),
+        item: (sensor) => ({ id: sensor.sensorId, ...sensorBody(sensor) }),
+        placeOf: ({ sensorId }) => ({ after: sensorId }),
+      }),
   });
 
   return [patchSensor, readSensor, readHistory, listSensors];

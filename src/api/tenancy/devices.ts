@@ -3,20 +3,16 @@ import type { CommandHandler } from '../../commands/handler.ts';
 import { mintKey } from '../../commands/keys.ts';
 import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import { atLeast, type Position } from '../../projections/engine/read-model.ts';
+import { atLeast } from '../../projections/engine/read-model.ts';
 import type { StateQueries } from '../../projections/state/state-queries.ts';
-import type { DeviceView, TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import type {
+  DeviceFilter,
+  DeviceView,
+  TenancyQueries,
+} from '../../projections/tenancy/tenancy-queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { asOfQuery, booleanQuery, devEuiField, idField, timeAnswer, timeQuery } from '../fields.ts';
-import {
-  cursorPage,
-  cursorQuery,
-  decodeCursor,
-  encodeCursor,
-  pageAnswer,
-  placeAfterId,
-  splitPage,
-} from '../paging.ts';
+import { cursorPage, cursorQuery, placeAfterIdAsOf, walkPage } from '../paging.ts';
 import { precondition } from '../precondition.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
@@ -25,6 +21,13 @@ const linksBody = z.object({
   dev_eui: devEuiField.nullable().optional(),
   sim_card_id: idField.nullable().optional(),
   sensor_id: idField.nullable().optional(),
+});
+
+const filterQuery = z.object({
+  has_dev_eui: booleanQuery,
+  retired: booleanQuery,
+  seen_after: timeQuery,
+  seen_before: timeQuery,
 });
 
 const deviceFields = z.object({
@@ -95,42 +98,24 @@ export function deviceRoutes(
     summary: 'The devices of the project, by id',
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
-    query: cursorQuery.extend({
-      has_dev_eui: booleanQuery,
-      retired: booleanQuery,
-      seen_after: timeQuery,
-      seen_before: timeQuery,
-    }),
+    query: cursorQuery.extend(filterQuery.shape),
     answers: { 200: cursorPage(deviceFields.extend({ last_seen_at: timeAnswer.nullable() })) },
-    async handle({ query, projectId, read, path }) {
-      const place = decodeCursor('devices', query.cursor, placeAfterId);
-      const { limit } = query;
-      const { value, position } = await queries.devices(
-        projectId,
-        {
-          limit: limit + 1,
-          ...(place !== undefined && { after: place.after }),
-          ...(place?.asOf !== undefined && { asOf: BigInt(place.asOf) as Position }),
-          ...(query.has_dev_eui !== undefined && { hasDevEui: query.has_dev_eui }),
-          ...(query.retired !== undefined && { isRetired: query.retired }),
-          ...(query.seen_after !== undefined && { seenAfter: query.seen_after }),
-          ...(query.seen_before !== undefined && { seenBefore: query.seen_before }),
-        },
-        read,
-      );
-      const { page, last } = splitPage(value, limit);
-      const next =
-        last &&
-        encodeCursor('devices', {
-          after: last.deviceId,
-          asOf: place?.asOf ?? position.toString(),
-        });
-      const items = page.map((device) => ({
-        ...deviceBody(device),
-        last_seen_at: jsonTime(device.lastSeenAt),
-      }));
-      return pageAnswer(items, next, path, position);
-    },
+    handle: (request) =>
+      walkPage(request, {
+        name: 'devices',
+        place: placeAfterIdAsOf,
+        rows: (limit, place) =>
+          queries.devices(
+            request.projectId,
+            { limit, ...place, ...filterOf(request.query) },
+            request.read,
+          ),
+        item: (device) => ({
+          ...deviceBody(device),
+          last_seen_at: jsonTime(device.lastSeenAt),
+        }),
+        placeOf: ({ deviceId }, asOf) => ({ after: deviceId, asOf }),
+      }),
   });
 
   const readOne = defineRoute({
@@ -237,6 +222,15 @@ export function deviceRoutes(
   });
 
   return [register, list, readOne, change, retire];
+}
+
+function filterOf(query: z.infer<typeof filterQuery>): DeviceFilter {
+  return {
+    ...(query.has_dev_eui !== undefined && { hasDevEui: query.has_dev_eui }),
+    ...(query.retired !== undefined && { isRetired: query.retired }),
+    ...(query.seen_after !== undefined && { seenAfter: query.seen_after }),
+    ...(query.seen_before !== undefined && { seenBefore: query.seen_before }),
+  };
 }
 
 function deviceBody(device: DeviceView): JsonObject {

@@ -12,15 +12,7 @@ import type { Position } from '../../projections/engine/read-model.ts';
 import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import { idField, timeAnswer } from '../fields.ts';
-import {
-  cursorPage,
-  cursorQuery,
-  decodeCursor,
-  encodeCursor,
-  pageAnswer,
-  placeAfterPosition,
-  splitPage,
-} from '../paging.ts';
+import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
 
@@ -68,28 +60,20 @@ export function keyRoutes(handler: CommandHandler, queries: TenancyQueries): Rou
     access: ['owner'],
     query: cursorQuery,
     answers: { 200: cursorPage(keyAnswer.extend({ revoked_at: timeAnswer.nullable() })) },
-    async handle({ query, projectId, read, path }) {
-      const place = decodeCursor('keys', query.cursor, placeAfterPosition);
-      const { limit } = query;
-      const { value, position } = await queries.keys(
-        projectId,
-        {
-          limit: limit + 1,
-          ...(place !== undefined && { after: BigInt(place.after) as Position }),
-        },
-        read,
-      );
-      const { page, last } = splitPage(value, limit);
-      const next = last && encodeCursor('keys', { after: last.position.toString() });
-      const items = page.map((key) => ({
-        id: key.keyId,
-        kind: key.kind,
-        holder: key.holder,
-        created_at: jsonTime(key.issuedAt),
-        revoked_at: jsonTime(key.revokedAt),
-      }));
-      return pageAnswer(items, next, path, position);
-    },
+    handle: (request) =>
+      walkPage(request, {
+        name: 'keys',
+        place: placeAfterPosition,
+        rows: (limit, place) => queries.keys(request.projectId, { limit, ...place }, request.read),
+        item: (key) => ({
+          id: key.keyId,
+          kind: key.kind,
+          holder: key.holder,
+          created_at: jsonTime(key.issuedAt),
+          revoked_at: jsonTime(key.revokedAt),
+        }),
+        placeOf: ({ position }) => ({ after: position }),
+      }),
   });
 
   const revoke = defineRoute({

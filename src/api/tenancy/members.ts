@@ -2,19 +2,10 @@ import { z } from 'zod';
 import type { CommandHandler } from '../../commands/handler.ts';
 import { mintKey } from '../../commands/keys.ts';
 import { projectDecider, projectStream, roleSchema } from '../../commands/tenancy.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
 import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
 import { shortId } from '../../shared/ids.ts';
 import { idField, nameField } from '../fields.ts';
-import {
-  cursorPage,
-  cursorQuery,
-  decodeCursor,
-  encodeCursor,
-  pageAnswer,
-  placeAfterPosition,
-  splitPage,
-} from '../paging.ts';
+import { cursorPage, cursorQuery, placeAfterPositionAsOf, walkPage } from '../paging.ts';
 import { defineRoute, type Route } from '../route.ts';
 
 const memberAnswer = z.object({ id: z.string(), name: z.string(), role: roleSchema });
@@ -54,29 +45,16 @@ export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): 
     access: ['owner'],
     query: cursorQuery,
     answers: { 200: cursorPage(memberAnswer) },
-    async handle({ query, projectId, read, path }) {
-      const place = decodeCursor('members', query.cursor, placeAfterPosition);
-      const { limit } = query;
-      const { value, position } = await queries.members(
-        projectId,
-        {
-          limit: limit + 1,
-          ...(place !== undefined && { after: BigInt(place.after) as Position }),
-          ...(place?.asOf !== undefined && { asOf: BigInt(place.asOf) as Position }),
-        },
-        read,
-      );
-      const { page, last } = splitPage(value, limit);
-      // The walk stays at the position of its first page: who is removed meanwhile is still seen.
-      const next =
-        last &&
-        encodeCursor('members', {
-          after: last.position.toString(),
-          asOf: place?.asOf ?? position.toString(),
-        });
-      const items = page.map(({ memberId, name, role }) => ({ id: memberId, name, role }));
-      return pageAnswer(items, next, path, position);
-    },
+    handle: (request) =>
+      walkPage(request, {
+        name: 'members',
+        place: placeAfterPositionAsOf,
+        rows: (limit, place) =>
+          queries.members(request.projectId, { limit, ...place }, request.read),
+        item: ({ memberId, name, role }) => ({ id: memberId, name, role }),
+        // The walk stays at the position of its first page: who is removed meanwhile is still seen.
+        placeOf: ({ position }, asOf) => ({ after: position, asOf }),
+      }),
   });
 
   const remove = defineRoute({

@@ -5,16 +5,9 @@ import { projectDecider, projectStream } from '../../commands/tenancy.ts';
 import type { ProjectView, TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
 import { shortId } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
+import type { Caller } from '../authentication.ts';
 import { idField, nameField, projectIdField, timeAnswer } from '../fields.ts';
-import {
-  cursorPage,
-  cursorQuery,
-  decodeCursor,
-  encodeCursor,
-  pageAnswer,
-  placeAfterId,
-  splitPage,
-} from '../paging.ts';
+import { cursorPage, cursorQuery, placeAfterId, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
 
@@ -79,22 +72,15 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
     access: ['admin', 'owner', 'member', 'viewer'],
     query: cursorQuery,
     answers: { 200: cursorPage(projectAnswer) },
-    async handle({ query, caller, projectId, read, path }) {
-      const place = decodeCursor('projects', query.cursor, placeAfterId);
-      const { limit } = query;
-      const only = caller.kind === 'admin' ? undefined : projectId;
-      const { value, position } = await queries.projects(
-        {
-          limit: limit + 1,
-          ...(only !== undefined && { only }),
-          ...(place !== undefined && { after: place.after }),
-        },
-        read,
-      );
-      const { page, last } = splitPage(value, limit);
-      const next = last && encodeCursor('projects', { after: last.projectId });
-      return pageAnswer(page.map(projectBody), next, path, position);
-    },
+    handle: (request) =>
+      walkPage(request, {
+        name: 'projects',
+        place: placeAfterId,
+        rows: (limit, place) =>
+          queries.projects({ limit, ...ownOf(request), ...place }, request.read),
+        item: projectBody,
+        placeOf: ({ projectId }) => ({ after: projectId }),
+      }),
   });
 
   const read = defineRoute({
@@ -116,6 +102,10 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
   });
 
   return [create, list, read];
+}
+
+function ownOf({ caller }: { readonly caller: Caller }): { readonly only?: string } {
+  return caller.kind === 'admin' ? {} : { only: caller.projectId };
 }
 
 function projectBody({ projectId, name, createdAt }: ProjectView): JsonObject {

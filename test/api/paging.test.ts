@@ -1,0 +1,74 @@
+import { expect, test } from 'vitest';
+import { placeAfterIdAsOf, walkPage } from '../../src/api/paging.ts';
+import type { Position } from '../../src/projections/engine/read-model.ts';
+import type { JsonObject } from '../../src/shared/json.ts';
+
+interface Page {
+  readonly items: JsonObject[];
+  readonly next: string | null;
+}
+
+/** Rows by id, of items that take so many MiB, in a read model that moves on at each page. */
+function listOf(sizes: Readonly<Record<string, number>>) {
+  const asked: (Position | undefined)[] = [];
+  let position = 0n;
+  const page = async (limit: number, cursor?: string): Promise<Page> => {
+    const answer = await walkPage(
+      { query: { limit, cursor }, path: '/rows' },
+      {
+        name: 'rows',
+        place: placeAfterIdAsOf,
+        rows: (count, place) => {
+          asked.push(place?.asOf);
+          position += 1n;
+          const after = Object.keys(sizes).filter((id) => id > (place?.after ?? ''));
+          return Promise.resolve({
+            value: after.slice(0, count),
+            position: position as Position,
+          });
+        },
+        item: (id) => ({ id, content: 'x'.repeat((sizes[id] ?? 0) * 1024 * 1024) }),
+        placeOf: (id, asOf) => ({ after: id, asOf }),
+      },
+    );
+    return answer.body as unknown as Page;
+  };
+  /** The ids of each page. */
+  const walk = async (limit: number): Promise<unknown[][]> => {
+    const pages: unknown[][] = [];
+    let next: string | null | undefined;
+    while (next !== null) {
+      const { items, next: following } = await page(limit, next);
+      pages.push(items.map(({ id }) => id));
+      next = following;
+    }
+    return pages;
+  };
+  return { asked, walk };
+}
+
+test('a walk sees each row once, and has no page after the last', async () => {
+  const list = listOf({ a: 0, b: 0, c: 0, d: 0 });
+
+  expect(await list.walk(3)).toEqual([['a', 'b', 'c'], ['d']]);
+  expect(await list.walk(2)).toEqual([
+    ['a', 'b'],
+    ['c', 'd'],
+  ]);
+  expect(await list.walk(4)).toEqual([['a', 'b', 'c', 'd']]);
+  expect(await listOf({}).walk(4)).toEqual([[]]);
+});
+
+test('a page ends before it gets too large, and holds one item at least', async () => {
+  const list = listOf({ a: 3, b: 3, c: 5, d: 1, e: 1 });
+
+  expect(await list.walk(4)).toEqual([['a'], ['b'], ['c'], ['d', 'e']]);
+});
+
+test('a walk may stay at the position of its first page', async () => {
+  const list = listOf({ a: 0, b: 0, c: 0 });
+
+  await list.walk(1);
+
+  expect(list.asked).toEqual([undefined, 1n, 1n]);
+});
