@@ -1,8 +1,4 @@
-import { beforeAll, describe, expect, test } from 'vitest';
-import { openDatabase } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
-import { createLogger } from '../../src/shared/logger.ts';
-import { createTestDatabase } from '../database/test-database.ts';
+import { describe, expect, test } from 'vitest';
 import {
   add,
   execute,
@@ -14,18 +10,9 @@ import {
   recorded,
   totals,
 } from './meter.ts';
-import { startWriteProcess, type WriteProcess } from './write-process.ts';
+import { prepareWriteProcesses, type WriteProcess } from './write-process.ts';
 
-const logger = createLogger('silent');
-const testDatabase = createTestDatabase();
-
-beforeAll(async () => {
-  const database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  await database.close();
-});
-
-const start = (): Promise<WriteProcess> => startWriteProcess(testDatabase.url);
+const start = prepareWriteProcesses();
 
 describe('a command with an identity', () => {
   test('leaves its identity in its events', async () => {

@@ -1,22 +1,9 @@
 import type { StreamName } from '../../src/event-store/stream-name.ts';
-import { beforeAll, describe, expect, test, vi } from 'vitest';
-import { openDatabase } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
-import { createLogger } from '../../src/shared/logger.ts';
-import { createTestDatabase } from '../database/test-database.ts';
+import { describe, expect, test, vi } from 'vitest';
 import { add, execute, meter, newStream, oneTo, totals } from './meter.ts';
-import { EVENTUALLY, startWriteProcess, type WriteProcess } from './write-process.ts';
+import { EVENTUALLY, prepareWriteProcesses, type WriteProcess } from './write-process.ts';
 
-const logger = createLogger('silent');
-const testDatabase = createTestDatabase();
-
-beforeAll(async () => {
-  const database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  await database.close();
-});
-
-const start = (): Promise<WriteProcess> => startWriteProcess(testDatabase.url);
+const start = prepareWriteProcesses();
 
 describe('a long stream', () => {
   const LENGTH = 1_200;

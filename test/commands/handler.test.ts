@@ -1,14 +1,9 @@
 import type { Decider } from '../../src/commands/decider.ts';
 import type { SensorEvent } from '../../src/events/state.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
-import { beforeAll, describe, expect, test } from 'vitest';
-import { openDatabase } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
-import { createLogger } from '../../src/shared/logger.ts';
-import { createTestDatabase } from '../database/test-database.ts';
+import { describe, expect, test } from 'vitest';
 import {
   add,
-  context,
   execute,
   meter,
   newIdentity,
@@ -19,18 +14,9 @@ import {
   recorded,
   totals,
 } from './meter.ts';
-import { startWriteProcess, type WriteProcess } from './write-process.ts';
+import { context, prepareWriteProcesses } from './write-process.ts';
 
-const logger = createLogger('silent');
-const testDatabase = createTestDatabase();
-
-beforeAll(async () => {
-  const database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  await database.close();
-});
-
-const start = (): Promise<WriteProcess> => startWriteProcess(testDatabase.url);
+const start = prepareWriteProcesses();
 
 describe('commands on one stream at the same time', () => {
   test('64 in one process are all applied, once and in the order they came', async () => {

@@ -1,31 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { CommandContext } from '../../src/commands/handler.ts';
 import { sensorDecider } from '../../src/commands/state-deciders.ts';
 import { sensorStream, StateCommands, type PatchResult } from '../../src/commands/state.ts';
-import { openDatabase } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
 import type { JsonObject } from '../../src/shared/json.ts';
-import { createLogger } from '../../src/shared/logger.ts';
-import { createTestDatabase } from '../database/test-database.ts';
-import { EVENTUALLY, startWriteProcess, type WriteProcess } from './write-process.ts';
+import { context, EVENTUALLY, prepareWriteProcesses, type WriteProcess } from './write-process.ts';
 
-const logger = createLogger('silent');
-const testDatabase = createTestDatabase();
-const context: CommandContext = { projectId: 'acme', actor: 'k1', correlationId: 'r1' };
-
-beforeAll(async () => {
-  const database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  await database.close();
-});
+const startWriteProcess = prepareWriteProcesses();
 
 interface StateProcess extends WriteProcess {
   readonly commands: StateCommands;
 }
 
 async function start(): Promise<StateProcess> {
-  const process = await startWriteProcess(testDatabase.url);
+  const process = await startWriteProcess();
   return { ...process, commands: new StateCommands(process.handler, process.store) };
 }
 

@@ -5,7 +5,7 @@ import type { SensorEvent } from '../../src/events/state.ts';
 import type { EventStore, RecordedEvent } from '../../src/event-store/port.ts';
 import { streamName, type StreamName } from '../../src/event-store/stream-name.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
-import type { WriteProcess } from './write-process.ts';
+import { context, type WriteProcess } from './write-process.ts';
 
 export interface Meter {
   readonly total: number;
@@ -52,8 +52,6 @@ export function newStream(): StreamName {
   streams += 1;
   return streamName('meter', 'acme', String(streams));
 }
-
-export const context: CommandContext = { projectId: 'acme', actor: 'k1', correlationId: 'r1' };
 
 export function execute(
   { handler }: WriteProcess,

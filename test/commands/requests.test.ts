@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { mintKey, mintSecret } from '../../src/commands/keys.ts';
 import {
   IdempotentRequests,
@@ -9,25 +9,14 @@ import {
   type Replay,
 } from '../../src/commands/requests.ts';
 import { projectDecider, projectStream } from '../../src/commands/tenancy.ts';
-import { openDatabase } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
 import { BEGINNING, type RecordedEvent } from '../../src/event-store/port.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
 import { sha256 } from '../../src/shared/ids.ts';
-import { createLogger } from '../../src/shared/logger.ts';
-import { createTestDatabase } from '../database/test-database.ts';
 import { closedGate } from '../gate.ts';
-import { EVENTUALLY, startWriteProcess, type WriteProcess } from './write-process.ts';
+import { EVENTUALLY, prepareWriteProcesses, type WriteProcess } from './write-process.ts';
 
-const logger = createLogger('silent');
-const testDatabase = createTestDatabase();
+const startWriteProcess = prepareWriteProcesses();
 const INSTALLATION_SECRET = randomBytes(32);
-
-beforeAll(async () => {
-  const database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  await database.close();
-});
 
 interface RequestProcess extends WriteProcess {
   readonly requests: IdempotentRequests;
@@ -36,7 +25,7 @@ interface RequestProcess extends WriteProcess {
 let minutes = 0;
 
 async function start(secret = INSTALLATION_SECRET): Promise<RequestProcess> {
-  const process = await startWriteProcess(testDatabase.url);
+  const process = await startWriteProcess();
   // No two processes agree on the time.
   minutes += 1;
   const now = new Date(Date.UTC(2026, 0, 31, 12, minutes));

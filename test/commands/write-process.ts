@@ -1,7 +1,8 @@
-import { expect, onTestFinished, vi } from 'vitest';
+import { beforeAll, expect, onTestFinished, vi } from 'vitest';
 import { FoldedStates } from '../../src/commands/folded-states.ts';
-import { CommandHandler } from '../../src/commands/handler.ts';
+import { CommandHandler, type CommandContext } from '../../src/commands/handler.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
+import { migrate } from '../../src/database/migrations.ts';
 import type {
   Appended,
   EventStore,
@@ -14,9 +15,12 @@ import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgr
 import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { createTestDatabase } from '../database/test-database.ts';
 import { closedGate, type Gate } from '../gate.ts';
 
 const logger = createLogger('silent');
+
+export const context: CommandContext = { projectId: 'acme', actor: 'k1', correlationId: 'r1' };
 
 export const EVENTUALLY = { timeout: 20_000, interval: 10 };
 
@@ -28,8 +32,21 @@ export interface WriteProcess {
   readonly handler: CommandHandler;
 }
 
-/** Closed when the test ends. */
-export async function startWriteProcess(url: string): Promise<WriteProcess> {
+/**
+ * A database of the test file's own, and what starts processes on it, which are closed when their
+ * test ends. To be called at the top level of the file.
+ */
+export function prepareWriteProcesses(): () => Promise<WriteProcess> {
+  const { url } = createTestDatabase();
+  beforeAll(async () => {
+    const database = openDatabase({ url, logger });
+    await migrate(database, logger);
+    await database.close();
+  });
+  return () => startWriteProcess(url);
+}
+
+async function startWriteProcess(url: string): Promise<WriteProcess> {
   const database = openDatabase({ url, logger, maxConnections: 4 });
   const postgres = await openPostgresEventStore({ database, logger });
   onTestFinished(async () => {
