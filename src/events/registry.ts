@@ -6,9 +6,14 @@ import { stateEvents } from './state.ts';
 import { tenancyEvents } from './tenancy.ts';
 
 const definitions: ReadonlyMap<string, EventDefinition> = new Map(
-  ([...projectionEvents, ...requestEvents, ...stateEvents, ...tenancyEvents] as readonly EventDefinition[]).map(
-    (definition) => [definition.type, definition],
-  ),
+  (
+    [
+      ...projectionEvents,
+      ...requestEvents,
+      ...stateEvents,
+      ...tenancyEvents,
+    ] as readonly EventDefinition[]
+  ).map((definition) => [definition.type, definition]),
 );
 
 /** An event as the log takes it, but for its id: checked against its schema, in today's version. */
