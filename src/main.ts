@@ -173,6 +173,7 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
   const pipeline = new Pipeline({
     authentication: new Authentication(directory, config.adminApiKey),
     requests: new IdempotentRequests(store, await installationSecret(database), systemClock),
+    models,
     positions,
     responder,
     clock: systemClock,

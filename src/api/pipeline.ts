@@ -9,7 +9,7 @@ import type {
   StreamedRun,
 } from '../commands/requests.ts';
 import type { Positions } from '../projections/engine/as-of.ts';
-import type { ReadOptions } from '../projections/engine/read-model.ts';
+import type { ReadModels, ReadOptions } from '../projections/engine/read-model.ts';
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { randomEntropy } from '../shared/ids.ts';
@@ -33,6 +33,7 @@ import { Spool } from './spool.ts';
 export interface PipelineParts {
   readonly authentication: Authentication;
   readonly requests: IdempotentRequests;
+  readonly models: ReadModels;
   readonly positions: Positions;
   readonly responder: Responder;
   readonly clock: Clock;
@@ -133,6 +134,8 @@ export class Pipeline {
     }
     const { answer, entropy, isReplayed } = replay;
     const { position, ...kept } = answer;
+    // Its twin in another process may have done the work: it counts as this one's, too.
+    if (position !== null) this.#parts.models.answered(position);
     this.#parts.responder.send(
       request,
       response,

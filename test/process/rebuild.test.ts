@@ -126,7 +126,6 @@ describe('a rebuild under a load of writes and reads', () => {
       (await admin.get<Rebuild>(`/admin/rebuilds/${id}`)).body;
 
     let id = await rebuild();
-    let farthest = 0;
     for (let kill = 0; kill < 10; kill += 1) {
       await delay(300 + Math.random() * 700);
       const oldest = runners.shift()!;

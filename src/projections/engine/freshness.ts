@@ -95,6 +95,13 @@ export class Freshness {
     };
   }
 
+  /** A position that this process has answered as the outcome of a command, which another may have run. */
+  answered(position: Position): void {
+    for (const watched of this.#watched.values()) {
+      if (position > watched.ownWrite) watched.ownWrite = position;
+    }
+  }
+
   moved(projection: string, checkpoint: Position): void {
     const watched = this.#watch(projection);
     watched.checkpoint = checkpoint;

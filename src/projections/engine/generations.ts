@@ -171,7 +171,7 @@ export async function changeStatus(
 }
 
 /** Drops the tables of a generation, and all that is known of it. */
-export async function dropGeneration(tx: Queryable, generation: Generation): Promise<void> {
+async function dropGeneration(tx: Queryable, generation: Generation): Promise<void> {
   await tx.query({ text: `drop schema if exists ${generation.schema} cascade` });
   for (const table of ['leases', 'generations']) {
     await tx.query({

@@ -60,6 +60,11 @@ export class ReadModels {
     return this.#freshness.newestKnown;
   }
 
+  /** What is read from now on is at least of this position. */
+  answered(position: Position): void {
+    this.#freshness.answered(position);
+  }
+
   /**
    * @throws LedgerError `read-model-behind`, `store-unavailable`
    */
