@@ -1,0 +1,29 @@
+/** How a command ends. */
+export const ExitCode = { done: 0, failed: 1, usage: 2, interrupted: 3 } as const;
+
+/** It was asked for in a way that cannot be meant. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** It was asked to end before it was done; whatever there is to say of that has been said. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}
+
+const ASKED_AGAIN_AFTER_MS = 1_000;
+
+/** Calls `end` when the process is first asked to end. Whoever asks again does not want to wait. */
+export function onAskedToEnd(end: () => void, exitCodeAtOnce: number): void {
+  let askedAtMs: number | undefined;
+  const asked = (): void => {
+    if (askedAtMs === undefined) {
+      askedAtMs = performance.now();
+      end();
+      // Not at once: Ctrl-C reaches us twice below npm, from the terminal and from npm.
+    } else if (performance.now() - askedAtMs > ASKED_AGAIN_AFTER_MS) {
+      process.exit(exitCodeAtOnce);
+    }
+  };
+  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, asked);
+}
