@@ -7,6 +7,7 @@ import { Leases } from './lease.ts';
 import type { Projection } from './projection.ts';
 import { ReplayWorker } from './replay-worker.ts';
 import { Runner } from './runner.ts';
+import { SharedFeed } from './shared-feed.ts';
 
 export interface EngineOptions {
   readonly database: Database;
@@ -51,11 +52,13 @@ export class ProjectionEngine {
 
   start(): void {
     const { database, store, projections, logger } = this.#options;
+    const feed = new SharedFeed(store, [...new Set(projections.flatMap(({ handles }) => handles))]);
     for (const projection of projections) {
       const { name } = projection;
       const runner = new Runner({
         database,
         store,
+        feed,
         leases: this.leases,
         projection,
         logger,

@@ -13,6 +13,7 @@ import {
 import { RETRY_INTERVAL_MS, type Lease, type Leases } from './lease.ts';
 import { isPaused } from './pauses.ts';
 import type { Projection } from './projection.ts';
+import type { SharedFeed } from './shared-feed.ts';
 
 /** What a runner is doing. */
 export type RunnerStatus =
@@ -28,6 +29,7 @@ export type RunnerStatus =
 export interface RunnerOptions {
   readonly database: Database;
   readonly store: EventStore;
+  readonly feed: SharedFeed;
   readonly leases: Leases;
   readonly projection: Projection;
   readonly logger: Logger;
@@ -149,13 +151,13 @@ export class Runner {
     this.#status = { situation: 'running' };
     const reading = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal, reading.signal]);
-    const { store, projection } = this.#options;
+    const { feed, projection } = this.#options;
     // Seen, with nothing in it for us: written with what comes next, or when the time is up, which
     // runs from the first such batch: others may follow without a rest.
     let seen = writer.position;
     let dueAtMs = 0;
     let stopped: Stop | undefined;
-    const subscription = store.subscribe({ after: seen, types: projection.handles, signal });
+    const subscription = feed.subscribe({ after: seen, types: projection.handles, signal });
     const batches = subscription[Symbol.asyncIterator]();
     let next = batches.next();
     try {
