@@ -24,23 +24,22 @@ function environment(settings: Readonly<Record<string, string>>): NodeJS.Process
   return { PATH: process.env['PATH'], DATA_DIR: dataDir, PORT: '0', ...settings };
 }
 
-export interface ServiceProcess {
+export interface CliProcess {
   readonly child: ChildProcess;
   /** What it has printed by now. */
   stdout(): string;
   stderr(): string;
-  /** The API, once it is served. */
-  serving(): Promise<Api>;
   /** The exit code, once it has one; null when it was killed. */
   ended(): Promise<number | null>;
 }
 
-/** `fleetledger serve`. */
-export function startServiceProcess(
+/** `fleetledger …`, to be watched while it runs. */
+export function startCli(
+  args: readonly string[],
   settings: Readonly<Record<string, string>> = {},
   folder = tmpdir(),
-): ServiceProcess {
-  const child = spawn(process.execPath, [CLI, 'serve'], {
+): CliProcess {
+  const child = spawn(process.execPath, [CLI, ...args], {
     cwd: folder,
     env: environment(settings),
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -48,27 +47,44 @@ export function startServiceProcess(
   children.push(child);
   let stdout = '';
   let stderr = '';
-  const served = new Promise<string>((resolve, reject) => {
-    child.stdout.on('data', (chunk: Buffer) => {
-      stdout += chunk.toString();
-      const url = /ready on (http:\/\/\S+) /.exec(stdout)?.[1];
-      if (url !== undefined) resolve(url);
-    });
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.once('close', (code) => reject(new Error(`ended with ${code}: ${stdout}${stderr}`)));
-  });
-  // Whoever expects it to end does not ask for it.
-  served.catch(() => undefined);
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   return {
     child,
     stdout: () => stdout,
     stderr: () => stderr,
+    ended: () => exited(child),
+  };
+}
+
+export interface ServiceProcess extends CliProcess {
+  /** The API, once it is served. */
+  serving(): Promise<Api>;
+}
+
+/** `fleetledger serve`. */
+export function startServiceProcess(
+  settings: Readonly<Record<string, string>> = {},
+  folder = tmpdir(),
+): ServiceProcess {
+  const started = startCli(['serve'], settings, folder);
+  const { child, stdout, stderr } = started;
+  const served = new Promise<string>((resolve, reject) => {
+    child.stdout?.on('data', () => {
+      const url = /ready on (http:\/\/\S+) /.exec(stdout())?.[1];
+      if (url !== undefined) resolve(url);
+    });
+    child.once('close', (code) => reject(new Error(`ended with ${code}: ${stdout()}${stderr()}`)));
+  });
+  // Whoever expects it to end does not ask for it.
+  served.catch(() => undefined);
+  return {
+    ...started,
     async serving() {
       const api = await connectTo(await served);
       apis.push(api);
       return api;
     },
-    ended: () => exited(child),
   };
 }
 
