@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { ExitCode, Interrupted, onAskedToEnd, UsageError } from './cli/ending.ts';
 import { addKeysCommand } from './cli/keys.ts';
 import { addLogCommand } from './cli/log.ts';
+import { addProjectionsCommand } from './cli/projections.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import { EmbeddedServerError } from './database/embedded-server/errors.ts';
 import { startService } from './main.ts';
@@ -18,6 +19,7 @@ program
   .description('run the service; its settings come from the environment and .env')
   .action(serve);
 
+addProjectionsCommand(program);
 addLogCommand(program);
 addKeysCommand(program);
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { CommandHandler } from '../../commands/handler.ts';
+import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import { projectionDecider, projectionStream } from '../../commands/projections.ts';
 import type {
   ProjectionAdministration,
@@ -8,7 +8,7 @@ import type {
 import type { Positions } from '../../projections/engine/as-of.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
-import { defineRoute, type ApiRequest, type Route } from '../route.ts';
+import { defineRoute, type Route } from '../route.ts';
 import type { AdminRoutesParts } from './admin.ts';
 
 export const projectionParams = z.object({ name: z.string() });
@@ -86,7 +86,7 @@ export function projectionRoutes({
     async handle(request) {
       const { name: projection } = request.params;
       await administration.status(projection);
-      await record(handler, request, { type: 'ProjectionPaused', data: { projection } });
+      await record(handler, request.command(), { type: 'ProjectionPaused', data: { projection } });
       await administration.pause(projection, request.caller.keyId);
       return asItThenIs(projection);
     },
@@ -104,7 +104,7 @@ export function projectionRoutes({
     async handle(request) {
       const { name: projection } = request.params;
       await administration.status(projection);
-      await record(handler, request, { type: 'ProjectionResumed', data: { projection } });
+      await record(handler, request.command(), { type: 'ProjectionResumed', data: { projection } });
       await administration.resume(projection);
       return asItThenIs(projection);
     },
@@ -124,7 +124,10 @@ export function projectionRoutes({
       const { name: projection } = request.params;
       const stop = await stopFor(administration, projection, request.body.event_id);
       const { eventId } = stop;
-      await record(handler, request, { type: 'ProjectionRetried', data: { projection, eventId } });
+      await record(handler, request.command(), {
+        type: 'ProjectionRetried',
+        data: { projection, eventId },
+      });
       await administration.goOn(projection, stop);
       return asItThenIs(projection);
     },
@@ -144,7 +147,7 @@ export function projectionRoutes({
       const { name: projection } = request.params;
       const stop = await stopFor(administration, projection, request.body.event_id);
       const { eventId, position, message: error } = stop;
-      await record(handler, request, {
+      await record(handler, request.command(), {
         type: 'ProjectionEventSkipped',
         data: { projection, eventId, position, error },
       });
@@ -164,11 +167,11 @@ export function projectionRoutes({
 /** Notes what an admin does with a projection. */
 export async function record(
   handler: CommandHandler,
-  request: ApiRequest<unknown, unknown, unknown>,
+  context: CommandContext,
   event: Parameters<typeof projectionDecider.decide>[1],
 ): Promise<void> {
   const stream = projectionStream(event.data.projection);
-  await handler.execute(projectionDecider, stream, event, request.command());
+  await handler.execute(projectionDecider, stream, event, context);
 }
 
 async function stopFor(
@@ -184,7 +187,7 @@ async function stopFor(
   );
 }
 
-function projectionBody(projection: ProjectionStatus, positions: Positions): JsonObject {
+export function projectionBody(projection: ProjectionStatus, positions: Positions): JsonObject {
   const { position, head, lastError } = projection;
   return {
     name: projection.name,

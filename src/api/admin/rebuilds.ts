@@ -49,7 +49,7 @@ export function rebuildRoutes({ handler, administration, positions }: AdminRoute
         kind: 'rebuild',
         actor: request.caller.keyId,
       });
-      await record(handler, request, {
+      await record(handler, request.command(), {
         type: 'ProjectionRebuildRequested',
         data: { projection, rebuildId },
       });
@@ -122,7 +122,7 @@ export function rebuildRoutes({ handler, administration, positions }: AdminRoute
         throw new LedgerError('rebuild-ended', `The rebuild has ${ended.progress.status} already.`);
       }
       if (isCancelled) {
-        await record(handler, request, {
+        await record(handler, request.command(), {
           type: 'ProjectionRebuildCancelled',
           data: { projection: replay.projection, rebuildId: id },
         });
@@ -138,31 +138,50 @@ export function rebuildRoutes({ handler, administration, positions }: AdminRoute
   return [request, list, read, cancel];
 }
 
-function rebuildBody(replay: Replay, head: bigint, positions: Positions): JsonObject {
+export function rebuildBody(replay: Replay, head: bigint, positions: Positions): JsonObject {
   const { progress } = replay;
-  const position = progress.position ?? 0n;
-  const target = (progress.status === 'running' ? undefined : progress.target) ?? head;
-  const isDone = progress.status === 'completed';
-  const share = target === 0n ? 1 : Number(position) / Number(target);
+  const { position, target, percent, eventsPerSecond, secondsLeft } = paceOf(replay, head);
   return {
     id: replay.replayId,
     projection: replay.projection,
     status: progress.status,
     position: positions.formatText(position.toString()),
     target: positions.formatText(target.toString()),
-    // At the head it still has to be put in its place.
-    percent: isDone ? 100 : Math.min(99.9, round(100 * share, 1)),
-    events_per_second: progress.status === 'running' ? round(progress.eventsPerSecond, 1) : 0,
-    seconds_left: secondsLeft(replay, target - position),
+    percent,
+    events_per_second: eventsPerSecond,
+    seconds_left: secondsLeft,
     started_at: jsonTime(replay.startedAt),
     ended_at: progress.status === 'running' ? null : jsonTime(progress.endedAt),
     error: progress.status === 'running' ? null : (progress.error ?? null),
   };
 }
 
-/** Null while nobody can tell. */
-function secondsLeft({ progress }: Replay, positionsLeft: bigint): number | null {
-  if (progress.status !== 'running') return 0;
-  if (progress.positionsPerSecond < 1) return null;
-  return round(Math.max(0, Number(positionsLeft)) / progress.positionsPerSecond, 1);
+export interface Pace {
+  readonly position: bigint;
+  readonly target: bigint;
+  readonly percent: number;
+  readonly eventsPerSecond: number;
+  /** Null while nobody can tell. */
+  readonly secondsLeft: number | null;
+}
+
+/** How far a replay has come, and how fast it goes. `head`: what it is to reach while it runs. */
+export function paceOf({ progress }: Replay, head: bigint): Pace {
+  const position = progress.position ?? 0n;
+  const isRunning = progress.status === 'running';
+  const target = (isRunning ? undefined : progress.target) ?? head;
+  const share = target === 0n ? 1 : Number(position) / Number(target);
+  return {
+    position,
+    target,
+    // At the head it still has to be put in its place.
+    percent: progress.status === 'completed' ? 100 : Math.min(99.9, round(100 * share, 1)),
+    eventsPerSecond: isRunning ? round(progress.eventsPerSecond, 1) : 0,
+    secondsLeft: isRunning ? secondsLeft(target - position, progress.positionsPerSecond) : 0,
+  };
+}
+
+function secondsLeft(positionsLeft: bigint, positionsPerSecond: number): number | null {
+  if (positionsPerSecond < 1) return null;
+  return round(Math.max(0, Number(positionsLeft)) / positionsPerSecond, 1);
 }

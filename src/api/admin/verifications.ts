@@ -55,7 +55,7 @@ export function verificationRoutes({
         kind: 'verification',
         actor: request.caller.keyId,
       });
-      await record(handler, request, {
+      await record(handler, request.command(), {
         type: 'ProjectionVerificationRequested',
         data: { projection, verificationId },
       });
@@ -85,7 +85,10 @@ export function verificationRoutes({
   return [request, read];
 }
 
-function verificationBody({ progress, ...replay }: Replay, positions: Positions): JsonObject {
+export function verificationBody(
+  { progress, ...replay }: Replay,
+  positions: Positions,
+): JsonObject {
   const ended = progress.status === 'running' ? undefined : progress;
   return {
     id: replay.replayId,

@@ -1,0 +1,203 @@
+import type { Command } from 'commander';
+import { projectionBody, record } from '../api/admin/projections.ts';
+import { rebuildBody } from '../api/admin/rebuilds.ts';
+import { verificationBody } from '../api/admin/verifications.ts';
+import type { Ledger } from '../main.ts';
+import type { ProjectionStatus } from '../projections/engine/administration.ts';
+import { Positions } from '../projections/engine/as-of.ts';
+import type { Replay } from '../projections/engine/replays.ts';
+import { ExitCode } from './ending.ts';
+import { print, printJson, table, visible, type Column } from './output.ts';
+import { replayToTheEnd, type ReplayOrder } from './replays.ts';
+import { ACTOR, context, withLedger } from './with-ledger.ts';
+
+export function addProjectionsCommand(program: Command): void {
+  const projections = program
+    .command('projections')
+    .description('see to the projections, also without a service');
+
+  withJson(projections.command('list'))
+    .description('where they stand, and how they are doing')
+    .action(list);
+  withJson(projections.command('rebuild <name>'))
+    .description('build it anew beside the live one, and put it in its place')
+    .action(rebuild);
+  withJson(projections.command('verify <name>'))
+    .description('replay it beside the live one, and name the rows that differ')
+    .option('--repair', 'rebuild it when rows differ')
+    .action(verify);
+  withJson(projections.command('pause <name>'))
+    .description('let it move no further, until it is resumed')
+    .action(pause);
+  withJson(projections.command('resume <name>'))
+    .description('let a paused one go on')
+    .action(resume);
+  withJson(projections.command('retry <name>'))
+    .description('let a stopped one try again to apply the event it is stopped at')
+    .action(retry);
+  withJson(projections.command('skip <name>'))
+    .description('let a stopped one go on without the event it is stopped at, for ever')
+    .action(skip);
+}
+
+function withJson(command: Command): Command {
+  return command.option('--json', 'what the HTTP API answers, one object to a line');
+}
+
+interface OutputOptions {
+  readonly json?: boolean;
+}
+
+async function list({ json }: OutputOptions): Promise<void> {
+  await withLedger(async ({ administration, store }) => {
+    const statuses = await administration.statuses();
+    const positions = new Positions(store);
+    if (json) await printJson({ items: statuses.map((one) => projectionBody(one, positions)) });
+    else await print(table(columns(positions), statuses));
+  });
+}
+
+async function rebuild(projection: string, { json = false }: OutputOptions): Promise<void> {
+  await withLedger(async (ledger, signal) => {
+    await ledger.administration.status(projection);
+    ledger.engine.startReplays();
+    await rebuildToTheEnd(ledger, { projection, signal, context: context() }, json);
+  });
+}
+
+async function verify(
+  projection: string,
+  { json = false, repair = false }: OutputOptions & { readonly repair?: boolean },
+): Promise<void> {
+  await withLedger(async (ledger, signal) => {
+    await ledger.administration.status(projection);
+    ledger.engine.startReplays();
+    const order = { projection, signal, context: context() };
+    const replay = await replayToTheEnd(ledger, { ...order, kind: 'verification' });
+    const positions = new Positions(ledger.store);
+    if (json) await printJson(verificationBody(replay, positions));
+    else await print(verificationText(replay, positions));
+    const { progress } = replay;
+    if (progress.status !== 'completed') process.exitCode = ExitCode.failed;
+    else if (progress.differing.length === 0) return;
+    else if (repair) await rebuildToTheEnd(ledger, order, json);
+    else process.exitCode = ExitCode.failed;
+  });
+}
+
+async function rebuildToTheEnd(
+  ledger: Ledger,
+  order: Omit<ReplayOrder, 'kind'>,
+  json: boolean,
+): Promise<void> {
+  const replay = await replayToTheEnd(ledger, { ...order, kind: 'rebuild' });
+  const positions = new Positions(ledger.store);
+  if (json) await printJson(rebuildBody(replay, await ledger.administration.head(), positions));
+  else await print(`${endOf(replay, positions)}.\n`);
+  if (replay.progress.status !== 'completed') process.exitCode = ExitCode.failed;
+}
+
+async function pause(name: string, options: OutputOptions): Promise<void> {
+  await act(name, options, async ({ administration, handler }) => {
+    await administration.status(name);
+    await record(handler, context(), { type: 'ProjectionPaused', data: { projection: name } });
+    await administration.pause(name, ACTOR);
+  });
+}
+
+async function resume(name: string, options: OutputOptions): Promise<void> {
+  await act(name, options, async ({ administration, handler }) => {
+    await administration.status(name);
+    await record(handler, context(), { type: 'ProjectionResumed', data: { projection: name } });
+    await administration.resume(name);
+  });
+}
+
+async function retry(name: string, options: OutputOptions): Promise<void> {
+  await act(name, options, async ({ administration, handler }) => {
+    const stop = await administration.stopOf(name);
+    const data = { projection: name, eventId: stop.eventId };
+    await record(handler, context(), { type: 'ProjectionRetried', data });
+    await administration.goOn(name, stop);
+  });
+}
+
+async function skip(name: string, options: OutputOptions): Promise<void> {
+  await act(name, options, async ({ administration, handler }) => {
+    const stop = await administration.stopOf(name);
+    const { eventId, position, message: error } = stop;
+    const data = { projection: name, eventId, position, error };
+    await record(handler, context(), { type: 'ProjectionEventSkipped', data });
+    await administration.goOn(name, stop);
+  });
+}
+
+/** Shows the projection as it then is. */
+async function act(
+  name: string,
+  { json }: OutputOptions,
+  action: (ledger: Ledger) => Promise<void>,
+): Promise<void> {
+  await withLedger(async (ledger) => {
+    await action(ledger);
+    const status = await ledger.administration.status(name);
+    const positions = new Positions(ledger.store);
+    if (json) await printJson(projectionBody(status, positions));
+    else await print(table(columns(positions), [status]));
+  });
+}
+
+function columns(positions: Positions): Column<ProjectionStatus>[] {
+  return [
+    { title: 'NAME', cell: ({ name }) => name },
+    { title: 'VERSION', cell: ({ version }) => String(version), isNumber: true },
+    { title: 'GENERATION', cell: ({ generation }) => String(generation), isNumber: true },
+    { title: 'STATUS', cell: ({ status }) => status },
+    { title: 'POSITION', cell: ({ position }) => positions.format(position) },
+    { title: 'BEHIND', cell: behind, isNumber: true },
+    {
+      title: 'EVENTS/S',
+      cell: ({ eventsPerSecond }) => eventsPerSecond.toFixed(1),
+      isNumber: true,
+    },
+    { title: 'ERROR', cell: ({ lastError }) => errorText(lastError) },
+  ];
+}
+
+function behind({ head, position }: ProjectionStatus): string {
+  return head > position ? (head - position).toString() : '0';
+}
+
+function errorText(error: ProjectionStatus['lastError']): string {
+  return error === undefined ? '' : `event ${error.eventId}: ${error.message}`;
+}
+
+function verificationText(replay: Replay, positions: Positions): string {
+  const { progress } = replay;
+  const end = endOf(replay, positions);
+  if (progress.status !== 'completed') return `${end}.\n`;
+  const { differing, rowCount = 0n } = progress;
+  const count = differing.length === 0 ? 'none' : String(differing.length);
+  const rows = differing.flatMap(({ table, key, live, replayed }) => [
+    `${table} ${JSON.stringify(key)}`,
+    `  live     ${JSON.stringify(live)}`,
+    `  replayed ${JSON.stringify(replayed)}`,
+  ]);
+  const summary = `${end}. Of ${rowCount} rows, ${count} differ${differing.length === 0 ? '.' : ':'}`;
+  return [summary, ...rows].map((line) => `${visible(line)}\n`).join('');
+}
+
+function endOf(
+  { kind, projection, replayId, startedAt, progress }: Replay,
+  positions: Positions,
+): string {
+  const subject = `The ${kind} ${replayId} of '${projection}'`;
+  if (progress.status === 'running') return `${subject} is running`;
+  const { status, position, endedAt, error } = progress;
+  const seconds = ((endedAt.getTime() - startedAt.getTime()) / 1_000).toFixed(1);
+  const place = position === undefined ? '' : ` at position ${positions.format(position)}`;
+  const reason = error === undefined ? '' : `: ${visible(error)}`;
+  return status === 'completed'
+    ? `${subject} completed${place}, in ${seconds} s`
+    : `${subject} ${status === 'failed' ? 'failed' : 'was cancelled'}${place}${reason}`;
+}

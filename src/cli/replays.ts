@@ -1,0 +1,82 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { record } from '../api/admin/projections.ts';
+import { paceOf } from '../api/admin/rebuilds.ts';
+import type { CommandContext } from '../commands/handler.ts';
+import type { Ledger } from '../main.ts';
+import type { Replay, ReplayKind } from '../projections/engine/replays.ts';
+import { LedgerError } from '../shared/errors.ts';
+import { Interrupted } from './ending.ts';
+import { showProgress } from './progress.ts';
+import { ACTOR } from './with-ledger.ts';
+
+const LOOK_INTERVAL_MS = 250;
+
+export interface ReplayOrder {
+  readonly kind: ReplayKind;
+  readonly projection: string;
+  readonly context: CommandContext;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Requests a replay and follows it to its end, whichever process carries it out.
+ * @throws Interrupted when asked to end; the replay stays where it stands.
+ */
+export async function replayToTheEnd(ledger: Ledger, order: ReplayOrder): Promise<Replay> {
+  const { kind, projection, signal } = order;
+  if (signal.aborted) throw new Interrupted();
+  const { replayId } = await requestReplay(ledger, order);
+  const progress = showProgress(`${kind} of ${projection}`);
+  try {
+    for (;;) {
+      const replay = await ledger.administration.replay(kind, replayId);
+      if (replay.progress.status !== 'running') return replay;
+      if (signal.aborted) break;
+      progress.show(paceOf(replay, await targetOf(ledger, replay)));
+      await delay(LOOK_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+    }
+  } finally {
+    progress.end();
+  }
+  process.stderr.write(`${whatIsLeft(kind, replayId)}\n`);
+  throw new Interrupted();
+}
+
+/** One of the same kind that is running will do: it may have been left with nobody to carry it on. */
+async function requestReplay(
+  { administration, handler }: Ledger,
+  { kind, projection, context }: ReplayOrder,
+): Promise<Replay> {
+  const id = randomUUID();
+  let replay: Replay;
+  try {
+    replay = await administration.requestReplay(projection, { replayId: id, kind, actor: ACTOR });
+  } catch (error) {
+    const running = error instanceof LedgerError ? error.conflicting : undefined;
+    if (running?.kind !== kind) throw error;
+    process.stderr.write(`The ${kind} ${running.id} is running already: this follows it.\n`);
+    return administration.replay(kind, running.id);
+  }
+  await record(
+    handler,
+    context,
+    kind === 'rebuild'
+      ? { type: 'ProjectionRebuildRequested', data: { projection, rebuildId: id } }
+      : { type: 'ProjectionVerificationRequested', data: { projection, verificationId: id } },
+  );
+  return replay;
+}
+
+/** A rebuild is to reach the head; a verification, where the live generation stands. */
+async function targetOf({ administration }: Ledger, { kind, projection }: Replay): Promise<bigint> {
+  if (kind === 'rebuild') return administration.head();
+  return (await administration.status(projection)).position;
+}
+
+function whatIsLeft(kind: ReplayKind, id: string): string {
+  const left = `Interrupted: the ${kind} ${id} stays where it stands. A running service carries it on, or the next start.`;
+  // Only a rebuild changes anything, and can be cancelled.
+  if (kind !== 'rebuild') return left;
+  return `${left}\nTo cancel it, with an admin key: DELETE /api/v1/admin/rebuilds/${id}`;
+}
