@@ -64,3 +64,21 @@ test('the first steps do what they say', async () => {
   });
   expect(JSON.parse(history ?? '')).toMatchObject({ items: [{ patch: { temperature: 21 } }] });
 });
+
+test('the command line does what it says, beside the service', async () => {
+  const { stdout, stderr } = await run('bash', ['-euo', 'pipefail', '-c', blocks[3] ?? ''], {
+    env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '' },
+  });
+
+  expect(stderr).toBe('');
+  const [titles, tenancy, state, rebuild, verification, patch, ...more] = stdout
+    .trimEnd()
+    .split('\n');
+  expect(titles).toMatch(/^NAME /);
+  expect(tenancy).toMatch(/^tenancy .* live /);
+  expect(state).toMatch(/^state .* live /);
+  expect(rebuild).toMatch(/^The rebuild .* completed /);
+  expect(verification).toMatch(/^The verification .* none differ\.$/);
+  expect(patch).toContain('{"temperature":21}');
+  expect(more).toEqual([]);
+});
