@@ -283,6 +283,47 @@ export function reading(log: LogUnderTest): void {
       }
     });
 
+    test('gives the events of one correlation id, and still ends where it was to end', async () => {
+      const project = new TestProject();
+      const after = await log.store.head();
+      const streams = await fill(project);
+      const recorded = await project.recorded(log.store, streams);
+      const until = recorded.at(-3)?.position ?? after;
+      const correlationId = `contract:${project.id}`;
+      const correlated = ['ContractTested', 'ContractRetested', 'ContractTested'].map((type) => {
+        const event = project.event({}, type);
+        return { ...event, metadata: { ...event.metadata, correlationId } };
+      });
+      for (const [index, event] of correlated.entries()) {
+        const stream = streams[index] ?? project.stream('device');
+        await mustAppend(log.store, stream, [project.event(), event, project.event()]);
+      }
+      const end = await log.store.head();
+
+      const whole = await collectBatches(log.store.readAll({ after, correlationId }), after);
+      expect(ids(whole.flatMap(({ events }) => events))).toEqual(ids(correlated));
+      expect(whole.at(-1)?.position).toBeGreaterThanOrEqual(end);
+
+      for (const types of [['ContractTested'], ['ContractRetested'], ['ContractUnheardOf']]) {
+        const options = { after, until: end, types, correlationId };
+        const part = await collectBatches(log.store.readAll(options), after, types);
+        expect(ids(part.flatMap(({ events }) => events))).toEqual(
+          ids(correlated.filter(({ type }) => types.includes(type))),
+        );
+        expect(part.at(-1)?.position).toBe(end);
+      }
+
+      // Of one of the others, and before any of it.
+      const [, other] = recorded;
+      const single = { after, until, correlationId: other?.metadata.correlationId ?? '' };
+      const found = await collectBatches(log.store.readAll(single), after);
+      expect(ids(found.flatMap(({ events }) => events))).toEqual([other?.id]);
+      expect(found.at(-1)?.position).toBe(until);
+      const none = await collectBatches(log.store.readAll({ after, until, correlationId }), after);
+      expect(none.flatMap(({ events }) => events)).toEqual([]);
+      expect(none.at(-1)?.position).toBe(until);
+    });
+
     test('gives nothing after the head', async () => {
       const project = new TestProject();
       await mustAppend(log.store, project.stream('device'), project.events(3));
