@@ -5,7 +5,7 @@ import { LedgerError } from '../../shared/errors.ts';
 import { uuidOf } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { timeAnswer } from '../fields.ts';
-import { cursorPage, cursorQuery, placeAfterId, walkPage } from '../paging.ts';
+import { cursorPage, cursorQuery, walkPage } from '../paging.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
 import type { AdminRoutesParts } from './admin.ts';
 import { projectionParams, record, round } from './projections.ts';
@@ -28,7 +28,7 @@ const rebuildAnswer = z
   })
   .meta({ id: 'Rebuild' });
 
-const placeAfterReplay = placeAfterId.extend({ startedAt: z.iso.datetime() });
+const placeAfterReplay = z.object({ after: z.uuid(), startedAt: z.iso.datetime() });
 
 export function rebuildRoutes({ handler, administration, positions }: AdminRoutesParts): Route[] {
   const request = defineRoute({

@@ -128,7 +128,9 @@ export class ProjectionAdministration {
 
   /** False when it had ended before. What it has built is dropped. */
   async cancel(replay: Replay): Promise<boolean> {
-    const isCancelled = await endReplay(this.#database, replay, { status: 'cancelled' });
+    // What it was to reach: the head moves on without it.
+    const target = await this.#store.head();
+    const isCancelled = await endReplay(this.#database, replay, { status: 'cancelled', target });
     this.#engine.lookAround();
     return isCancelled;
   }
