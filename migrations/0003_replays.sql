@@ -48,9 +48,10 @@ create table engine.replays (
   position   bigint,
   target     bigint,
   -- Of a verification: how many rows were compared, and those that differ.
-  row_count  bigint,
-  differing  json,
-  error      text
+  row_count       bigint,
+  differing_count bigint,
+  differing       json,
+  error           text
 );
 
 -- One at a time: two would each take the other's place.

@@ -96,6 +96,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       handler: new CommandHandler(store, states),
       models: new ReadModels(database, engine, store),
       async close() {
+        await engine.stop();
         await log.close();
         await database.close();
         await embedded?.close();

@@ -17,7 +17,8 @@ const verificationAnswer = z
     projection: z.string(),
     status: z.enum(['running', 'completed', 'cancelled', 'failed']),
     position: z.string(),
-    rows: z.int(),
+    rows: z.int().meta({ description: 'Compared' }),
+    differing_total: z.int().meta({ description: 'How many differ; the first 500 are listed' }),
     differing: z.array(
       z.object({
         table: z.string(),
@@ -96,6 +97,7 @@ export function verificationBody(
     status: progress.status,
     position: positions.formatText((progress.position ?? 0n).toString()),
     rows: Number(ended?.rowCount ?? 0n),
+    differing_total: Number(ended?.differingCount ?? 0n),
     differing: (ended?.differing ?? []) as unknown as JsonObject[],
     started_at: jsonTime(replay.startedAt),
     ended_at: jsonTime(ended?.endedAt ?? null),

@@ -58,6 +58,11 @@ export class ProjectionAdministration {
     return this.#projections.map(({ name }) => name);
   }
 
+  /** @throws LedgerError `not-found` */
+  handledBy(name: string): readonly string[] {
+    return this.#projection(name).handles;
+  }
+
   async statuses(): Promise<ProjectionStatus[]> {
     const head = await this.#store.head();
     return Promise.all(this.#projections.map((projection) => this.#statusAt(projection, head)));

@@ -1,6 +1,5 @@
 import type { Database, Queryable } from '../../database/database.ts';
 import type { Position } from '../../event-store/port.ts';
-import type { Json, JsonObject } from '../../shared/json.ts';
 import { readCheckpoint, type Generation } from './generations.ts';
 import type { DifferingRow } from './replays.ts';
 
@@ -8,6 +7,7 @@ export interface Comparison {
   readonly position: Position;
   /** Of the live generation. */
   readonly rowCount: bigint;
+  readonly differingCount: bigint;
   /** The first of them, table by table, in the order of their keys. */
   readonly differing: readonly DifferingRow[];
 }
@@ -54,8 +54,9 @@ async function compareTables(
   snapshot: Queryable,
   live: string,
   shadow: string,
-): Promise<Pick<Comparison, 'rowCount' | 'differing'>> {
+): Promise<Omit<Comparison, 'position'>> {
   let rowCount = 0n;
+  let differingCount = 0n;
   const differing: DifferingRow[] = [];
   for (const { table, key } of await tablesOf(snapshot, live)) {
     const [counted] = await snapshot.query<{ rows: bigint }>({
@@ -65,24 +66,30 @@ async function compareTables(
     rowCount += counted?.rows ?? 0n;
     const columns = key.map((column) => `coalesce(l.${column}, r.${column})`);
     // As text: `json` has no equality, and what is kept is to be the same to the letter.
-    const rows = await snapshot.query<{ key: JsonObject; live: Json; replayed: Json }>({
+    const rows = await snapshot.query<DifferingRow & { differing_count: bigint }>({
       text: `
         select
           json_build_object(${key.map((column, index) => `'${column}', ${columns[index]}`).join(', ')}) as key,
           ${shown('l')} as live,
-          ${shown('r')} as replayed
+          ${shown('r')} as replayed,
+          count(*) over () as differing_count
         from ${live}.${table} l
         full join ${shadow}.${table} r
           on ${key.map((column) => `l.${column} = r.${column}`).join(' and ')}
         where l::text is distinct from r::text
         order by ${columns.join(', ')}
         limit $1 /* limit */`,
-      values: [MAX_DIFFERING - differing.length],
+      // One at least, for the count.
+      values: [Math.max(1, MAX_DIFFERING - differing.length)],
       timeoutMs: COMPARISON_TIMEOUT_MS,
     });
-    differing.push(...rows.map((row) => ({ table, ...row })));
+    differingCount += rows[0]?.differing_count ?? 0n;
+    for (const { key: keyOfRow, live: liveRow, replayed } of rows) {
+      if (differing.length === MAX_DIFFERING) break;
+      differing.push({ table, key: keyOfRow, live: liveRow, replayed });
+    }
   }
-  return { rowCount, differing };
+  return { rowCount, differingCount, differing };
 }
 
 function shown(row: 'l' | 'r'): string {

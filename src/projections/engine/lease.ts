@@ -195,10 +195,8 @@ export class Leases {
       const kept = new Set(renewed.map(({ ordinal }) => Number(ordinal) - 1));
       for (const [index, lease] of leases.entries()) {
         if (kept.has(index) || !this.#held.has(lease)) continue;
-        this.#logger.warn(
-          { projection: lease.generation.projection },
-          'the lease of a projection was lost',
-        );
+        // What that means, its holder knows.
+        this.#logger.debug({ ...lease.generation }, 'the lease of a generation was lost');
         this.#drop(lease);
         lease.lost.abort();
       }

@@ -14,9 +14,12 @@ export interface Projection {
   readonly version: number;
   /** The types of the events that `apply` is given. */
   readonly handles: readonly string[];
-  /** DDL of the tables, each with a primary key. */
+  /** DDL of the tables, with the keys that `apply` needs. */
   readonly tables: string;
-  /** DDL of what only queries need: made after the bulk of a rebuild. */
+  /**
+   * DDL of what only queries need: made after the bulk of a rebuild. Each table has a primary key by
+   * then: rows are compared by it.
+   */
   readonly indexes: string;
   /**
    * Applies events, in order, in few set-based statements. Runs in the transaction that moves the

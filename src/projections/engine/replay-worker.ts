@@ -87,6 +87,8 @@ export class ReplayWorker {
       if (!isPassing(error) && !(error instanceof LeaseLostError)) {
         const message = error instanceof Error ? error.message : String(error);
         await endReplay(database, replay, { status: 'failed', error: message }, lease.token);
+        this.#options.logger.error({ err: error, ...replay }, 'a replay has failed');
+        return true;
       }
       throw error;
     } finally {

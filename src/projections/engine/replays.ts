@@ -40,6 +40,8 @@ export type ReplayProgress =
       readonly target: Position | undefined;
       /** Of a completed verification. */
       readonly rowCount: bigint | undefined;
+      /** How many differ; of these the first are in `differing`. */
+      readonly differingCount: bigint | undefined;
       readonly differing: readonly DifferingRow[];
       readonly error: string | undefined;
     };
@@ -57,6 +59,7 @@ export interface ReplayEnd {
   readonly position?: Position;
   readonly target?: Position;
   readonly rowCount?: bigint;
+  readonly differingCount?: bigint;
   readonly differing?: readonly DifferingRow[];
   readonly error?: string;
 }
@@ -87,7 +90,7 @@ export async function requestReplay(
     if (running !== undefined) {
       throw new LedgerError(
         'projection-busy',
-        `The ${running.kind} ${running.replayId} of '${projection.name}' is running: wait for it, or cancel it.`,
+        `The ${running.kind} ${running.replayId} of '${projection.name}' is running: wait for it.`,
         { conflicting: { kind: running.kind, id: running.replayId } },
       );
     }
@@ -240,7 +243,8 @@ export async function markEnded(tx: Queryable, replay: Replay, end: ReplayEnd): 
           target = $4,    /* target */
           row_count = $5, /* rows */
           differing = $6, /* differing */
-          error = $7      /* error */
+          error = $7,     /* error */
+          differing_count = $8 /* count of differing */
       where replay_id = $1 /* id */
         and status = 'running'
       returning replay_id`,
@@ -252,6 +256,7 @@ export async function markEnded(tx: Queryable, replay: Replay, end: ReplayEnd): 
       end.rowCount ?? null,
       end.differing === undefined ? null : JSON.stringify(end.differing),
       end.error ?? null,
+      end.differingCount ?? null,
     ],
   });
   return ended.length > 0;
@@ -269,6 +274,7 @@ interface ReplayRow {
   readonly position: bigint | null;
   readonly target: bigint | null;
   readonly row_count: bigint | null;
+  readonly differing_count: bigint | null;
   readonly differing: readonly DifferingRow[] | null;
   readonly error: string | null;
   readonly lease_position: bigint | null;
@@ -284,7 +290,7 @@ async function selectReplays(
     text: `
       select
         r.replay_id, r.kind, r.projection, r.version, r.generation, r.status, r.started_at,
-        r.ended_at, r.position, r.target, r.row_count, r.differing, r.error,
+        r.ended_at, r.position, r.target, r.row_count, r.differing_count, r.differing, r.error,
         l.position as lease_position,
         case when l.expires_at > clock_timestamp() then l.events_per_second else 0 end
           as events_per_second,
@@ -321,6 +327,7 @@ function progressOf(row: ReplayRow): ReplayProgress {
     position: asPosition(row.position),
     target: asPosition(row.target),
     rowCount: row.row_count ?? undefined,
+    differingCount: row.differing_count ?? undefined,
     differing: row.differing ?? [],
     error: row.error ?? undefined,
   };

@@ -95,7 +95,7 @@ export class Runner {
       } catch (error) {
         if (error instanceof LeaseLostError) {
           this.#status = { situation: 'standby' };
-          this.#logger.warn('another process took over the projection');
+          this.#logger.info('the projection was taken over, paused, or replaced by a rebuild');
           continue;
         }
         const message = error instanceof Error ? error.message : String(error);

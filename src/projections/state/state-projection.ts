@@ -44,10 +44,10 @@ export const stateProjection: Projection = {
       state       json,
       occurred_at timestamptz,
       recorded_at timestamptz not null,
-      actor       text        not null,
-      primary key (project_id, sensor_id, position)
+      actor       text        not null
     )`,
-  indexes: '',
+  // Nothing looks into the history while it is written.
+  indexes: 'alter table history add primary key (project_id, sensor_id, position)',
   apply,
 };
 
