@@ -104,7 +104,8 @@ interface Verification {
   readonly id: string;
   readonly status: string;
   readonly rows: number;
-  readonly differing: readonly unknown[];
+  readonly differing_total: number;
+  readonly differing: readonly { readonly table: string; readonly key: object }[];
 }
 
 interface LogEvent {
@@ -556,6 +557,7 @@ describe('a verification', () => {
       status: 'completed',
       position: expect.stringMatching(POSITION),
       rows: expect.any(Number),
+      differing_total: 0,
       differing: [],
       started_at: expect.stringMatching(TIME),
       ended_at: expect.stringMatching(TIME),
@@ -575,9 +577,9 @@ describe('a verification', () => {
     });
     const key = { project_id: project.id, sensor_id: sensor };
 
-    const { status, differing } = await verified();
+    const { status, differing, differing_total: total } = await verified();
 
-    expect(status).toBe('completed');
+    expect({ status, total }).toEqual({ status: 'completed', total: 1 });
     expect(differing).toEqual([
       {
         table: 'sensors',
@@ -591,6 +593,26 @@ describe('a verification', () => {
     expect(await owner.get(`/sensors/${sensor}`)).toMatchObject({
       body: { data: { current: { a: 1 } } },
     });
+  });
+
+  test('names the first 500 rows that differ, in their order, and counts all', async () => {
+    const prefix = newId('many');
+    const sensors = Array.from({ length: 510 }, (_, index) => `${prefix}-${1_000 + index}`);
+    await owner.post('/sensors/patches', { json: sensors.map((id) => ({ id, data: { a: 1 } })) });
+    await owner.get('/sensors?limit=1');
+    await ledger.database.query({
+      text: `update read_state_v1.sensors set revision = 7 where sensor_id like $1`,
+      values: [`${prefix}-%`],
+    });
+
+    const { differing, differing_total: total } = await verified();
+
+    expect(total).toBe(510);
+    expect(differing.map(({ key }) => key)).toEqual(
+      sensors.slice(0, 500).map((id) => ({ project_id: project.id, sensor_id: id })),
+    );
+    await ended(await request(admin, 'state', 'rebuild'));
+    expect(await verified()).toMatchObject({ differing_total: 0, differing: [] });
   });
 
   test('of the tenants finds nothing either', async () => {
