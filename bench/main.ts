@@ -8,6 +8,8 @@ import { appendRow } from './rows/append.ts';
 import { httpPatchRow } from './rows/http-patch.ts';
 import { longStreamRow } from './rows/long-stream.ts';
 import { projectionBacklogRow } from './rows/projection-backlog.ts';
+import { rebuildBesideRow } from './rows/rebuild-beside.ts';
+import { rebuildRow } from './rows/rebuild.ts';
 import { visibilityRow } from './rows/visibility.ts';
 import { startServer } from './server.ts';
 import { table } from './table.ts';
@@ -18,6 +20,8 @@ const ROWS: readonly Row[] = [
   longStreamRow,
   visibilityRow,
   projectionBacklogRow,
+  rebuildRow,
+  rebuildBesideRow,
 ];
 const RESULTS = path.join(import.meta.dirname, 'results');
 

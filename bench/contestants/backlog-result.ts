@@ -5,6 +5,8 @@ export interface BacklogResult {
   /** When the work began, and the highest that was sampled during it. */
   readonly rssBeforeBytes: number;
   readonly peakRssBytes: number;
+  /** Events that were not applied, where that was counted. */
+  readonly lost?: number;
 }
 
 const SAMPLE_EVERY_MS = 10;

@@ -3,6 +3,7 @@ import {
   pongoSingleStreamProjection,
   postgreSQLEventStoreConsumer,
   postgreSQLRawSQLProjection,
+  rebuildPostgreSQLProjections,
   type PostgreSQLProjectionDefinition,
 } from '@event-driven-io/emmett-postgresql';
 import pg from 'pg';
@@ -10,11 +11,11 @@ import { measureBacklog } from './backlog-result.ts';
 import type { SensorEvent } from './sensor-event.ts';
 
 /**
- * The peer: its consumer with one projector, from the beginning until no messages are left. Two
- * projections of the same events, of which the faster counts: the one that its documentation leads
+ * The peer: its consumer with one projector, from the beginning until no messages are left, or its
+ * function that rebuilds a projection, which is that consumer with another processor. Two projections of the same events, of which the faster counts: the one that its documentation leads
  * to (a document per stream, without history), and plain SQL, which keeps what ours keeps.
  */
-const [url = '', form = ''] = process.argv.slice(2);
+const [url = '', form = '', way = 'project'] = process.argv.slice(2);
 
 interface Sensor {
   readonly state: Record<string, unknown>;
@@ -64,13 +65,9 @@ const { rows: logged } = await client.query<{ events: string }>(
   'select count(*) as events from emt_messages',
 );
 
-const consumer = postgreSQLEventStoreConsumer({
-  connectionString: url,
-  stopWhen: { noMessagesLeft: true },
-  // By itself it reads 100 and then pauses for 50 ms: it would mostly sleep.
-  pulling: { batchSize: 1_000, pullingFrequencyInMs: 0 },
-});
-consumer.projector<SensorEvent>({ projection });
+// By itself it reads 100 and then pauses for 50 ms: it would mostly sleep.
+const pulling = { batchSize: 1_000, pullingFrequencyInMs: 0 };
+const consumer = way === 'rebuild' ? rebuilding() : projecting();
 const result = await measureBacklog(async () => {
   await consumer.start();
   return Number(logged[0]?.events);
@@ -85,5 +82,28 @@ const { rows: projected } = await client.query<{ sensors: string; newest: string
 if (Number(projected[0]?.newest) !== result.events - 1) {
   throw new Error(`not everything was projected: ${JSON.stringify(projected[0])}`);
 }
+const { rows: delivered } =
+  form === 'document'
+    ? { rows: [] }
+    : await client.query<{ events: string }>('select count(*) as events from history');
+const lost = delivered[0] === undefined ? 0 : result.events - Number(delivered[0].events);
 await client.end();
-process.stdout.write(JSON.stringify(result), () => process.exit(0));
+process.stdout.write(JSON.stringify({ ...result, lost }), () => process.exit(0));
+
+function projecting() {
+  const consumer = postgreSQLEventStoreConsumer({
+    connectionString: url,
+    stopWhen: { noMessagesLeft: true },
+    pulling,
+  });
+  consumer.projector<SensorEvent>({ projection });
+  return consumer;
+}
+
+function rebuilding() {
+  return rebuildPostgreSQLProjections<SensorEvent>({
+    connectionString: url,
+    pulling,
+    projections: [projection],
+  });
+}

@@ -1,21 +1,16 @@
-import type * as projectionModule from '../../src/projections/state/state-projection.ts';
-import { compiled } from '../build.ts';
 import { measureBacklog } from './backlog-result.ts';
 import { openBenchLedger } from './open-ledger.ts';
 
-/** The limit: the events that the state projection is given, read through the port, and dropped. */
-const { stateProjection } = await compiled<typeof projectionModule>(
-  'projections/state/state-projection.ts',
-);
-const ledger = await openBenchLedger(process.argv[2] ?? '');
-const { store } = ledger;
+/** The limit: the events that a projection is given, read through the port, and dropped. */
+const [url = '', name = ''] = process.argv.slice(2);
+const ledger = await openBenchLedger(url);
+const { store, administration } = ledger;
 const after = 0n as Awaited<ReturnType<typeof store.head>>;
+const types = administration.handledBy(name);
 
 const result = await measureBacklog(async () => {
   let count = 0;
-  for await (const { events } of store.readAll({ after, types: stateProjection.handles })) {
-    count += events.length;
-  }
+  for await (const { events } of store.readAll({ after, types })) count += events.length;
   return count;
 });
 

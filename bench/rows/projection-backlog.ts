@@ -53,7 +53,7 @@ export const projectionBacklogRow: Row = {
       ours: enter('ours', 'backlog_all', ours),
       document: enter('document', 'backlog_peer', emmett, 'document'),
       sql: enter('sql', 'backlog_peer', emmett, 'sql'),
-      limit: enter('limit', 'backlog_all', reading),
+      limit: enter('limit', 'backlog_all', reading, 'state'),
       few: enter('few', 'backlog_few', ours),
     });
     for (const name of ['backlog_all', 'backlog_few', 'backlog_peer']) {

@@ -105,6 +105,20 @@ describe('the feed that projections share', () => {
     expect(subscriptions()).toBe(1);
   });
 
+  test('gives who is late all that is kept at once', async () => {
+    const feed = new SharedFeed(store, TYPES);
+    const after = await store.head();
+    const fast = new Follower(feed, after, TYPES);
+    const late = new Follower(feed, after, TYPES);
+    const begun = await append('FeedA', ['0']);
+    await Promise.all([fast.pullUntil(begun), late.pullUntil(begun)]);
+    for (const note of numbered(20, 1)) await fast.pullUntil(await append('FeedA', [note]));
+
+    await late.pull();
+
+    expect(late.notes).toEqual(numbered(21));
+  });
+
   test('is not held up by a slow one, which misses nothing', async () => {
     const feed = new SharedFeed(store, TYPES);
     const after = await store.head();

@@ -99,9 +99,14 @@ class Reading {
     return this.#isOver;
   }
 
-  /** The batch that goes on from a position; undefined at the end, and beyond. */
+  /**
+   * What goes on from a position; undefined at the end, and beyond. All of it at once: to whoever is
+   * slower than the reading, batch by batch would be a commit for each few events.
+   */
   after(position: Position): Batch | undefined {
-    return this.#kept.find((kept) => kept.position > position);
+    const kept = this.#kept.filter((batch) => batch.position > position);
+    const last = kept.at(-1);
+    return last && { events: kept.flatMap(({ events }) => events), position: last.position };
   }
 
   /** Until there is more; asked for once, however many wait. */
