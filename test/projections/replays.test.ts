@@ -4,6 +4,7 @@ import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import { projectionDecider, projectionStream } from '../../src/commands/projections.ts';
 import type { Position } from '../../src/event-store/port.ts';
+import type { Stop } from '../../src/projections/engine/generations.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
 import type { Replay, ReplayKind } from '../../src/projections/engine/replays.ts';
 import { createLogger } from '../../src/shared/logger.ts';
@@ -48,6 +49,16 @@ async function ended(
     expect(progress.status).not.toBe('running');
   }, EVENTUALLY);
   return progress;
+}
+
+async function skip(process: ReadProcess, { name }: Notes, stop: Stop): Promise<void> {
+  const { eventId, position, message: error } = stop;
+  await process.handler.execute(
+    projectionDecider,
+    projectionStream(name),
+    { type: 'ProjectionEventSkipped', data: { projection: name, eventId, position, error } },
+    { projectId: '_installation', actor: 'k1', correlationId: 'r1' },
+  );
 }
 
 async function schemasOf({ name }: Notes): Promise<string[]> {
@@ -395,20 +406,7 @@ describe('an event that an admin skips', () => {
     );
     const stop = await process.administration.stopOf(notes.name);
 
-    await process.handler.execute(
-      projectionDecider,
-      projectionStream(notes.name),
-      {
-        type: 'ProjectionEventSkipped',
-        data: {
-          projection: notes.name,
-          eventId: stop.eventId,
-          position: stop.position,
-          error: stop.message,
-        },
-      },
-      { projectId: '_installation', actor: 'k1', correlationId: 'r1' },
-    );
+    await skip(process, notes, stop);
     await process.administration.goOn(notes.name, stop);
 
     await notes.eventuallyNotes(['0', '1']);
@@ -418,6 +416,33 @@ describe('an event that an admin skips', () => {
     expect(await notes.noted()).toEqual(['0', '1']);
     const verified = await ended(process, await request(process, notes, 'verification'));
     expect(verified).toMatchObject({ status: 'completed', differing: [] });
+  });
+
+  test('while a rebuild is running that may have applied it, ends that', async () => {
+    const notes = new Notes(database);
+    const [hasBegun, gate] = [closedGate(), closedGate()];
+    let isRebuilding = false;
+    const process = await run(
+      notes.projection('one', {
+        after: async () => {
+          if (!isRebuilding) return;
+          hasBegun.open();
+          await gate.passed;
+        },
+      }),
+    );
+    await notes.append(process.store, numbered(600));
+    await notes.eventuallyNotes(numbered(600));
+    isRebuilding = true;
+    const replay = await request(process, notes, 'rebuild');
+    await hasBegun.passed;
+    await skip(process, notes, { eventId: randomUUID(), position: '1', message: 'unheard of' });
+    gate.open();
+
+    expect(await ended(process, replay)).toMatchObject({
+      status: 'failed',
+      error: expect.stringContaining('skipped meanwhile'),
+    });
   });
 
   test('is tried again when the admin says so, as often as it fails', async () => {

@@ -35,7 +35,8 @@ const STALLED_AFTER_MS = 3_000;
 export class GenerationWriter {
   readonly connection: Connection;
   readonly #options: WriterOptions;
-  readonly #skipped: ReadonlySet<string>;
+  /** Ids of the events that are left out. */
+  readonly skipped: ReadonlySet<string>;
   #position: Position;
 
   private constructor(
@@ -46,7 +47,7 @@ export class GenerationWriter {
   ) {
     this.#options = options;
     this.connection = connection;
-    this.#skipped = skipped;
+    this.skipped = skipped;
     this.#position = position;
   }
 
@@ -105,7 +106,7 @@ export class GenerationWriter {
   /** Applies a batch in a transaction of the caller's, who knows the checkpoint that it comes after. */
   async writeIn(tx: Queryable, from: Position, batch: Batch): Promise<void> {
     const { projection, lease } = this.#options;
-    const events = batch.events.filter(({ id }) => !this.#skipped.has(id));
+    const events = batch.events.filter(({ id }) => !this.skipped.has(id));
     if (events.length > 0) await projection.apply(events, tx);
     const moved = await tx.query({
       name: 'move-checkpoint',

@@ -82,15 +82,22 @@ export class ReplayWorker {
     if (lease === undefined) return false;
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal]);
     try {
-      await carryOut({ ...this.#options, projection, replay, generation, lease, signal });
-    } catch (error) {
-      if (!isPassing(error) && !(error instanceof LeaseLostError)) {
-        const message = error instanceof Error ? error.message : String(error);
-        await endReplay(database, replay, { status: 'failed', error: message }, lease.token);
-        this.#options.logger.error({ err: error, ...replay }, 'a replay has failed');
-        return true;
+      const error = await carryOut({
+        ...this.#options,
+        projection,
+        replay,
+        generation,
+        lease,
+        signal,
+      }).catch((thrown: unknown) => {
+        if (isPassing(thrown) || thrown instanceof LeaseLostError) throw thrown;
+        return thrown instanceof Error ? thrown.message : String(thrown);
+      });
+      if (error === undefined) return true;
+      // Not if it was taken over: what failed here may be what the other one has done.
+      if (await endReplay(database, replay, { status: 'failed', error }, lease.token)) {
+        this.#options.logger.error({ ...replay, error }, 'a replay has failed');
       }
-      throw error;
     } finally {
       await lease.release().catch(() => undefined);
       await dropReplaced(database, projection);

@@ -13,6 +13,7 @@ import {
 import type { Lease } from './lease.ts';
 import type { Projection } from './projection.ts';
 import { endReplay, type Replay } from './replays.ts';
+import { readSkips } from './skips.ts';
 import { swapIn } from './swap.ts';
 
 export interface ReplayingOptions {
@@ -32,10 +33,11 @@ const MAX_PAUSE_BEFORE_SWAP_MS = 100;
 
 /**
  * Carries out a replay under its lease, from wherever an earlier holder has left it: the bulk, then
- * the indexes, then what was written meanwhile, then the end that its kind has.
+ * the indexes, then what was written meanwhile, then the end that its kind has. Gives the reason why
+ * it cannot come to that.
  * @throws LeaseLostError, and what passes
  */
-export async function carryOut(options: ReplayingOptions): Promise<void> {
+export async function carryOut(options: ReplayingOptions): Promise<string | undefined> {
   const { database, store, projection, replay, generation, lease, signal } = options;
   const writer = await GenerationWriter.open({
     database,
@@ -53,11 +55,14 @@ export async function carryOut(options: ReplayingOptions): Promise<void> {
       stopped = await fill(options, writer, target);
     }
     if (stopped !== undefined) {
-      const error = `event ${stopped.eventId} at position ${stopped.position}: ${stopped.message}`;
-      await endReplay(database, replay, { status: 'failed', error }, lease.token);
-    } else if (!signal.aborted) {
-      await (replay.kind === 'rebuild' ? finishRebuild : finishVerification)(options, writer);
+      return `event ${stopped.eventId} at position ${stopped.position}: ${stopped.message}`;
     }
+    if (signal.aborted) return undefined;
+    if ((await readSkips(store, projection.name)).size > writer.skipped.size) {
+      return 'an event was skipped meanwhile, which it may have applied: ask for another one';
+    }
+    await (replay.kind === 'rebuild' ? finishRebuild : finishVerification)(options, writer);
+    return undefined;
   } finally {
     await writer.close();
   }
@@ -116,9 +121,9 @@ async function* readAhead(batches: AsyncIterable<Batch>): AsyncIterable<Batch> {
 
 async function finishRebuild(options: ReplayingOptions, writer: GenerationWriter): Promise<void> {
   const { signal } = options;
-  while (!signal.aborted) {
+  for (let attempt = 1; !signal.aborted; attempt += 1) {
     try {
-      const outcome = await swapIn({ ...options, writer });
+      const outcome = await swapIn({ ...options, writer }, attempt);
       if (outcome !== 'behind') return;
       await fill(options, writer, targetOf(options));
     } catch (error) {

@@ -30,6 +30,9 @@ export type SwapOutcome = 'swapped' | 'behind' | 'ended';
 
 /** For so long readers wait behind us for the tables; what they hold, they give back sooner. */
 const LOCK_TIMEOUT_MS = 200;
+/** An autovacuum gives way to who has waited for a second (`deadlock_timeout`): now and then we do. */
+const PATIENT_LOCK_TIMEOUT_MS = 1_500;
+const PATIENT_EVERY_ATTEMPTS = 10;
 /** So many positions are caught up with while readers wait. */
 const MAX_GAP = 1_000n;
 
@@ -42,16 +45,20 @@ const MAX_GAP = 1_000n;
  *
  * The checkpoint is locked first: each reader takes it with its rows, so new readers stop there, and
  * none is left in the midst, holding one table and waiting for another.
+ * @param attempt from 1, of this swap.
  * @throws what passes, a lock not to be had in time among it: to be tried again.
  */
-export async function swapIn(options: SwapOptions): Promise<SwapOutcome> {
+export async function swapIn(options: SwapOptions, attempt: number): Promise<SwapOutcome> {
   const { projection, writer } = options;
   return writer.connection.transaction(async (tx) => {
     await tx.query({ text: 'set local synchronous_commit to on' });
     await lockGenerations(tx, projection.name);
     const live = await liveGenerations(tx, projection.name);
     const replaced = live.find(({ version }) => version === projection.version);
-    if (replaced !== undefined) await lockTables(tx, replaced);
+    const isPatient = attempt % PATIENT_EVERY_ATTEMPTS === 0;
+    if (replaced !== undefined) {
+      await lockTables(tx, replaced, isPatient ? PATIENT_LOCK_TIMEOUT_MS : LOCK_TIMEOUT_MS);
+    }
     const answering = replaced ?? live[0];
     const isOfThisLog = answering?.logId === options.store.logId;
     const reached = isOfThisLog ? (await readCheckpoint(tx, answering.schema)).position : BEGINNING;
@@ -65,7 +72,7 @@ export async function swapIn(options: SwapOptions): Promise<SwapOutcome> {
   });
 }
 
-async function lockTables(tx: Queryable, { schema }: Generation): Promise<void> {
+async function lockTables(tx: Queryable, { schema }: Generation, timeoutMs: number): Promise<void> {
   const tables = await tx.query<{ name: string }>({
     text: `
       select relname as name
@@ -75,7 +82,7 @@ async function lockTables(tx: Queryable, { schema }: Generation): Promise<void> 
       order by relname <> 'checkpoint', relname`,
     values: [schema],
   });
-  await tx.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
+  await tx.query({ text: `set local lock_timeout to ${timeoutMs}` });
   const names = tables.map(({ name }) => `${schema}.${name}`);
   await tx.query({ text: `lock table ${names.join(', ')} in access exclusive mode` });
   await tx.query({ text: 'set local lock_timeout to default' });
