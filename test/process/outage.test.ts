@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
-import { connectTo, createProject, type ApiClient } from '../api/api-client.ts';
+import { connectTo, createProject, type Answer, type ApiClient } from '../api/api-client.ts';
 import { dataDir, open, processesIn, signal, until } from '../database/embedded-server-fixture.ts';
 import { startLoad } from './load.ts';
 import { startServiceProcess, terminate } from './service-process.ts';
@@ -13,13 +13,25 @@ const HEALTH_INTERVAL_MS = 200;
 const WRITERS = 8;
 const EVENTUALLY = { timeout: 60_000, interval: 50 };
 
-async function verified(admin: ApiClient, name: string): Promise<unknown> {
-  const { body } = await admin.post<{ id: string }>(`/admin/projections/${name}/verify`);
+/** What was requested of an admin's, as it ended. */
+async function ended(admin: ApiClient, { headers }: Answer<unknown>): Promise<unknown> {
+  const path = headers.get('Location')?.replace('/api/v1', '') ?? '';
   return vi.waitFor(async () => {
-    const found = await admin.get<{ status: string }>(`/admin/verifications/${body.id}`);
-    expect(found.body.status).not.toBe('running');
-    return found.body;
+    const { body } = await admin.get<{ status: string }>(path);
+    expect(body.status).not.toBe('running');
+    return body;
   }, EVENTUALLY);
+}
+
+/** So many events that a rebuild takes a while. */
+async function fill(owner: ApiClient): Promise<void> {
+  for (let round = 0; round < 6; round += 1) {
+    const json = Array.from({ length: 5_000 }, (_, index) => ({
+      id: `filled-${index}`,
+      data: { round },
+    }));
+    expect(await owner.post('/sensors/patches', { json })).toMatchObject({ status: 200 });
+  }
 }
 
 const FAILING = {
@@ -40,10 +52,12 @@ interface Outage {
   comeBack(): Promise<void>;
   /** What requests are answered that are sent while it is away, then or when it is back. */
   readonly answers: readonly number[];
+  /** Whether it goes in the midst of a rebuild. */
+  readonly isRebuilt: boolean;
 }
 
 /** A service under load whose database goes away for 30 s. */
-async function throughAnOutage({ goAway, comeBack, answers }: Outage): Promise<void> {
+async function throughAnOutage({ goAway, comeBack, answers, isRebuilt }: Outage): Promise<void> {
   const server = await open();
   const service = startServiceProcess({
     DATABASE_URL: server.url,
@@ -54,6 +68,7 @@ async function throughAnOutage({ goAway, comeBack, answers }: Outage): Promise<v
   const api = await service.serving();
   const admin = api.client(ADMIN_KEY);
   const { owner } = await createProject(api, ADMIN_KEY);
+  await fill(owner);
   const loading = await connectTo(api.url);
   const load = await startLoad(loading.client(owner.key), WRITERS);
   await until(() => load.acknowledged() > 1_000);
@@ -65,6 +80,7 @@ async function throughAnOutage({ goAway, comeBack, answers }: Outage): Promise<v
       headers: { 'idempotency-key': 'sent while it was away' },
     });
 
+  const rebuild = isRebuilt ? await admin.post('/admin/projections/state/rebuild') : undefined;
   await goAway(() => server.close());
   const over = AbortSignal.timeout(OUTAGE_MS);
   const acknowledged = load.acknowledged();
@@ -91,6 +107,9 @@ async function throughAnOutage({ goAway, comeBack, answers }: Outage): Promise<v
     expect(answers, text).toContain(status);
     if (status === 503) expect(Number(headers.get('Retry-After'))).toBeGreaterThan(0);
   }
+  if (rebuild !== undefined) {
+    expect(await ended(admin, rebuild)).toMatchObject({ status: 'completed', error: null });
+  }
   const resumedAt = load.acknowledged();
   await until(() => load.acknowledged() > resumedAt + 1_000);
   loading.leave();
@@ -108,7 +127,8 @@ async function throughAnOutage({ goAway, comeBack, answers }: Outage): Promise<v
     }
   }, EVENTUALLY);
   for (const name of ['tenancy', 'state']) {
-    expect(await verified(admin, name)).toMatchObject({ status: 'completed', differing: [] });
+    const verification = await admin.post(`/admin/projections/${name}/verify`);
+    expect(await ended(admin, verification)).toMatchObject({ status: 'completed', differing: [] });
   }
   // The same process, all the time.
   expect([service.child.exitCode, service.child.signalCode]).toEqual([null, null]);
@@ -122,6 +142,7 @@ test('a database that is stopped for 30 s under load costs nothing but that time
       await open();
     },
     answers: [503],
+    isRebuilt: true,
   }));
 
 test('a database that falls silent for 30 s under load costs nothing but that time', async () => {
@@ -134,6 +155,7 @@ test('a database that falls silent for 30 s under load costs nothing but that ti
       comeBack: () => signalAll('SIGCONT'),
       // It answers late what it had received.
       answers: [503, 200, 201],
+      isRebuilt: false,
     });
   } finally {
     await signalAll('SIGCONT');
