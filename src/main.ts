@@ -229,12 +229,12 @@ function healthChecks({ database, store, administration }: Ledger): HealthChecks
 function healthOf(projection: ProjectionStatus): PartHealth {
   const { status, lagSeconds, isStalled, lastError } = projection;
   const behind = `${Math.round(lagSeconds)} s behind`;
-  // An admin wants it so, and the rest of the service is as it should be.
-  if (status === 'paused') return { status: 'ok', detail: `paused by an admin, ${behind}` };
   if (lastError !== undefined) {
     const { eventId, message } = lastError;
     return { status: 'failing', detail: `stopped at event ${eventId}: ${message}` };
   }
+  // An admin wants it so, and the rest of the service is as it should be.
+  if (status === 'paused') return { status: 'ok', detail: `paused by an admin, ${behind}` };
   if (isStalled) return { status: 'failing', detail: `stalled, ${behind}` };
   return lagSeconds > MAX_LAG_SECONDS ? { status: 'failing', detail: behind } : { status: 'ok' };
 }

@@ -66,7 +66,9 @@ export class Responder {
     if (status >= 500) {
       const level = isGone(request, response) ? 'debug' : status === 500 ? 'error' : 'warn';
       const err = ledgerError.cause ?? ledgerError;
-      this.#parts.logger[level]({ err, correlationId }, ledgerError.message);
+      // What passes comes by the thousand while a store is away: without its stack.
+      const reason = status === 500 ? { err } : { reason: String(err) };
+      this.#parts.logger[level]({ ...reason, correlationId }, ledgerError.message);
     }
     // In the middle of a streamed answer: cutting it off is all that can still be said.
     if (response.headersSent) {

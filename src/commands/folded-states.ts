@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { domainEvent } from '../events/registry.ts';
+import { domainEvent, isKnownType } from '../events/registry.ts';
 import type { EventStore, Position, RecordedEvent, SnapshotStore } from '../event-store/port.ts';
 import { BEGINNING } from '../event-store/port.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
@@ -136,7 +136,7 @@ function foldOne(
   event: RecordedEvent,
 ): FoldedState<unknown> {
   return {
-    state: decider.evolve(state, domainEvent(event)) as unknown,
+    state: isKnownType(event.type) ? (decider.evolve(state, domainEvent(event)) as unknown) : state,
     revision: event.revision,
     position: event.position,
   };

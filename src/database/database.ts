@@ -214,17 +214,17 @@ function isReadTimeout(error: unknown): boolean {
 /**
  * Whether the server is away, rather than the statement wrong: SQLSTATE class 08 (connection), 57P
  * (shut down, crashed, starting), 53 (out of connections, memory or disk), 25006 (read only: a fail-over is under
- * way), a socket's error, no answer in time, or the driver's own words for a connection that ended
+ * way), 25P03 (idle for too long in a transaction), a socket's error, no answer in time, or the driver's own words for a connection that ended
  * under a query.
  */
 function isConnectionFailure(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (isReadTimeout(error)) return true;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  if (/^(08...|53...|57P0[1-5]|25006)$/.test(code)) return true;
+  if (/^(08...|53...|57P0[1-5]|25006|25P03)$/.test(code)) return true;
   if (/^(ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/.test(code))
     return true;
-  return /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect|Client was closed|Cannot use a pool after)/.test(
+  return /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect|timeout expired|Client was closed|Cannot use a pool after)/.test(
     error.message,
   );
 }

@@ -33,6 +33,11 @@ class NewerEventVersionError extends Error {
   override readonly name = 'NewerEventVersionError';
 }
 
+/** Whether this release knows events of the type: a newer one may have written others beside them. */
+export function isKnownType(type: string): boolean {
+  return definitions.has(type);
+}
+
 /** A recorded event as folds and projections read it: in the version that today's code knows. */
 export function domainEvent(recorded: {
   readonly type: string;

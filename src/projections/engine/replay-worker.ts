@@ -95,7 +95,9 @@ export class ReplayWorker {
       });
       if (error === undefined) return true;
       // Not if it was taken over: what failed here may be what the other one has done.
-      if (await endReplay(database, replay, { status: 'failed', error }, lease.token)) {
+      const target = await store.head();
+      const end = { status: 'failed', error, target } as const;
+      if (await endReplay(database, replay, end, lease.token)) {
         this.#options.logger.error({ ...replay, error }, 'a replay has failed');
       }
     } finally {
