@@ -25,12 +25,14 @@ drop index engine.generations_live;
 create unique index generations_live on engine.generations (projection, version) where status = 'live';
 
 -- `building` and `shadow` are filled by a replay, the first to become live, the other to be compared.
--- `retired` was live, and is about to be dropped. Numbers are never given twice.
+-- `retired` is about to be dropped. Numbers are never given twice.
 alter table engine.generations
   drop constraint generations_status_check,
   add constraint generations_status_check
     check (status in ('building', 'shadow', 'live', 'retired')),
-  add column is_indexed boolean not null default true;
+  add column is_indexed boolean not null default true,
+  -- When a process last answered from it, to the minute.
+  add column used_at timestamptz not null default now();
 
 -- Rebuilds and verifications: the log replayed into a generation beside the live one.
 create table engine.replays (
@@ -67,19 +69,28 @@ create table engine.pauses (
   paused_at  timestamptz not null default clock_timestamp()
 );
 
--- When there last was a holder, how far it had come and how fast it went then.
+-- How far the holder had come, and how fast it went, as of its last renewal.
 alter table engine.leases
-  add column renewed_at           timestamptz      not null default now(),
   add column position             bigint,
   add column events_per_second    double precision not null default 0,
   add column positions_per_second double precision not null default 0;
 
+-- Tokens of all leases: none is given twice, whatever the generation.
+create sequence engine.lease_tokens;
+select setval('engine.lease_tokens', 1 + coalesce(max(token), 0)) from engine.leases;
+
 -- Down Migration
 
 alter table engine.leases
-  drop column renewed_at,
   drop column position,
   drop column events_per_second,
   drop column positions_per_second;
+drop sequence engine.lease_tokens;
 drop table engine.pauses;
 drop table engine.replays;
+delete from engine.generations where status not in ('building', 'live');
+alter table engine.generations
+  drop column is_indexed,
+  drop column used_at,
+  drop constraint generations_status_check,
+  add constraint generations_status_check check (status in ('building', 'live'));

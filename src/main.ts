@@ -70,7 +70,10 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       ? await openEmbeddedServer({ dataDir: config.dataDir, logger, role })
       : undefined;
   const url = config.databaseUrl ?? embedded?.url ?? '';
-  const database = openDatabase({ url, logger, applicationName: `fleetledger-${process.pid}` });
+  const applicationName = `fleetledger-${process.pid}`;
+  const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
+  // Apart: queries that wait for a table must not take the connections of those they wait for.
+  const readers = openDatabase({ url, logger, applicationName, maxConnections: 20 });
   let opened: { close(): Promise<void> } | undefined;
   try {
     await refuseOldServer(database);
@@ -94,16 +97,18 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       engine,
       administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
       handler: new CommandHandler(store, states),
-      models: new ReadModels(database, engine, store),
+      models: new ReadModels(readers, engine, store),
       async close() {
         await engine.stop();
         await log.close();
+        await readers.close();
         await database.close();
         await embedded?.close();
       },
     };
   } catch (error) {
     await opened?.close().catch(() => undefined);
+    await readers.close().catch(() => undefined);
     await database.close().catch(() => undefined);
     await embedded?.close();
     throw error;

@@ -45,7 +45,7 @@ export function createMetrics(projections: () => Promise<ProjectionStatus[]>): M
     // While the store is away, what the process knows of itself is still served.
     for (const projection of await projections().catch(() => [])) {
       const { name, head, position, status } = projection;
-      lagEvents.set({ projection: name }, Number(head - position));
+      lagEvents.set({ projection: name }, Math.max(0, Number(head - position)));
       lagSeconds.set({ projection: name }, projection.lagSeconds);
       stopped.set({ projection: name }, status === 'stopped' ? 1 : 0);
     }

@@ -17,7 +17,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'last-owner': 409,
   'projection-busy': 409,
   'projection-not-stopped': 409,
-  'rebuild-ended': 409,
+  'replay-ended': 409,
   'precondition-failed': 412,
   'idempotency-key-reused': 422,
   'position-of-another-log': 422,

@@ -67,7 +67,10 @@ export class Responder {
       const level = isGone(request, response) ? 'debug' : status === 500 ? 'error' : 'warn';
       const err = ledgerError.cause ?? ledgerError;
       // What passes comes by the thousand while a store is away: without its stack.
-      const reason = status === 500 ? { err } : { reason: String(err) };
+      const reason =
+        status === 500
+          ? { err }
+          : { reason: err instanceof Error ? err.message : ledgerError.code };
       this.#parts.logger[level]({ ...reason, correlationId }, ledgerError.message);
     }
     // In the middle of a streamed answer: cutting it off is all that can still be said.

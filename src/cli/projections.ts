@@ -176,8 +176,8 @@ function verificationText(replay: Replay, positions: Positions): string {
   const { progress } = replay;
   const end = endOf(replay, positions);
   if (progress.status !== 'completed') return `${end}.\n`;
-  const { differing, rowCount = 0n } = progress;
-  const count = differing.length === 0 ? 'none' : String(differing.length);
+  const { differing, rowCount = 0n, differingCount = 0n } = progress;
+  const count = differingCount === 0n ? 'none' : String(differingCount);
   const rows = differing.flatMap(({ table, key, live, replayed }) => [
     `${table} ${JSON.stringify(key)}`,
     `  live     ${JSON.stringify(live)}`,

@@ -51,7 +51,7 @@ export interface DatabaseOptions {
 const QUERY_TIMEOUT_MS = 30_000;
 
 /**
- * For every connection. What is promised rests on the last two, so they must not depend on what a
+ * For every connection. What is promised rests on isolation and commit, so they must not depend on what a
  * server, a database or a role has as its default: the appender sees what its predecessor committed
  * in READ COMMITTED only, and what was answered must be on disk.
  */
@@ -60,6 +60,8 @@ const SESSION_OPTIONS = [
   '-c DateStyle=ISO',
   '-c default_transaction_isolation=read\\ committed',
   '-c synchronous_commit=on',
+  // A process that stalls in a transaction gives its locks back.
+  '-c idle_in_transaction_session_timeout=10000',
 ].join(' ');
 
 /**

@@ -22,7 +22,7 @@ export const errorTable = {
   'position-of-another-log': 'The position belongs to another log',
   'projection-busy': 'A rebuild or verification of the projection is running',
   'projection-not-stopped': 'The projection is not stopped',
-  'rebuild-ended': 'The rebuild has ended',
+  'replay-ended': 'The rebuild or verification has ended',
   'read-model-behind': 'The read model has not reached the position yet',
   'store-unavailable': 'The store is away',
   overloaded: 'Too much is waiting',

@@ -425,9 +425,7 @@ describe('a rebuild', () => {
 
   test('that is done cannot be cancelled', async () => {
     const { id } = await ended<Rebuild>(await request(admin, 'tenancy', 'rebuild'));
-    expect(await admin.delete(`/admin/rebuilds/${id}`)).toMatchObject(
-      problem(409, 'rebuild-ended'),
-    );
+    expect(await admin.delete(`/admin/rebuilds/${id}`)).toMatchObject(problem(409, 'replay-ended'));
     expect(await admin.get(`/admin/rebuilds/${id}`)).toMatchObject({
       body: { status: 'completed' },
     });

@@ -35,6 +35,7 @@ export interface ReadProcessOptions extends Partial<EngineOptions> {
 export async function startReadProcess(options: ReadProcessOptions): Promise<ReadProcess> {
   const processId = randomUUID();
   const database = openDatabase({ url: options.url, logger, maxConnections: 6 });
+  const readers = openDatabase({ url: options.url, logger, maxConnections: 6 });
   const log = await openPostgresEventStore({ database, logger });
   const engine = new ProjectionEngine({ database, store: log, logger, processId, ...options });
   await engine.prepare();
@@ -45,6 +46,7 @@ export async function startReadProcess(options: ReadProcessOptions): Promise<Rea
     (stopped ??= (async () => {
       await engine.stop();
       await log.close();
+      await readers.close();
       await database.close();
     })());
   onTestFinished(stop);
@@ -55,7 +57,7 @@ export async function startReadProcess(options: ReadProcessOptions): Promise<Rea
     handler: new CommandHandler(store, states),
     engine,
     administration: new ProjectionAdministration(database, store, options.projections, engine),
-    models: new ReadModels(database, engine, store),
+    models: new ReadModels(readers, engine, store),
     stop,
   };
 }

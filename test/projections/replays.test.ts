@@ -10,7 +10,7 @@ import type { Replay, ReplayKind } from '../../src/projections/engine/replays.ts
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { closedGate } from '../gate.ts';
-import { EVENTUALLY, Notes, numbered } from './notes.ts';
+import { appendEvent, EVENTUALLY, Notes, numbered } from './notes.ts';
 import { startReadProcess, type ReadProcess } from './read-process.ts';
 
 const logger = createLogger('silent');
@@ -217,6 +217,90 @@ describe('a rebuild', () => {
     expect(await request(process, notes, 'rebuild')).toMatchObject({ generation: 3 });
   });
 
+  test('that is cancelled stops at its next batch', async () => {
+    const notes = new Notes(database);
+    const [hasBegun, gate] = [closedGate(), closedGate()];
+    let batches = 0;
+    const process = await prepare(
+      notes.projection('one', {
+        async before() {
+          batches += 1;
+          hasBegun.open();
+          await gate.passed;
+        },
+      }),
+    );
+    // Read in windows that begin at 200.
+    await Promise.all(numbered(2_000).map((note) => appendEvent(process.store, notes.type, note)));
+    const replay = await request(process, notes, 'rebuild');
+    process.engine.startReplays();
+    await hasBegun.passed;
+
+    const cancelling = process.administration.cancel(replay);
+    gate.open();
+
+    expect(await cancelling).toBe(true);
+    await eventuallyOnlyLive(notes);
+    expect(batches).toBeLessThanOrEqual(2);
+  });
+
+  test('takes the place of tables that are written and read without a rest', async () => {
+    const notes = new Notes(database);
+    const process = await run(
+      notes.projection('one', {
+        isUnique: true,
+        after: () => new Promise((resolve) => setTimeout(resolve, 50)),
+      }),
+    );
+    const load = { isOver: false };
+    const writing = (async () => {
+      for (let note = 0; !load.isOver; note += 1) await notes.append(process.store, [String(note)]);
+    })();
+    // More than there are connections.
+    const reading = numbered(20).map(async () => {
+      let last = 0n;
+      while (!load.isOver) {
+        const { position } = await process.models.read(notes.name, {
+          name: `${notes.name}-count`,
+          text: `select count(*) as notes from read_${notes.name}.notes`,
+          values: [],
+        });
+        expect(position).toBeGreaterThanOrEqual(last);
+        last = position;
+      }
+    });
+
+    const progress = await ended(process, await request(process, notes, 'rebuild'));
+    load.isOver = true;
+    await Promise.all([writing, ...reading]);
+
+    expect(progress).toMatchObject({ status: 'completed' });
+  });
+
+  test('goes on when its connection is lost at any time', async () => {
+    const notes = new Notes(database);
+    const process = await run(notes.projection('one', { isUnique: true }));
+    await Promise.all(numbered(1_500).map((note) => appendEvent(process.store, notes.type, note)));
+    const replay = await request(process, notes, 'rebuild');
+
+    const cut = setInterval(() => {
+      void database.query({
+        text: `
+          select pg_terminate_backend(pid)
+          from pg_stat_activity
+          where query ~ 'lock table|update checkpoint'
+            and query !~ 'pg_stat_activity'`,
+      });
+    }, 15);
+    const stopCutting = setTimeout(() => clearInterval(cut), 1_000);
+    const progress = await ended(process, replay);
+    clearInterval(cut);
+    clearTimeout(stopCutting);
+
+    expect(progress).toMatchObject({ status: 'completed' });
+    await vi.waitFor(async () => expect(await notes.rows()).toHaveLength(1_500), EVENTUALLY);
+  });
+
   test('fails at an event that it cannot apply, and the live tables stay', async () => {
     const notes = new Notes(database);
     let isPoison = false;
@@ -302,26 +386,52 @@ describe('a release with another version of a projection', () => {
     ).rejects.toMatchObject({ code: 'read-model-behind' });
   });
 
-  test('drops the tables that no release has written for long', async () => {
+  test('drops the tables that no release has answered from for long', async () => {
     const notes = new Notes(database);
     const older = await run(notes.projection('older'));
     await notes.append(older.store, ['0']);
     await notes.eventuallyNotes(['0']);
     await older.stop();
+    const newer = await run(nextRelease(notes, 'newer'));
+    await vi.waitFor(
+      async () =>
+        expect(await newer.administration.status(notes.name)).toMatchObject({ version: 2 }),
+      EVENTUALLY,
+    );
+    await newer.stop();
+    const both = [`read_${notes.name}_v1`, `read_${notes.name}_v2`];
+    expect(await schemasOf(notes)).toEqual(both);
+
     await database.query({
       text: `
-        update engine.leases
-        set renewed_at = now() - interval '11 minutes'
-        where projection = $1`,
+        update engine.generations
+        set used_at = now() - interval '11 minutes'
+        where projection = $1 and version = 1`,
       values: [notes.name],
     });
-
-    await run(nextRelease(notes, 'newer'));
+    await run(nextRelease(notes, 'newest'));
 
     await vi.waitFor(
       async () => expect(await schemasOf(notes)).toEqual([`read_${notes.name}_v2`]),
       EVENTUALLY,
     );
+  });
+
+  test('answers from tables that nobody moves on, and waits for what is asked for only', async () => {
+    const notes = new Notes(database);
+    const older = await run(notes.projection('older'));
+    await notes.append(older.store, ['0']);
+    await notes.eventuallyNotes(['0']);
+    await older.stop();
+    const newer = await startReadProcess({
+      url: testDatabase.url,
+      projections: [nextRelease(notes, 'newer')],
+      waitForMs: 100,
+    });
+    const [position] = await notes.append(newer.store, ['1']);
+
+    expect((await notes.read(newer)).value).toHaveLength(1);
+    await expect(notes.read(newer, position)).rejects.toMatchObject({ code: 'read-model-behind' });
   });
 });
 

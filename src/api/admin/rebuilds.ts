@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { Replay } from '../../projections/engine/replays.ts';
+import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
+import type { Replay, ReplayKind } from '../../projections/engine/replays.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { uuidOf } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
@@ -112,22 +113,17 @@ export function rebuildRoutes({ handler, administration, positions }: AdminRoute
     access: ['admin'],
     params: replayParams,
     answers: { 200: rebuildAnswer },
-    errors: ['not-found', 'rebuild-ended'],
+    errors: ['not-found', 'replay-ended'],
     async handle(request) {
       const { id } = request.params;
-      const replay = await administration.replay('rebuild', id);
-      const isCancelled = await administration.cancel(replay);
-      const ended = await administration.replay('rebuild', id);
-      if (ended.progress.status !== 'cancelled') {
-        throw new LedgerError('rebuild-ended', `The rebuild has ${ended.progress.status} already.`);
-      }
+      const { replay, isCancelled } = await cancelReplay(administration, 'rebuild', id);
       if (isCancelled) {
         await record(handler, request.command(), {
           type: 'ProjectionRebuildCancelled',
           data: { projection: replay.projection, rebuildId: id },
         });
       }
-      return { status: 200, body: await body(ended) };
+      return { status: 200, body: await body(replay) };
     },
   });
 
@@ -184,4 +180,20 @@ export function paceOf({ progress }: Replay, head: bigint): Pace {
 function secondsLeft(positionsLeft: bigint, positionsPerSecond: number): number | null {
   if (positionsPerSecond < 1) return null;
   return round(Math.max(0, Number(positionsLeft)) / positionsPerSecond, 1);
+}
+
+/**
+ * A cancelled replay, and whether it was cancelled just now.
+ * @throws LedgerError `not-found`, `replay-ended`
+ */
+export async function cancelReplay(
+  administration: ProjectionAdministration,
+  kind: ReplayKind,
+  id: string,
+): Promise<{ replay: Replay; isCancelled: boolean }> {
+  const isCancelled = await administration.cancel(await administration.replay(kind, id));
+  const replay = await administration.replay(kind, id);
+  const { status } = replay.progress;
+  if (status === 'cancelled') return { replay, isCancelled };
+  throw new LedgerError('replay-ended', `The ${kind} has ${status} already.`);
 }

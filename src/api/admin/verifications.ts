@@ -7,7 +7,7 @@ import { timeAnswer } from '../fields.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
 import type { AdminRoutesParts } from './admin.ts';
 import { projectionParams, record } from './projections.ts';
-import { replayParams } from './rebuilds.ts';
+import { cancelReplay, replayParams } from './rebuilds.ts';
 
 const row = z.unknown().meta({ description: 'The row, or null where there is none' });
 
@@ -83,7 +83,22 @@ export function verificationRoutes({
     },
   });
 
-  return [request, read];
+  const cancel = defineRoute({
+    method: 'delete',
+    path: '/admin/verifications/{id}',
+    summary: 'Cancel a verification',
+    tag: 'Administration',
+    access: ['admin'],
+    params: replayParams,
+    answers: { 200: verificationAnswer },
+    errors: ['not-found', 'replay-ended'],
+    async handle({ params }) {
+      const { replay } = await cancelReplay(administration, 'verification', params.id);
+      return { status: 200, body: verificationBody(replay, positions) };
+    },
+  });
+
+  return [request, read, cancel];
 }
 
 export function verificationBody(

@@ -1,5 +1,5 @@
 import pRetry from 'p-retry';
-import { isUnavailable, type Connection, type Database } from '../../database/database.ts';
+import { isPassing, type Connection, type Database } from '../../database/database.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { Appended, NewEvent, Position, Write } from '../port.ts';
@@ -29,7 +29,7 @@ const MAX_FLUSH_SIZE = 4 * 1024 * 1024;
 const MAX_WAITING_WRITES = 20_000;
 /** Of the writes in a second flush: a smaller one costs the server more than it gains. */
 const MIN_SECOND = 32;
-/** How long a flush whose outcome is unknown is repeated before its callers are told so. */
+/** For so long after the first attempt another one is begun, before the callers are told. */
 const RETRY_FOR_MS = 10_000;
 const NO_REVISION = 9_223_372_036_854_775_807n;
 const SEPARATOR = '\u001e';
@@ -143,9 +143,11 @@ export class GroupCommit {
     try {
       await this.#flush(flush);
     } catch (error) {
-      if (flush.length > 1 && !isUnavailable(error)) {
+      if (flush.length > 1 && !isPassing(error)) {
         // One of them cannot be stored, and the statement does not tell which.
-        for (const waiting of flush) await this.#flushOrReject([waiting]);
+        const middle = Math.ceil(flush.length / 2);
+        await this.#flushOrReject(flush.slice(0, middle));
+        await this.#flushOrReject(flush.slice(middle));
         return;
       }
       for (const { reject } of flush) reject(error);
@@ -251,9 +253,9 @@ export class GroupCommit {
       maxTimeout: 500,
       maxRetryTime: RETRY_FOR_MS,
       randomize: true,
-      shouldRetry: ({ error }) => isUnavailable(error),
+      shouldRetry: ({ error }) => isPassing(error),
       onFailedAttempt: ({ error }) => {
-        if (!isUnavailable(error)) return;
+        if (!isPassing(error)) return;
         this.#options.logger.warn({ err: error }, 'an append is repeated: its outcome is unknown');
       },
     });

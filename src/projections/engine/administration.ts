@@ -2,7 +2,14 @@ import type { Database } from '../../database/database.ts';
 import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { ProjectionEngine } from './engine.ts';
-import { clearStop, readCheckpoint, readStop, type Generation, type Stop } from './generations.ts';
+import {
+  clearStop,
+  liveGenerations,
+  readCheckpoint,
+  readStop,
+  type Generation,
+  type Stop,
+} from './generations.ts';
 import { clearPaused, isPaused, setPaused } from './pauses.ts';
 import type { Projection } from './projection.ts';
 import {
@@ -77,7 +84,9 @@ export class ProjectionAdministration {
   async pause(name: string, actor: string): Promise<void> {
     const { name: known } = this.#projection(name);
     await setPaused(this.#database, known, actor);
-    await this.#engine.leases.revoke(await this.#answeringOrThrow(known));
+    for (const generation of await liveGenerations(this.#database, known)) {
+      await this.#engine.leases.revoke(generation);
+    }
   }
 
   async resume(name: string): Promise<void> {
@@ -103,8 +112,10 @@ export class ProjectionAdministration {
 
   /** Lets it go on at the event that it stands still at, which it applies, or skips by now. */
   async goOn(name: string, stop: Stop): Promise<void> {
-    const generation = await this.#answeringOrThrow(this.#projection(name).name);
-    await clearStop(this.#database, generation, stop);
+    // Of every release: an event that one cannot apply, the other can hardly either.
+    for (const generation of await liveGenerations(this.#database, this.#projection(name).name)) {
+      await clearStop(this.#database, generation, stop);
+    }
     this.#engine.lookAround();
   }
 
@@ -148,14 +159,14 @@ export class ProjectionAdministration {
     const { name, version } = projection;
     const generation = await this.#answering(name);
     if (generation === undefined) return notAnswering({ name, version, head });
-    const [stop, isHeld, { position, updatedAt }, eventsPerSecond] = await Promise.all([
+    const [stop, isHeld, { position, updatedAt, readAt }, eventsPerSecond] = await Promise.all([
       readStop(this.#database, generation),
       isPaused(this.#database, name),
       readCheckpoint(this.#database, generation.schema),
       this.#engine.leases.eventsPerSecond(generation),
     ]);
-    const lagSeconds = await this.#waitingSeconds(position, head);
-    const unmovedMs = Date.now() - updatedAt.getTime();
+    const lagSeconds = await this.#waitingSeconds(position, head, readAt);
+    const unmovedMs = readAt.getTime() - updatedAt.getTime();
     return {
       name,
       version: generation.version,
@@ -170,12 +181,12 @@ export class ProjectionAdministration {
     };
   }
 
-  async #waitingSeconds(position: Position, head: Position): Promise<number> {
+  async #waitingSeconds(position: Position, head: Position, now: Date): Promise<number> {
     if (position >= head) return 0;
     for await (const { events } of this.#store.readAll({ after: position, until: head })) {
       const [first] = events;
       if (first !== undefined)
-        return Math.max(0, (Date.now() - first.recordedAt.getTime()) / 1_000);
+        return Math.max(0, (now.getTime() - first.recordedAt.getTime()) / 1_000);
     }
     return 0;
   }

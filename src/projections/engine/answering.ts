@@ -3,14 +3,17 @@ import type { Database } from '../../database/database.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import {
   createGeneration,
+  isHeld,
   liveGenerations,
   lockGenerations,
+  markUsed,
   type Generation,
 } from './generations.ts';
 import type { Projection } from './projection.ts';
 import { endReplay, generationOfReplay, insertReplay, runningReplayOf } from './replays.ts';
 
 const LOOK_INTERVAL_MS = 300;
+const MARK_INTERVAL_MS = 60_000;
 
 /**
  * Which generation answers queries in this process: the live one of its own version. Until that is
@@ -22,7 +25,11 @@ export class AnsweringGenerations {
   readonly #logId: string;
   readonly #onChanged: (projection: string) => void;
   readonly #answering = new Map<string, Generation>();
+  /** Those whose tables some process moves on; its own it moves itself, or another of its release. */
+  readonly #moving = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  #refreshing: Promise<void> = Promise.resolve();
+  #markedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     database: Database,
@@ -40,20 +47,36 @@ export class AnsweringGenerations {
   async prepare(): Promise<void> {
     for (const projection of this.#projections) await this.#prepare(projection);
     await this.refresh();
-    if (!this.#areAllOwn()) this.#look();
+    this.#timer = setInterval(() => {
+      const isDue = performance.now() - this.#markedAtMs >= MARK_INTERVAL_MS;
+      // Own tables keep their name: once they are there, they are only to be marked as used.
+      if (isDue || !this.#areAllOwn()) this.refresh().catch(() => undefined);
+    }, LOOK_INTERVAL_MS);
+    this.#timer.unref();
   }
 
-  /** Looks again which generations are live. */
-  async refresh(): Promise<void> {
+  /** Looks again which generations are live. One look after the other: they must not cross. */
+  refresh(): Promise<void> {
+    this.#refreshing = this.#refreshing.catch(() => undefined).then(() => this.#refresh());
+    return this.#refreshing;
+  }
+
+  async #refresh(): Promise<void> {
     for (const { name, version } of this.#projections) {
       const live = await liveGenerations(this.#database, name);
       const readable = live.filter(({ logId }) => logId === this.#logId);
       const answering = readable.find((found) => found.version === version) ?? readable[0];
+      const isOwn = answering?.version === version;
+      if (isOwn || (answering && (await isHeld(this.#database, answering)))) this.#moving.add(name);
+      else this.#moving.delete(name);
       const before = this.#answering.get(name);
       if (answering === undefined) this.#answering.delete(name);
       else this.#answering.set(name, answering);
       if (before !== undefined && before.schema !== answering?.schema) this.#onChanged(name);
     }
+    if (performance.now() - this.#markedAtMs < MARK_INTERVAL_MS) return;
+    this.#markedAtMs = performance.now();
+    await markUsed(this.#database, [...this.#answering.values()]);
   }
 
   /** Undefined while the first of this log is being built. */
@@ -77,25 +100,17 @@ export class AnsweringGenerations {
     return own !== undefined && this.#answering.get(projection)?.version === own.version;
   }
 
+  /** Whether what is written shows in time: tables of another release may have nobody who runs them. */
+  isMoving(projection: string): boolean {
+    return this.#moving.has(projection);
+  }
+
   close(): void {
     clearInterval(this.#timer);
   }
 
   #areAllOwn(): boolean {
     return this.#projections.every(({ name }) => this.isOwn(name));
-  }
-
-  /** Own tables keep their name for ever: once they are there, nobody has to look any more. */
-  #look(): void {
-    this.#timer = setInterval(() => {
-      this.refresh().then(
-        () => {
-          if (this.#areAllOwn()) this.close();
-        },
-        // Away: what answered before goes on answering, if it can.
-        () => undefined,
-      );
-    }, LOOK_INTERVAL_MS);
   }
 
   // Processes that start at once meet at the lock, so one of them does it.

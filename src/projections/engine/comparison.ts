@@ -32,6 +32,9 @@ export async function compareGenerations(
 ): Promise<Comparison> {
   const connection = await database.connect();
   try {
+    await connection.query({
+      text: `set idle_in_transaction_session_timeout to ${COMPARISON_TIMEOUT_MS}`,
+    });
     await connection.query({ text: 'begin isolation level repeatable read read only' });
     const position = await database.transaction(async (holding) => {
       await holding.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
@@ -108,14 +111,15 @@ interface KeyedTable {
 }
 
 async function tablesOf(database: Queryable, schema: string): Promise<KeyedTable[]> {
-  const rows = await database.query<{ table: string; key: string[] }>({
+  const rows = await database.query<{ table: string; key: string[] | null }>({
     text: `
       select
         c.relname::text as table,
-        array_agg(a.attname::text order by array_position(i.indkey::smallint[], a.attnum)) as key
+        array_agg(a.attname::text order by array_position(i.indkey::smallint[], a.attnum))
+          filter (where a.attname is not null) as key
       from pg_class c
-      join pg_index i on i.indrelid = c.oid and i.indisprimary
-      join pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey::smallint[])
+      left join pg_index i on i.indrelid = c.oid and i.indisprimary
+      left join pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey::smallint[])
       where c.relnamespace = $1::regnamespace /* schema */
         and c.relkind = 'r'
         and c.relname <> 'checkpoint'
@@ -123,5 +127,9 @@ async function tablesOf(database: Queryable, schema: string): Promise<KeyedTable
       order by c.relname`,
     values: [schema],
   });
-  return rows;
+  return rows.map(({ table, key }) => {
+    // What cannot be compared must not pass for the same.
+    if (key === null) throw new Error(`the table '${table}' has no primary key`);
+    return { table, key };
+  });
 }

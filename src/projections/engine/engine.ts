@@ -3,6 +3,7 @@ import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { AnsweringGenerations } from './answering.ts';
 import { Freshness } from './freshness.ts';
+import { dropUnused } from './generations.ts';
 import { Leases } from './lease.ts';
 import type { Projection } from './projection.ts';
 import { ReplayWorker } from './replay-worker.ts';
@@ -20,6 +21,8 @@ export interface EngineOptions {
   readonly waitForMs?: number;
 }
 
+const CLEAN_INTERVAL_MS = 600_000;
+
 /** The projections of this installation: their tables, and what runs them in this process. */
 export class ProjectionEngine {
   readonly freshness: Freshness;
@@ -28,6 +31,7 @@ export class ProjectionEngine {
   readonly #options: EngineOptions;
   readonly #runners = new Map<string, Runner>();
   #worker: ReplayWorker | undefined;
+  #cleaning: NodeJS.Timeout | undefined;
 
   constructor(options: EngineOptions) {
     const { database, store, projections, logger, processId, waitForMs } = options;
@@ -39,7 +43,7 @@ export class ProjectionEngine {
     this.freshness = new Freshness(
       database,
       projections,
-      (projection) => this.answering.of(projection).schema,
+      this.answering,
       (projection) => this.#runners.get(projection)?.hurry(),
       waitForMs,
     );
@@ -62,13 +66,25 @@ export class ProjectionEngine {
         leases: this.leases,
         projection,
         logger,
-        onMoved: (position) => this.freshness.moved(name, position),
+        onMoved: (position) => {
+          // Of its own tables, which may not be those that answer yet.
+          if (this.answering.isOwn(name)) this.freshness.moved(name, position);
+          else void this.answering.refresh().catch(() => undefined);
+        },
         isAwaited: () => this.freshness.isAwaited(name),
       });
       this.#runners.set(name, runner);
       runner.start();
     }
     this.startReplays();
+    this.#cleaning = setInterval(() => {
+      for (const projection of projections) {
+        dropUnused(database, projection).catch((error: unknown) => {
+          logger.debug({ err: error }, 'tables out of use could not be dropped; later they will');
+        });
+      }
+    }, CLEAN_INTERVAL_MS);
+    this.#cleaning.unref();
   }
 
   /** Carries out replays only: for a tool that waits for one, with no service beside it. */
@@ -96,6 +112,7 @@ export class ProjectionEngine {
 
   async stop(): Promise<void> {
     this.answering.close();
+    clearInterval(this.#cleaning);
     await Promise.all([
       this.#worker?.stop(),
       ...[...this.#runners.values()].map((runner) => runner.stop()),

@@ -7,6 +7,7 @@ import {
   type Write,
 } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
+import type { AnsweringGenerations } from './answering.ts';
 import { readCheckpoint } from './generations.ts';
 import type { Projection } from './projection.ts';
 
@@ -20,6 +21,8 @@ interface Watched {
   ownWrite: Position;
   /** What is known of the checkpoint; it may be further. */
   checkpoint: Position;
+  /** The newest that was answered from it. */
+  shown: Position;
   readonly waiters: Set<Waiter>;
   polling: NodeJS.Timeout | undefined;
 }
@@ -36,7 +39,7 @@ interface Waiter {
 export class Freshness {
   readonly #database: Database;
   readonly #watched = new Map<string, Watched>();
-  readonly #schemaOf: (projection: string) => string;
+  readonly #answering: Pick<AnsweringGenerations, 'of' | 'isMoving'>;
   readonly #hurry: (projection: string) => void;
   readonly #waitForMs: number;
   readonly #appendListeners: ((write: Write, position: Position) => void)[] = [];
@@ -44,12 +47,12 @@ export class Freshness {
   constructor(
     database: Database,
     projections: readonly Projection[],
-    schemaOf: (projection: string) => string,
+    answering: Pick<AnsweringGenerations, 'of' | 'isMoving'>,
     hurry: (projection: string) => void,
     waitForMs = WAIT_FOR_MS,
   ) {
     this.#database = database;
-    this.#schemaOf = schemaOf;
+    this.#answering = answering;
     this.#hurry = hurry;
     this.#waitForMs = waitForMs;
     for (const { name, handles } of projections) {
@@ -57,6 +60,7 @@ export class Freshness {
         handles: new Set(handles),
         ownWrite: BEGINNING,
         checkpoint: BEGINNING,
+        shown: BEGINNING,
         waiters: new Set(),
         polling: undefined,
       });
@@ -113,8 +117,14 @@ export class Freshness {
   /** Another generation answers from now on. It must not answer less than the one before has. */
   changed(projection: string): void {
     const watched = this.#watch(projection);
-    if (watched.checkpoint > watched.ownWrite) watched.ownWrite = watched.checkpoint;
+    if (watched.shown > watched.ownWrite) watched.ownWrite = watched.shown;
     watched.checkpoint = BEGINNING;
+  }
+
+  /** A position that was given with rows of the projection. */
+  shown(projection: string, position: Position): void {
+    const watched = this.#watch(projection);
+    if (position > watched.shown) watched.shown = position;
   }
 
   isAwaited(projection: string): boolean {
@@ -127,7 +137,9 @@ export class Freshness {
    */
   async reached(projection: string, position: Position = BEGINNING): Promise<void> {
     const watched = this.#watch(projection);
-    const target = position > watched.ownWrite ? position : watched.ownWrite;
+    // Tables that nobody moves on will not hold it, however long one waits: they say how old they are.
+    const ownWrite = this.#answering.isMoving(projection) ? watched.ownWrite : BEGINNING;
+    const target = position > ownWrite ? position : ownWrite;
     if (watched.checkpoint >= target) return;
     let waiter: Waiter | undefined;
     let timer: NodeJS.Timeout | undefined;
@@ -154,7 +166,9 @@ export class Freshness {
    * @throws LedgerError `read-model-behind`
    */
   async allReached(projections: readonly string[], position: Position = BEGINNING): Promise<void> {
-    const writes = projections.map((projection) => this.#watch(projection).ownWrite);
+    const writes = projections
+      .filter((projection) => this.#answering.isMoving(projection))
+      .map((projection) => this.#watch(projection).ownWrite);
     const target = writes.reduce((newest, write) => (write > newest ? write : newest), position);
     await Promise.all(projections.map((projection) => this.reached(projection, target)));
   }
@@ -173,10 +187,7 @@ export class Freshness {
   #poll(projection: string, watched: Watched): void {
     if (watched.polling !== undefined || watched.waiters.size === 0) return;
     watched.polling = setTimeout(() => {
-      // In a promise: nothing may answer yet.
-      void Promise.resolve()
-        .then(() => readCheckpoint(this.#database, this.#schemaOf(projection)))
-        .then(({ position }) => this.moved(projection, position))
+      void this.#readCheckpoint(projection)
         // Away, or not made yet: whoever waits is told when the time is up.
         .catch(() => undefined)
         .finally(() => {
@@ -184,6 +195,13 @@ export class Freshness {
           this.#poll(projection, watched);
         });
     }, POLL_INTERVAL_MS);
+  }
+
+  async #readCheckpoint(projection: string): Promise<void> {
+    const { schema } = this.#answering.of(projection);
+    const { position } = await readCheckpoint(this.#database, schema);
+    // Other tables may answer by now, which do not stand there yet.
+    if (this.#answering.of(projection).schema === schema) this.moved(projection, position);
   }
 
   #watch(projection: string): Watched {

@@ -106,8 +106,7 @@ export class GenerationWriter {
   /** Applies a batch in a transaction of the caller's, who knows the checkpoint that it comes after. */
   async writeIn(tx: Queryable, from: Position, batch: Batch): Promise<void> {
     const { projection, lease } = this.#options;
-    const events = batch.events.filter(({ id }) => !this.skipped.has(id));
-    if (events.length > 0) await projection.apply(events, tx);
+    // First: it fences before any work is done, and takes the locks in the order of readers and swaps.
     const moved = await tx.query({
       name: 'move-checkpoint',
       text: `
@@ -120,6 +119,8 @@ export class GenerationWriter {
       values: [batch.position, from, lease.token],
     });
     if (moved.length === 0) throw new LeaseLostError();
+    const events = batch.events.filter(({ id }) => !this.skipped.has(id));
+    if (events.length > 0) await projection.apply(events, tx);
   }
 
   async #commit(batch: Batch): Promise<void> {

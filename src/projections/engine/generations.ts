@@ -25,6 +25,8 @@ export interface Stop {
 export interface Checkpoint {
   readonly position: Position;
   readonly updatedAt: Date;
+  /** By the same clock. */
+  readonly readAt: Date;
 }
 
 interface GenerationRow {
@@ -126,26 +128,43 @@ export async function createGeneration(
 /** An index on a year's history takes its time. */
 const INDEXING_TIMEOUT_MS = 3_600_000;
 
-/** Makes what was left out for the bulk, once. Interrupted, it is done again. */
+/**
+ * Makes what was left out for the bulk, once. Interrupted, it is done again. Nothing that others wait
+ * for is held meanwhile but the tables themselves: it may take long.
+ */
 export async function makeIndexes(
   database: Pick<Database, 'transaction'>,
   { schema, projection: name, generation }: Generation,
   projection: Projection,
 ): Promise<void> {
   await database.transaction(async (tx) => {
-    const [row] = await tx.query({
+    // A holder that was stalled may still be at it.
+    await tx.query({
+      text: 'select pg_advisory_xact_lock(7003, hashtext($1 /* schema */))',
+      values: [schema],
+      timeoutMs: INDEXING_TIMEOUT_MS,
+    });
+    const [row] = await tx.query<{ is_indexed: boolean }>({
+      text: `
+        select is_indexed
+        from engine.generations
+        where projection = $1 /* projection */
+          and generation = $2 /* generation */`,
+      values: [name, generation],
+    });
+    if (row?.is_indexed !== false) return;
+    if (projection.indexes !== '') {
+      await tx.query({ text: `set local search_path to ${schema}` });
+      await tx.query({ text: projection.indexes, timeoutMs: INDEXING_TIMEOUT_MS });
+    }
+    await tx.query({
       text: `
         update engine.generations
         set is_indexed = true
         where projection = $1 /* projection */
-          and generation = $2 /* generation */
-          and not is_indexed
-        returning generation`,
+          and generation = $2 /* generation */`,
       values: [name, generation],
     });
-    if (row === undefined || projection.indexes === '') return;
-    await tx.query({ text: `set local search_path to ${schema}` });
-    await tx.query({ text: projection.indexes, timeoutMs: INDEXING_TIMEOUT_MS });
   });
 }
 
@@ -184,17 +203,54 @@ async function dropGeneration(tx: Queryable, generation: Generation): Promise<vo
   }
 }
 
-/** Who runs an older release may be coming back to it; after so long without a holder, nobody is. */
+/** Who runs an older release may be coming back to it; after so long, nobody is. */
 const ABANDONED_AFTER = '10 minutes';
 
-/**
- * Drops what was live once: what a swap has replaced, and the versions that nobody has run for long,
- * when one that is run has taken their place.
- */
-export async function dropReplaced(
-  database: Database,
-  { name, version }: Projection,
+/** Whether some process writes it. */
+export async function isHeld(
+  database: Queryable,
+  { projection, generation }: Generation,
+): Promise<boolean> {
+  const [row] = await database.query({
+    name: 'is-held',
+    text: `
+      select from engine.leases
+      where projection = $1 /* projection */
+        and generation = $2 /* generation */
+        and expires_at > clock_timestamp()`,
+    values: [projection, generation],
+  });
+  return row !== undefined;
+}
+
+/** Notes that a process answers from these, so that no other release drops them. */
+export async function markUsed(
+  database: Queryable,
+  generations: readonly Generation[],
 ): Promise<void> {
+  await database.query({
+    name: 'mark-used',
+    text: `
+      update engine.generations g
+      set used_at = now()
+      from unnest(
+        $1::text[],   /* projections */
+        $2::integer[] /* generations */
+      ) as used (projection, generation)
+      where g.projection = used.projection
+        and g.generation = used.generation`,
+    values: [
+      generations.map(({ projection }) => projection),
+      generations.map(({ generation }) => generation),
+    ],
+  });
+}
+
+/**
+ * Drops what a swap has replaced and what ended replays have left, and the versions that nobody has
+ * answered from for long, when this one has taken their place.
+ */
+export async function dropUnused(database: Database, { name, version }: Projection): Promise<void> {
   await database.transaction(async (tx) => {
     await lockGenerations(tx, name);
     const rows = await tx.query<GenerationRow>({
@@ -211,12 +267,7 @@ export async function dropReplaced(
                 select from engine.generations own
                 where own.projection = $1 and own.version = $2 and own.status = 'live'
               )
-              and not exists (
-                select from engine.leases l
-                where l.projection = g.projection
-                  and l.generation = g.generation
-                  and l.renewed_at > now() - interval '${ABANDONED_AFTER}'
-              )
+              and g.used_at < now() - interval '${ABANDONED_AFTER}'
             )
           )`,
       values: [name, version],
@@ -226,11 +277,11 @@ export async function dropReplaced(
 }
 
 export async function readCheckpoint(database: Queryable, schema: string): Promise<Checkpoint> {
-  const [row] = await database.query<{ position: bigint; updated_at: Date }>({
-    text: `select position, updated_at from ${schema}.checkpoint`,
+  const [row] = await database.query<{ position: bigint; updated_at: Date; read_at: Date }>({
+    text: `select position, updated_at, clock_timestamp() as read_at from ${schema}.checkpoint`,
   });
   if (row === undefined) throw new Error(`the checkpoint of ${schema} holds no row`);
-  return { position: row.position as Position, updatedAt: row.updated_at };
+  return { position: row.position as Position, updatedAt: row.updated_at, readAt: row.read_at };
 }
 
 export async function readStop(

@@ -52,23 +52,26 @@ export class Leases {
 
   /** The lease, or undefined when another process holds it. */
   async tryAcquire(generation: Generation): Promise<Lease | undefined> {
-    // One statement, so that no process can stall in the midst of it.
+    // One statement, so that no process can stall in the midst of it. Tokens are never given twice, also
+    // not for another generation: after a swap the same name is that of other tables.
     const [row] = await this.#database.query<{ token: bigint }>({
       text: `
         with acquired as (
           insert into engine.leases as held (projection, generation, holder, token, expires_at)
-          values (
-            $1, /* projection */
-            $2, /* generation */
+          select
+            g.projection,
+            g.generation,
             $3, /* holder */
-            1,
+            nextval('engine.lease_tokens'),
             clock_timestamp() + $4 * interval '1 millisecond' /* time to live */
-          )
+          from engine.generations g
+          where g.projection = $1 /* projection */
+            and g.generation = $2 /* generation */
+            and g.status = $5 /* status */
           on conflict (projection, generation) do update
           set holder = excluded.holder,
-              token = held.token + 1,
+              token = excluded.token,
               expires_at = excluded.expires_at,
-              renewed_at = now(),
               events_per_second = 0,
               positions_per_second = 0
           where held.expires_at < clock_timestamp()
@@ -78,7 +81,13 @@ export class Leases {
         set token = acquired.token
         from acquired
         returning acquired.token`,
-      values: [generation.projection, generation.generation, this.#holder, TIME_TO_LIVE_MS],
+      values: [
+        generation.projection,
+        generation.generation,
+        this.#holder,
+        TIME_TO_LIVE_MS,
+        generation.status,
+      ],
     });
     if (row === undefined) return undefined;
     return this.#hold({
@@ -110,7 +119,7 @@ export class Leases {
       text: `
         with revoked as (
           update engine.leases
-          set token = token + 1,
+          set token = nextval('engine.lease_tokens'),
               expires_at = '-infinity'
           where projection = $1 /* projection */
             and generation = $2 /* generation */
@@ -163,7 +172,6 @@ export class Leases {
         text: `
           update engine.leases held
           set expires_at = clock_timestamp() + $4 * interval '1 millisecond' /* time to live */,
-              renewed_at = now(),
               events_per_second = mine.events_per_second,
               positions_per_second = mine.positions_per_second,
               position = coalesce(mine.position, held.position)

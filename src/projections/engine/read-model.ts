@@ -94,12 +94,17 @@ export class ReadModels {
           ${query.orderBy === undefined ? '' : `order by ${query.orderBy}`}`,
         values: query.values,
       })
-      .catch((error: unknown) => {
-        const areOwn = projections.every((name) => this.#answering.isOwn(name));
-        throw areOwn || !isOfAnotherShape(error) ? error : beingRebuilt(projection, error);
+      .catch(async (error: unknown) => {
+        if (!isOfAnotherShape(error)) throw error;
+        // Of another release, or dropped by one: there may be others by now.
+        await this.#answering.refresh();
+        throw beingRebuilt(projection, error);
       });
     const [first] = rows;
     if (first === undefined) throw new Error(`the checkpoint of '${projection}' holds no row`);
+    for (const name of projections) {
+      this.#freshness.shown(name, first.read_position as Position);
+    }
     return {
       value: rows.filter(({ is_row: isRow }) => isRow === true),
       position: first.read_position as Position,

@@ -2,7 +2,7 @@ import { isPassing, type Database } from '../../database/database.ts';
 import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { LeaseLostError } from './generation-writer.ts';
-import { dropReplaced } from './generations.ts';
+import { dropUnused } from './generations.ts';
 import type { Leases } from './lease.ts';
 import type { Projection } from './projection.ts';
 import { carryOut } from './replaying.ts';
@@ -102,7 +102,7 @@ export class ReplayWorker {
       }
     } finally {
       await lease.release().catch(() => undefined);
-      await dropReplaced(database, projection);
+      await dropUnused(database, projection);
       await this.#options.onEnded();
     }
     return true;

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { isPassing, type Database } from '../../database/database.ts';
+import { isPassing, isUnavailable, type Database } from '../../database/database.ts';
 import type { Batch, EventStore, Position } from '../../event-store/port.ts';
 import { compareGenerations } from './comparison.ts';
 import { GenerationWriter } from './generation-writer.ts';
@@ -29,7 +29,7 @@ export interface ReplayingOptions {
 
 /** So close to its target, a replay is done with the bulk. */
 const CLOSE = 500n;
-const MAX_PAUSE_BEFORE_SWAP_MS = 100;
+const MAX_PAUSE_BEFORE_SWAP_MS = 2_000;
 
 /**
  * Carries out a replay under its lease, from wherever an earlier holder has left it: the bulk, then
@@ -128,9 +128,9 @@ async function finishRebuild(options: ReplayingOptions, writer: GenerationWriter
       if (outcome !== 'behind') return;
       await fill(options, writer, targetOf(options));
     } catch (error) {
-      // Readers held on to a table for too long. Not at once again: they waited behind us, too.
-      if (!isPassing(error)) throw error;
-      await delay(Math.random() * MAX_PAUSE_BEFORE_SWAP_MS);
+      // Readers held on to a table. (What else passes has most likely cost us the connection.)
+      if (!isPassing(error) || isUnavailable(error)) throw error;
+      await delay(Math.random() * Math.min(attempt * 50, MAX_PAUSE_BEFORE_SWAP_MS));
     }
   }
 }

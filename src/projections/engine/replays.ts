@@ -222,7 +222,11 @@ export async function endReplay(
       if (held === undefined) return false;
     }
     const isEnded = await markEnded(tx, replay, end);
-    if (isEnded && generation !== undefined) await changeStatus(tx, generation, 'retired');
+    if (isEnded && generation !== undefined) {
+      await changeStatus(tx, generation, 'retired');
+      // Whoever is writing it finds at his next commit that it is not his any more.
+      await tx.query({ text: `update ${generation.schema}.checkpoint set token = -1` });
+    }
     return isEnded;
   });
 }

@@ -3,7 +3,7 @@ import type { EventStore, Position } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { GenerationWriter, LeaseLostError } from './generation-writer.ts';
 import {
-  dropReplaced,
+  dropUnused,
   ownLiveGeneration,
   readStop,
   writeStop,
@@ -126,7 +126,7 @@ export class Runner {
       // Again: it may have been paused after the look above and before the lease was ours, which a
       // pause takes away only from whoever holds it.
       if (await isPaused(database, projection.name)) return;
-      await this.#dropReplaced();
+      await this.#dropUnused();
       writer = await GenerationWriter.open({ database, store, projection, generation, lease });
       await this.#follow(generation, lease, writer);
     } finally {
@@ -135,9 +135,9 @@ export class Runner {
     }
   }
 
-  async #dropReplaced(): Promise<void> {
+  async #dropUnused(): Promise<void> {
     const { database, projection } = this.#options;
-    await dropReplaced(database, projection).catch((error: unknown) => {
+    await dropUnused(database, projection).catch((error: unknown) => {
       this.#logger.warn(
         { err: error },
         'replaced tables could not be dropped; the next start will',
@@ -192,6 +192,7 @@ export class Runner {
     } finally {
       reading.abort();
       await next.catch(() => undefined);
+      await batches.return?.();
     }
     if (lease.signal.aborted) throw new LeaseLostError();
     if (stopped === undefined) return;

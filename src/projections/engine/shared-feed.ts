@@ -9,6 +9,8 @@ import type {
 /** So much is kept for those who are not as fast as the fastest; who is slower reads by himself. */
 const MAX_KEPT_EVENTS = 2_000;
 const MAX_KEPT_BATCHES = 200;
+/** About so many are given at once. */
+const MAX_GIVEN_EVENTS = 1_000;
 
 /**
  * One subscription for all projections of a process: what comes is read once, and given to each that
@@ -20,7 +22,7 @@ const MAX_KEPT_BATCHES = 200;
 export class SharedFeed {
   readonly #store: EventStore;
   readonly #types: readonly string[];
-  #followers = 0;
+  readonly #followers = new Set<{ position: Position }>();
   #reading: Reading | undefined;
 
   constructor(store: EventStore, types: readonly string[]) {
@@ -31,40 +33,49 @@ export class SharedFeed {
   /** As the port's `subscribe`. */
   async *subscribe({ after, types, signal }: SubscribeOptions): AsyncIterable<Batch> {
     const wanted = new Set(types ?? this.#types);
-    let position = after;
-    this.#followers += 1;
+    const follower = { position: after };
+    this.#followers.add(follower);
     try {
       while (!signal.aborted) {
         if (this.#reading?.isOver === true) this.#reading = undefined;
-        if (this.#reading === undefined || position < this.#reading.start) {
-          const own = this.#store.readAll({ after: position, types: [...wanted] });
+        if (this.#reading === undefined || follower.position < this.#reading.start) {
+          const own = this.#store.readAll({
+            after: follower.position,
+            types: [...wanted],
+          });
           for await (const batch of own) {
             if (signal.aborted) return;
-            position = batch.position;
+            follower.position = batch.position;
             yield batch;
           }
           // Whoever is first at the head begins there; the others meet it when they get to it.
-          this.#reading ??= new Reading(this.#store, this.#types, position);
+          this.#reading ??= new Reading(this.#store, this.#types, follower.position);
           continue;
         }
-        const kept = this.#reading.after(position);
+        const kept = this.#reading.after(follower.position);
         if (kept === undefined) {
+          this.#reading.forget(this.#slowest());
           await this.#reading.next(signal);
           continue;
         }
-        const seen = position;
-        position = kept.position;
+        const seen = follower.position;
+        follower.position = kept.position;
         const isNew = (event: RecordedEvent): boolean => event.position > seen;
         yield {
           events: kept.events.filter((event) => wanted.has(event.type) && isNew(event)),
-          position,
+          position: kept.position,
         };
       }
     } finally {
-      this.#followers -= 1;
+      this.#followers.delete(follower);
       // Left alone, it would fall behind for as long as nobody comes.
-      if (this.#followers === 0) this.#end();
+      if (this.#followers.size === 0) this.#end();
     }
+  }
+
+  #slowest(): Position {
+    const positions = [...this.#followers].map(({ position }) => position);
+    return positions.reduce((slowest, position) => (position < slowest ? position : slowest));
   }
 
   #end(): void {
@@ -100,13 +111,24 @@ class Reading {
   }
 
   /**
-   * What goes on from a position; undefined at the end, and beyond. All of it at once: to whoever is
-   * slower than the reading, batch by batch would be a commit for each few events.
+   * What goes on from a position; undefined at the end, and beyond. Several batches at once: to whoever
+   * is slower than the reading, batch by batch would be a commit for each few events.
    */
   after(position: Position): Batch | undefined {
-    const kept = this.#kept.filter((batch) => batch.position > position);
-    const last = kept.at(-1);
-    return last && { events: kept.flatMap(({ events }) => events), position: last.position };
+    const events: RecordedEvent[] = [];
+    let end: Position | undefined;
+    for (const batch of this.#kept) {
+      if (batch.position <= position) continue;
+      events.push(...batch.events);
+      end = batch.position;
+      if (events.length >= MAX_GIVEN_EVENTS) break;
+    }
+    return end === undefined ? undefined : { events, position: end };
+  }
+
+  /** What everybody has seen is not kept. */
+  forget(seen: Position): void {
+    while ((this.#kept[0]?.position ?? seen + 1n) <= seen) this.#dropOldest();
   }
 
   /** Until there is more; asked for once, however many wait. */
@@ -143,12 +165,14 @@ class Reading {
     }
     this.#kept.push(value);
     this.#count += value.events.length;
-    while (this.#isFull() && this.#kept.length > 1) {
-      const oldest = this.#kept.shift();
-      if (oldest === undefined) break;
-      this.#count -= oldest.events.length;
-      this.#start = oldest.position;
-    }
+    while (this.#isFull() && this.#kept.length > 1) this.#dropOldest();
+  }
+
+  #dropOldest(): void {
+    const oldest = this.#kept.shift();
+    if (oldest === undefined) return;
+    this.#count -= oldest.events.length;
+    this.#start = oldest.position;
   }
   #isFull(): boolean {
     return this.#count > MAX_KEPT_EVENTS || this.#kept.length > MAX_KEPT_BATCHES;

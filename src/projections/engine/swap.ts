@@ -28,11 +28,16 @@ export interface SwapOptions {
  */
 export type SwapOutcome = 'swapped' | 'behind' | 'ended';
 
-/** For so long readers wait behind us for the tables; what they hold, they give back sooner. */
-const LOCK_TIMEOUT_MS = 200;
-/** An autovacuum gives way to who has waited for a second (`deadlock_timeout`): now and then we do. */
-const PATIENT_LOCK_TIMEOUT_MS = 1_500;
-const PATIENT_EVERY_ATTEMPTS = 10;
+/**
+ * For so long we wait for the tables, and all new readers behind us. Mostly not at all: somebody may
+ * hold one for minutes (a dump). Among many readers with short queries it takes a wait, for those
+ * before us to end. And an autovacuum gives way only to who has waited for a second.
+ */
+function lockTimeoutMs(attempt: number): number {
+  if (attempt % 40 === 0) return 1_500;
+  return attempt % 4 === 0 ? 200 : 1;
+}
+
 /** So many positions are caught up with while readers wait. */
 const MAX_GAP = 1_000n;
 
@@ -55,10 +60,7 @@ export async function swapIn(options: SwapOptions, attempt: number): Promise<Swa
     await lockGenerations(tx, projection.name);
     const live = await liveGenerations(tx, projection.name);
     const replaced = live.find(({ version }) => version === projection.version);
-    const isPatient = attempt % PATIENT_EVERY_ATTEMPTS === 0;
-    if (replaced !== undefined) {
-      await lockTables(tx, replaced, isPatient ? PATIENT_LOCK_TIMEOUT_MS : LOCK_TIMEOUT_MS);
-    }
+    if (replaced !== undefined) await lockTables(tx, replaced, lockTimeoutMs(attempt));
     const answering = replaced ?? live[0];
     const isOfThisLog = answering?.logId === options.store.logId;
     const reached = isOfThisLog ? (await readCheckpoint(tx, answering.schema)).position : BEGINNING;
