@@ -4,6 +4,7 @@ import type { Logger } from '../../shared/logger.ts';
 import { LeaseLostError } from './generation-writer.ts';
 import { dropUnused } from './generations.ts';
 import type { Leases } from './lease.ts';
+import { Pause } from './pause.ts';
 import type { Projection } from './projection.ts';
 import { carryOut } from './replaying.ts';
 import { endReplay, generationOfReplay, runningReplays, type Replay } from './replays.ts';
@@ -27,7 +28,7 @@ const LOOK_INTERVAL_MS = 500;
 export class ReplayWorker {
   readonly #options: ReplayWorkerOptions;
   readonly #stopping = new AbortController();
-  #endPause: () => void = () => undefined;
+  readonly #pause = new Pause(this.#stopping.signal);
   #done: Promise<void> = Promise.resolve();
 
   constructor(options: ReplayWorkerOptions) {
@@ -41,13 +42,12 @@ export class ReplayWorker {
   /** Finishes the batch at hand. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    this.#endPause();
     await this.#done;
   }
 
   /** A replay has been requested: no need to wait until the next look. */
   lookAround(): void {
-    this.#endPause();
+    this.#pause.end();
   }
 
   async #run(): Promise<void> {
@@ -65,7 +65,7 @@ export class ReplayWorker {
           logger.warn({ err: error }, 'a replay waits, and then goes on');
         }
       }
-      if (!hasWorked) await this.#pause(LOOK_INTERVAL_MS);
+      if (!hasWorked) await this.#pause.for(LOOK_INTERVAL_MS);
     }
   }
 
@@ -106,17 +106,5 @@ export class ReplayWorker {
       await this.#options.onEnded();
     }
     return true;
-  }
-
-  #pause(timeoutMs: number): Promise<void> {
-    if (this.#stopping.signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(end, timeoutMs);
-      function end(): void {
-        clearTimeout(timer);
-        resolve();
-      }
-      this.#endPause = end;
-    });
   }
 }

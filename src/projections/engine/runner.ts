@@ -12,19 +12,9 @@ import {
 } from './generations.ts';
 import { RETRY_INTERVAL_MS, type Lease, type Leases } from './lease.ts';
 import { isPaused } from './pauses.ts';
+import { Pause } from './pause.ts';
 import type { Projection } from './projection.ts';
 import type { SharedFeed } from './shared-feed.ts';
-
-/** What a runner is doing. */
-export type RunnerStatus =
-  /** Another process holds the lease, or its tables are still being built. */
-  | { readonly situation: 'standby' }
-  /** By an admin. */
-  | { readonly situation: 'paused' }
-  | { readonly situation: 'running' }
-  | { readonly situation: 'stopped'; readonly stop: Stop }
-  /** The database is away, or something else that passes; it goes on by itself. */
-  | { readonly situation: 'waiting'; readonly message: string };
 
 export interface RunnerOptions {
   readonly database: Database;
@@ -52,18 +42,15 @@ export class Runner {
   readonly #options: RunnerOptions;
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
-  #status: RunnerStatus = { situation: 'standby' };
-  #endPause: () => void = () => undefined;
-  #endPutOff: () => void = () => undefined;
+  /** For what no hurry brings about. */
+  readonly #pause = new Pause(this.#stopping.signal);
+  /** What is put off until there is more of it, or somebody waits for it. */
+  readonly #putOff = new Pause(this.#stopping.signal);
   #done: Promise<void> = Promise.resolve();
 
   constructor(options: RunnerOptions) {
     this.#options = options;
     this.#logger = options.logger.child({ projection: options.projection.name });
-  }
-
-  get status(): RunnerStatus {
-    return this.#status;
   }
 
   start(): void {
@@ -73,18 +60,17 @@ export class Runner {
   /** Finishes the batch at hand, and gives the lease back. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    this.#endPause();
     await this.#done;
   }
 
   /** Something has changed that is looked at from time to time: it is looked at now. */
   lookAround(): void {
-    this.#endPause();
+    this.#pause.end();
   }
 
-  /** Somebody waits for what is being put off. Other pauses wait for what no hurry brings about. */
+  /** Somebody waits for what is being put off. */
   hurry(): void {
-    this.#endPutOff();
+    this.#putOff.end();
   }
 
   async #run(): Promise<void> {
@@ -94,14 +80,11 @@ export class Runner {
         await this.#runWithLease();
       } catch (error) {
         if (error instanceof LeaseLostError) {
-          this.#status = { situation: 'standby' };
           this.#logger.info('the projection was taken over, paused, or replaced by a rebuild');
           continue;
         }
-        const message = error instanceof Error ? error.message : String(error);
-        this.#status = { situation: 'waiting', message };
         this.#logger.warn({ err: error }, 'the projection waits, and then goes on');
-        await this.#pause(RETRY_AFTER_ERROR_MS);
+        await this.#pause.for(RETRY_AFTER_ERROR_MS);
       }
     }
   }
@@ -110,15 +93,12 @@ export class Runner {
     const { database, store, leases, projection } = this.#options;
     const generation = await ownLiveGeneration(database, projection, store.logId);
     if (generation === undefined || (await isPaused(database, projection.name))) {
-      const isBuilt = generation !== undefined;
-      this.#status = { situation: isBuilt ? 'paused' : 'standby' };
-      await this.#pause(RETRY_INTERVAL_MS);
+      await this.#pause.for(RETRY_INTERVAL_MS);
       return;
     }
     const lease = await leases.tryAcquire(generation);
     if (lease === undefined) {
-      this.#status = { situation: 'standby' };
-      await this.#pause(RETRY_INTERVAL_MS);
+      await this.#pause.for(RETRY_INTERVAL_MS);
       return;
     }
     let writer: GenerationWriter | undefined;
@@ -148,7 +128,6 @@ export class Runner {
   async #follow(generation: Generation, lease: Lease, writer: GenerationWriter): Promise<void> {
     const stop = await readStop(writer.connection, generation);
     if (stop !== undefined) return this.#standStill(generation, lease, writer, stop);
-    this.#status = { situation: 'running' };
     const reading = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal, reading.signal]);
     const { feed, projection } = this.#options;
@@ -165,7 +144,7 @@ export class Runner {
         const arrived =
           seen === writer.position || this.#options.isAwaited()
             ? await next
-            : await Promise.race([next, this.#putOff(dueAtMs - performance.now())]);
+            : await Promise.race([next, this.#putOff.for(dueAtMs - performance.now())]);
         if (arrived?.done === true) break;
         const batch = arrived?.value ?? { events: [], position: seen };
         if (seen === writer.position) dueAtMs = performance.now() + IDLE_CHECKPOINT_INTERVAL_MS;
@@ -186,7 +165,7 @@ export class Runner {
         if (stopped !== undefined) break;
         this.#options.onMoved(writer.position);
         if (arrived === undefined || isFull) continue;
-        if (!this.#options.isAwaited()) await this.#putOff(GATHER_MS);
+        if (!this.#options.isAwaited()) await this.#putOff.for(GATHER_MS);
         next = batches.next();
       }
     } finally {
@@ -213,30 +192,9 @@ export class Runner {
   ): Promise<void> {
     let stop: Stop | undefined = first;
     while (stop !== undefined) {
-      this.#status = { situation: 'stopped', stop };
-      await this.#pause(RETRY_AFTER_ERROR_MS);
+      await this.#pause.for(RETRY_AFTER_ERROR_MS);
       if (lease.signal.aborted || this.#stopping.signal.aborted) return;
       stop = await readStop(writer.connection, generation);
     }
-  }
-
-  /** Waits, unless it is hurried or stopped. */
-  #putOff(timeoutMs: number): Promise<undefined> {
-    const pause = this.#pause(timeoutMs);
-    this.#endPutOff = this.#endPause;
-    return pause;
-  }
-
-  /** Waits, unless it is stopped. */
-  #pause(timeoutMs: number): Promise<undefined> {
-    if (this.#stopping.signal.aborted) return Promise.resolve(undefined);
-    return new Promise((resolve) => {
-      const timer = setTimeout(end, timeoutMs);
-      function end(): void {
-        clearTimeout(timer);
-        resolve(undefined);
-      }
-      this.#endPause = end;
-    });
   }
 }
