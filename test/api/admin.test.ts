@@ -214,6 +214,7 @@ describe('the routes of the administration', () => {
     ['GET', '/admin/rebuilds/{id}'],
     ['DELETE', '/admin/rebuilds/{id}'],
     ['GET', '/admin/verifications/{id}'],
+    ['DELETE', '/admin/verifications/{id}'],
     ['GET', '/admin/log'],
   ];
 
@@ -537,6 +538,19 @@ function cursorOf(place: object): string {
 }
 
 describe('a verification', () => {
+  test('that is running can be cancelled, and not one that is done', async () => {
+    const { body } = await request(idle.admin, 'tenancy', 'verify');
+    const path = `/admin/verifications/${body.id}`;
+    const cancelled = { status: 200, body: { id: body.id, status: 'cancelled' } };
+    expect(await idle.admin.delete(path)).toMatchObject(cancelled);
+    expect(await idle.admin.delete(path)).toMatchObject(cancelled);
+
+    const done = await ended<Verification>(await request(admin, 'state', 'verify'));
+    expect(await admin.delete(`/admin/verifications/${done.id}`)).toMatchObject(
+      problem(409, 'replay-ended'),
+    );
+  });
+
   test('is answered with where it is to be found, and finds nothing where all is well', async () => {
     await patch(newId('sensor'), { a: 1 });
 
