@@ -232,7 +232,7 @@ function healthChecks({ database, store, administration }: Ledger): HealthChecks
 }
 
 function healthOf(projection: ProjectionStatus): PartHealth {
-  const { status, lagSeconds, isStalled, lastError } = projection;
+  const { status, lagSeconds, isStalled, isBeingBuilt, lastError } = projection;
   const behind = `${Math.round(lagSeconds)} s behind`;
   if (lastError !== undefined) {
     const { eventId, message } = lastError;
@@ -240,6 +240,7 @@ function healthOf(projection: ProjectionStatus): PartHealth {
   }
   // An admin wants it so, and the rest of the service is as it should be.
   if (status === 'paused') return { status: 'ok', detail: `paused by an admin, ${behind}` };
+  if (isBeingBuilt) return { status: 'ok', detail: `being built for this release, ${behind}` };
   if (isStalled) return { status: 'failing', detail: `stalled, ${behind}` };
   return lagSeconds > MAX_LAG_SECONDS ? { status: 'failing', detail: behind } : { status: 'ok' };
 }

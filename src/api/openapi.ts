@@ -10,6 +10,7 @@ const COMMON_ERRORS: readonly ErrorCode[] = [
   'validation-failed',
   'position-of-another-log',
   'read-model-behind',
+  'newer-event-version',
   'store-unavailable',
   'overloaded',
   'shutting-down',

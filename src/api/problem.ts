@@ -22,6 +22,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'idempotency-key-reused': 422,
   'position-of-another-log': 422,
   'read-model-behind': 503,
+  'newer-event-version': 503,
   'store-unavailable': 503,
   overloaded: 503,
   'shutting-down': 503,

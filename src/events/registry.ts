@@ -1,3 +1,4 @@
+import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
 import type { DomainEvent, EventDefinition, EventMetadata } from './event.ts';
 import { projectionEvents } from './projections.ts';
@@ -28,11 +29,6 @@ export function recordable(
   return { type, data, metadata: { ...metadata, schemaVersion: definition.version } };
 }
 
-/** An event was written by a newer release than this one, which cannot know what it means. */
-class NewerEventVersionError extends Error {
-  override readonly name = 'NewerEventVersionError';
-}
-
 /** Whether this release knows events of the type: a newer one may have written others beside them. */
 export function isKnownType(type: string): boolean {
   return definitions.has(type);
@@ -51,14 +47,15 @@ export function domainEvent(recorded: {
 /**
  * The data of a recorded event in the version that today's code reads: older versions are lifted
  * step by step, the present one comes back as it is.
- * @throws NewerEventVersionError when the event is of a version this release does not know.
+ * @throws LedgerError `newer-event-version` when this release does not know the version.
  */
 function upcast(type: string, schemaVersion: number, data: JsonObject): JsonObject {
   const definition = definitions.get(type);
   if (definition === undefined || schemaVersion === definition.version) return data;
   if (schemaVersion > definition.version) {
-    throw new NewerEventVersionError(
-      `${type} has version ${schemaVersion}; this release reads up to ${definition.version}`,
+    throw new LedgerError(
+      'newer-event-version',
+      `${type} has version ${schemaVersion}, and this release reads up to ${definition.version}: ask a process of the newer release.`,
     );
   }
   return definition.upcasters.slice(schemaVersion - 1).reduce((older, lift) => lift(older), data);

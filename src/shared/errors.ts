@@ -24,6 +24,7 @@ export const errorTable = {
   'projection-not-stopped': 'The projection is not stopped',
   'replay-ended': 'The rebuild or verification has ended',
   'read-model-behind': 'The read model has not reached the position yet',
+  'newer-event-version': 'A newer release has written what this one cannot read',
   'store-unavailable': 'The store is away',
   overloaded: 'Too much is waiting',
   'shutting-down': 'The process is shutting down',

@@ -17,6 +17,7 @@ import {
   findReplay,
   listReplays,
   requestReplay,
+  runningReplayOf,
   type Replay,
   type ReplayKind,
   type ReplayPlace,
@@ -36,6 +37,8 @@ export interface ProjectionStatus {
   readonly lagSeconds: number;
   /** Whether the position has not moved for long, though there is something to move it. */
   readonly isStalled: boolean;
+  /** Whether tables of this release are being built, and those of another one answer until then. */
+  readonly isBeingBuilt: boolean;
   readonly eventsPerSecond: number;
   readonly lastError: Stop | undefined;
 }
@@ -159,12 +162,14 @@ export class ProjectionAdministration {
     const { name, version } = projection;
     const generation = await this.#answering(name);
     if (generation === undefined) return notAnswering({ name, version, head });
-    const [stop, isHeld, { position, updatedAt, readAt }, eventsPerSecond] = await Promise.all([
-      readStop(this.#database, generation),
-      isPaused(this.#database, name),
-      readCheckpoint(this.#database, generation.schema),
-      this.#engine.leases.eventsPerSecond(generation),
-    ]);
+    const [stop, isHeld, { position, updatedAt, readAt }, eventsPerSecond, isRunning] =
+      await Promise.all([
+        readStop(this.#database, generation),
+        isPaused(this.#database, name),
+        readCheckpoint(this.#database, generation.schema),
+        this.#engine.leases.eventsPerSecond(generation),
+        runningReplayOf(this.#database, projection).then((running) => running !== undefined),
+      ]);
     const lagSeconds = await this.#waitingSeconds(position, head, readAt);
     const unmovedMs = readAt.getTime() - updatedAt.getTime();
     return {
@@ -173,9 +178,11 @@ export class ProjectionAdministration {
       generation: generation.generation,
       status: isHeld ? 'paused' : stop === undefined ? 'live' : 'stopped',
       position,
-      head,
+      // It was asked for first: the projection may have moved on since.
+      head: head > position ? head : position,
       lagSeconds,
       isStalled: lagSeconds * 1_000 > STALLED_AFTER_MS && unmovedMs > STALLED_AFTER_MS,
+      isBeingBuilt: generation.version !== version && isRunning,
       eventsPerSecond,
       lastError: stop,
     };
@@ -224,6 +231,7 @@ function notAnswering(
     position: BEGINNING,
     lagSeconds: 0,
     isStalled: true,
+    isBeingBuilt: true,
     eventsPerSecond: 0,
     lastError: undefined,
   };

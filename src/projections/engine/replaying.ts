@@ -54,11 +54,14 @@ export async function carryOut(options: ReplayingOptions): Promise<string | unde
       await makeIndexes(database, generation, projection);
       stopped = await fill(options, writer, target);
     }
+    const skips = await readSkips(store, projection.name);
+    // Skipped since this began: it is taken up again, and leaves it out.
+    if (stopped !== undefined && skips.has(stopped.eventId)) return undefined;
     if (stopped !== undefined) {
       return `event ${stopped.eventId} at position ${stopped.position}: ${stopped.message}`;
     }
     if (signal.aborted) return undefined;
-    if ((await readSkips(store, projection.name)).size > writer.skipped.size) {
+    if (skips.size > writer.skipped.size) {
       return 'an event was skipped meanwhile, which it may have applied: ask for another one';
     }
     await (replay.kind === 'rebuild' ? finishRebuild : finishVerification)(options, writer);

@@ -3,6 +3,7 @@ import type { EventStore, Position } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { GenerationWriter, LeaseLostError } from './generation-writer.ts';
 import {
+  clearStop,
   dropUnused,
   ownLiveGeneration,
   readStop,
@@ -15,6 +16,7 @@ import { isPaused } from './pauses.ts';
 import { Pause } from './pause.ts';
 import type { Projection } from './projection.ts';
 import type { SharedFeed } from './shared-feed.ts';
+import { readSkips } from './skips.ts';
 
 export interface RunnerOptions {
   readonly database: Database;
@@ -127,7 +129,10 @@ export class Runner {
 
   async #follow(generation: Generation, lease: Lease, writer: GenerationWriter): Promise<void> {
     const stop = await readStop(writer.connection, generation);
-    if (stop !== undefined) return this.#standStill(generation, lease, writer, stop);
+    if (stop !== undefined && !writer.skipped.has(stop.eventId)) {
+      return this.#standStill(generation, lease, writer, stop);
+    }
+    if (stop !== undefined) await clearStop(writer.connection, generation, stop);
     const reading = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal, reading.signal]);
     const { feed, projection } = this.#options;
@@ -174,7 +179,8 @@ export class Runner {
       await batches.return?.();
     }
     if (lease.signal.aborted) throw new LeaseLostError();
-    if (stopped === undefined) return;
+    // Skipped since this began: the next beginning leaves it out.
+    if (stopped === undefined || (await this.#isSkipped(stopped))) return;
     // A holder that was stalled fails at what its successor has applied already: not a reason.
     if (!(await writeStop(writer.connection, generation, stopped, lease.token))) {
       throw new LeaseLostError();
@@ -194,7 +200,14 @@ export class Runner {
     while (stop !== undefined) {
       await this.#pause.for(RETRY_AFTER_ERROR_MS);
       if (lease.signal.aborted || this.#stopping.signal.aborted) return;
+      // The skip may have come before the stop that it was for was written.
+      if (await this.#isSkipped(stop)) return;
       stop = await readStop(writer.connection, generation);
     }
+  }
+
+  async #isSkipped({ eventId }: Stop): Promise<boolean> {
+    const { store, projection } = this.#options;
+    return (await readSkips(store, projection.name)).has(eventId);
   }
 }
