@@ -815,6 +815,28 @@ describe('an event that cannot be applied', () => {
     expect(await admin.post('/admin/projections/state/skip')).toMatchObject(NOT_STOPPED);
   });
 
+  test('stops no other command than those on its stream, which say why', async () => {
+    const [newer, novel] = [newId('sensor'), newId('sensor')];
+    const data = { sensorId: newer, patch: { a: 2 }, receivedAt: '2026-01-31T00:00:00.000Z' };
+    const eventId = await appendRaw(sensorStream(newer), {
+      type: 'SensorPatched',
+      data,
+      schemaVersion: 99,
+    });
+    await appendRaw(sensorStream(novel), { type: 'NeverHeardOf', data: {} });
+
+    const json = { data: { a: 3 } };
+    expect(await owner.patch(`/sensors/${newer}`, { json })).toMatchObject(
+      problem(503, 'newer-event-version'),
+    );
+    expect(await owner.patch(`/sensors/${novel}`, { json })).toMatchObject({ status: 200 });
+    await stopped();
+    expect(
+      await admin.post('/admin/projections/state/skip', { json: { event_id: eventId } }),
+    ).toMatchObject({ status: 200 });
+    await eventuallyHealthy();
+  });
+
   test('but of a type that nobody knows is passed over', async () => {
     const eventId = await appendRaw(streamName('novelty', project.id, '1'), {
       type: 'UnheardOf',

@@ -556,6 +556,28 @@ describe('an event that an admin skips', () => {
     });
   });
 
+  test('counts also when the skip came before the stop was written', async () => {
+    const notes = new Notes(database);
+    const process = await run(
+      notes.projection('one', {
+        async before(events) {
+          if (events.some(({ data }) => data['note'] === 'poison')) throw new Error('unheard of');
+        },
+      }),
+    );
+    await notes.append(process.store, ['poison', '1']);
+    await vi.waitFor(
+      async () => expect(await notes.status(process)).toMatchObject({ status: 'stopped' }),
+      EVENTUALLY,
+    );
+
+    // Without `goOn`: as if that had come first.
+    await skip(process, notes, await process.administration.stopOf(notes.name));
+
+    await notes.eventuallyNotes(['1']);
+    expect(await notes.status(process)).toMatchObject({ status: 'live', lastError: undefined });
+  });
+
   test('is tried again when the admin says so, as often as it fails', async () => {
     const notes = new Notes(database);
     let isPoison = true;
