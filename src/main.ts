@@ -73,7 +73,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   const applicationName = `fleetledger-${process.pid}`;
   const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
   // Apart: queries that wait for a table must not take the connections of those they wait for.
-  const readers = openDatabase({ url, logger, applicationName, maxConnections: 20 });
+  const readers = openDatabase({ url, logger, applicationName, maxConnections: 15 });
   let opened: { close(): Promise<void> } | undefined;
   try {
     await refuseOldServer(database);
