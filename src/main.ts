@@ -170,6 +170,7 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
   const states = new StateQueries(models);
   const positions = new Positions(store);
   const directory = new KeyDirectory(tenancy, store);
+  await inheritWrites(ledger);
   engine.freshness.onAppended((write, position) => directory.appended(write, position));
   const { ended: following } = await directory.follow(signal);
   following.catch((error: unknown) => {
@@ -203,6 +204,21 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
   });
   logger.info({ host: server.address.address, port: server.address.port }, 'ready');
   return { server, following };
+}
+
+/** So much is made up for in the time that a read waits. */
+const MAX_INHERITED_EVENTS = 10_000n;
+
+/**
+ * After a kill, what was acknowledged last may not be in the read models yet: reads wait for it as for
+ * what this process wrote itself. Not where that would take long, or would never come.
+ */
+async function inheritWrites({ engine, administration }: Ledger): Promise<void> {
+  for (const { name, status, position, head } of await administration.statuses()) {
+    if (status === 'live' && head - position <= MAX_INHERITED_EVENTS) {
+      engine.freshness.inherit(name, head);
+    }
+  }
 }
 
 /** How far a projection may be behind before health turns red. */

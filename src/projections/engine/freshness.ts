@@ -99,6 +99,12 @@ export class Freshness {
     };
   }
 
+  /** What an earlier process acknowledged counts as this one's: its clients do not know of the restart. */
+  inherit(projection: string, position: Position): void {
+    const watched = this.#watch(projection);
+    if (position > watched.ownWrite) watched.ownWrite = position;
+  }
+
   /** A position that this process has answered as the outcome of a command, which another may have run. */
   answered(position: Position): void {
     for (const watched of this.#watched.values()) {
