@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { projectionBody, record } from '../api/admin/projections.ts';
+import { ProjectionActions, type ProjectionAction } from '../api/admin/projection-actions.ts';
+import { projectionBody } from '../api/admin/projections.ts';
 import { rebuildBody } from '../api/admin/rebuilds.ts';
 import { verificationBody } from '../api/admin/verifications.ts';
 import type { Ledger } from '../main.ts';
@@ -9,7 +10,7 @@ import type { Replay } from '../projections/engine/replays.ts';
 import { ExitCode } from './ending.ts';
 import { print, printJson, table, visible, type Column } from './output.ts';
 import { replayToTheEnd, type ReplayOrder } from './replays.ts';
-import { ACTOR, context, withLedger } from './with-ledger.ts';
+import { context, withLedger } from './with-ledger.ts';
 
 export function addProjectionsCommand(program: Command): void {
   const projections = program
@@ -26,19 +27,19 @@ export function addProjectionsCommand(program: Command): void {
     .description('replay it beside the live one, and name the rows that differ')
     .option('--repair', 'rebuild it when rows differ')
     .action(verify);
-  withJson(projections.command('pause <name>'))
-    .description('let it move no further, until it is resumed')
-    .action(pause);
-  withJson(projections.command('resume <name>'))
-    .description('let a paused one go on')
-    .action(resume);
-  withJson(projections.command('retry <name>'))
-    .description('let a stopped one try again to apply the event it is stopped at')
-    .action(retry);
-  withJson(projections.command('skip <name>'))
-    .description('let a stopped one go on without the event it is stopped at, for ever')
-    .action(skip);
+  for (const [action, description] of ACTIONS) {
+    withJson(projections.command(`${action} <name>`))
+      .description(description)
+      .action((name: string, options: OutputOptions) => act(action, name, options));
+  }
 }
+
+const ACTIONS: readonly (readonly [ProjectionAction, string])[] = [
+  ['pause', 'let it move no further, until it is resumed'],
+  ['resume', 'let a paused one go on'],
+  ['retry', 'let a stopped one try again to apply the event it is stopped at'],
+  ['skip', 'let a stopped one go on without the event it is stopped at, for ever'],
+];
 
 function withJson(command: Command): Command {
   return command.option('--json', 'what the HTTP API answers, one object to a line');
@@ -97,51 +98,12 @@ async function rebuildToTheEnd(
   if (replay.progress.status !== 'completed') process.exitCode = ExitCode.failed;
 }
 
-async function pause(name: string, options: OutputOptions): Promise<void> {
-  await act(name, options, async ({ administration, handler }) => {
-    await administration.status(name);
-    await record(handler, context(), { type: 'ProjectionPaused', data: { projection: name } });
-    await administration.pause(name, ACTOR);
-  });
-}
-
-async function resume(name: string, options: OutputOptions): Promise<void> {
-  await act(name, options, async ({ administration, handler }) => {
-    await administration.status(name);
-    await record(handler, context(), { type: 'ProjectionResumed', data: { projection: name } });
-    await administration.resume(name);
-  });
-}
-
-async function retry(name: string, options: OutputOptions): Promise<void> {
-  await act(name, options, async ({ administration, handler }) => {
-    const stop = await administration.stopOf(name);
-    const data = { projection: name, eventId: stop.eventId };
-    await record(handler, context(), { type: 'ProjectionRetried', data });
-    await administration.goOn(name, stop);
-  });
-}
-
-async function skip(name: string, options: OutputOptions): Promise<void> {
-  await act(name, options, async ({ administration, handler }) => {
-    const stop = await administration.stopOf(name);
-    const { eventId, position, message: error } = stop;
-    const data = { projection: name, eventId, position, error };
-    await record(handler, context(), { type: 'ProjectionEventSkipped', data });
-    await administration.goOn(name, stop);
-  });
-}
-
 /** Shows the projection as it then is. */
-async function act(
-  name: string,
-  { json }: OutputOptions,
-  action: (ledger: Ledger) => Promise<void>,
-): Promise<void> {
-  await withLedger(async (ledger) => {
-    await action(ledger);
-    const status = await ledger.administration.status(name);
-    const positions = new Positions(ledger.store);
+async function act(action: ProjectionAction, name: string, { json }: OutputOptions): Promise<void> {
+  await withLedger(async ({ administration, handler, store }) => {
+    await new ProjectionActions(handler, administration).act(action, name, context());
+    const status = await administration.status(name);
+    const positions = new Positions(store);
     if (json) await printJson(projectionBody(status, positions));
     else await print(table(columns(positions), [status]));
   });

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { record } from '../api/admin/projections.ts';
+import { ProjectionActions } from '../api/admin/projection-actions.ts';
 import { paceOf } from '../api/admin/rebuilds.ts';
 import type { CommandContext } from '../commands/handler.ts';
 import type { Ledger } from '../main.ts';
@@ -8,7 +8,6 @@ import type { Replay, ReplayKind } from '../projections/engine/replays.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { Interrupted } from './ending.ts';
 import { showProgress } from './progress.ts';
-import { ACTOR } from './with-ledger.ts';
 
 const LOOK_INTERVAL_MS = 250;
 
@@ -48,24 +47,15 @@ async function requestReplay(
   { administration, handler }: Ledger,
   { kind, projection, context }: ReplayOrder,
 ): Promise<Replay> {
-  const id = randomUUID();
-  let replay: Replay;
+  const actions = new ProjectionActions(handler, administration);
   try {
-    replay = await administration.requestReplay(projection, { replayId: id, kind, actor: ACTOR });
+    return await actions.requestReplay(kind, projection, randomUUID(), context);
   } catch (error) {
     const running = error instanceof LedgerError ? error.conflicting : undefined;
     if (running?.kind !== kind) throw error;
     process.stderr.write(`The ${kind} ${running.id} is running already: this follows it.\n`);
     return administration.replay(kind, running.id);
   }
-  await record(
-    handler,
-    context,
-    kind === 'rebuild'
-      ? { type: 'ProjectionRebuildRequested', data: { projection, rebuildId: id } }
-      : { type: 'ProjectionVerificationRequested', data: { projection, verificationId: id } },
-  );
-  return replay;
 }
 
 /** A rebuild is to reach the head; a verification, where the live generation stands. */

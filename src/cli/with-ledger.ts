@@ -5,7 +5,7 @@ import { loadConfig } from '../config.ts';
 import { openLedger, type Ledger } from '../main.ts';
 import { ExitCode, Interrupted, onAskedToEnd } from './ending.ts';
 
-export const ACTOR = 'system:cli';
+const ACTOR = 'system:cli';
 
 export function context(projectId = INSTALLATION_PROJECT): CommandContext {
   return { projectId, actor: ACTOR, correlationId: randomUUID() };

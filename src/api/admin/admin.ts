@@ -4,6 +4,7 @@ import type { Positions } from '../../projections/engine/as-of.ts';
 import type { LogReader } from '../../projections/engine/log-reader.ts';
 import type { Route } from '../route.ts';
 import { logRoutes } from './log.ts';
+import { ProjectionActions } from './projection-actions.ts';
 import { projectionRoutes } from './projections.ts';
 import { rebuildRoutes } from './rebuilds.ts';
 import { verificationRoutes } from './verifications.ts';
@@ -15,11 +16,17 @@ export interface AdminRoutesParts {
   readonly log: LogReader;
 }
 
-export function adminRoutes(parts: AdminRoutesParts): Route[] {
+export function adminRoutes({
+  handler,
+  administration,
+  positions,
+  log,
+}: AdminRoutesParts): Route[] {
+  const actions = new ProjectionActions(handler, administration);
   return [
-    ...projectionRoutes(parts),
-    ...rebuildRoutes(parts),
-    ...verificationRoutes(parts),
-    ...logRoutes(parts.log, parts.positions),
+    ...projectionRoutes(actions, administration, positions),
+    ...rebuildRoutes(actions, administration, positions),
+    ...verificationRoutes(actions, administration, positions),
+    ...logRoutes(log, positions),
   ];
 }

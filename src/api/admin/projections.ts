@@ -1,15 +1,12 @@
 import { z } from 'zod';
-import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
-import { projectionDecider, projectionStream } from '../../commands/projections.ts';
 import type {
   ProjectionAdministration,
   ProjectionStatus,
 } from '../../projections/engine/administration.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { defineRoute, type Route } from '../route.ts';
-import type { AdminRoutesParts } from './admin.ts';
+import type { ProjectionAction, ProjectionActions } from './projection-actions.ts';
 
 export const projectionParams = z.object({ name: z.string() });
 
@@ -41,11 +38,11 @@ const stoppedAtBody = {
   isOptional: true,
 } as const;
 
-export function projectionRoutes({
-  handler,
-  administration,
-  positions,
-}: AdminRoutesParts): Route[] {
+export function projectionRoutes(
+  actions: ProjectionActions,
+  administration: ProjectionAdministration,
+  positions: Positions,
+): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/admin/projections',
@@ -74,117 +71,44 @@ export function projectionRoutes({
     handle: ({ params }) => asItThenIs(params.name),
   });
 
-  const pause = defineRoute({
-    method: 'post',
-    path: '/admin/projections/{name}/pause',
-    summary: 'Let a projection move no further, until it is resumed',
-    tag: 'Administration',
-    access: ['admin'],
-    params: projectionParams,
-    answers: { 200: projectionAnswer },
-    errors: ['not-found'],
-    async handle(request) {
-      const { name: projection } = request.params;
-      await administration.status(projection);
-      await record(handler, request.command(), { type: 'ProjectionPaused', data: { projection } });
-      await administration.pause(projection, request.caller.keyId);
-      return asItThenIs(projection);
-    },
-  });
-
-  const resume = defineRoute({
-    method: 'post',
-    path: '/admin/projections/{name}/resume',
-    summary: 'Let a paused projection go on',
-    tag: 'Administration',
-    access: ['admin'],
-    params: projectionParams,
-    answers: { 200: projectionAnswer },
-    errors: ['not-found'],
-    async handle(request) {
-      const { name: projection } = request.params;
-      await administration.status(projection);
-      await record(handler, request.command(), { type: 'ProjectionResumed', data: { projection } });
-      await administration.resume(projection);
-      return asItThenIs(projection);
-    },
-  });
-
-  const retry = defineRoute({
-    method: 'post',
-    path: '/admin/projections/{name}/retry',
-    summary: 'Let a stopped projection try again to apply the event it is stopped at',
-    tag: 'Administration',
-    access: ['admin'],
-    params: projectionParams,
-    body: stoppedAtBody,
-    answers: { 200: projectionAnswer },
-    errors: ['not-found', 'projection-not-stopped'],
-    async handle(request) {
-      const { name: projection } = request.params;
-      const stop = await stopFor(administration, projection, request.body.event_id);
-      const { eventId } = stop;
-      await record(handler, request.command(), {
-        type: 'ProjectionRetried',
-        data: { projection, eventId },
-      });
-      await administration.goOn(projection, stop);
-      return asItThenIs(projection);
-    },
-  });
-
-  const skip = defineRoute({
-    method: 'post',
-    path: '/admin/projections/{name}/skip',
-    summary: 'Let a stopped projection go on without the event it is stopped at, for ever',
-    tag: 'Administration',
-    access: ['admin'],
-    params: projectionParams,
-    body: stoppedAtBody,
-    answers: { 200: projectionAnswer },
-    errors: ['not-found', 'projection-not-stopped'],
-    async handle(request) {
-      const { name: projection } = request.params;
-      const stop = await stopFor(administration, projection, request.body.event_id);
-      const { eventId, position, message: error } = stop;
-      await record(handler, request.command(), {
-        type: 'ProjectionEventSkipped',
-        data: { projection, eventId, position, error },
-      });
-      await administration.goOn(projection, stop);
-      return asItThenIs(projection);
-    },
-  });
+  const actionRoute = (action: ProjectionAction, summary: string, isAtStop: boolean): Route =>
+    defineRoute({
+      method: 'post',
+      path: `/admin/projections/{name}/${action}`,
+      summary,
+      tag: 'Administration',
+      access: ['admin'],
+      params: projectionParams,
+      ...(isAtStop && { body: stoppedAtBody }),
+      answers: { 200: projectionAnswer },
+      errors: ['not-found', ...(isAtStop ? (['projection-not-stopped'] as const) : [])],
+      async handle({ params, body, command }) {
+        await actions.act(action, params.name, command(), body?.event_id);
+        return asItThenIs(params.name);
+      },
+    });
 
   async function asItThenIs(name: string) {
     const body = projectionBody(await administration.status(name), positions);
-    return { status: 200, body, isPassing: false };
+    return { status: 200, body };
   }
 
-  return [list, read, pause, resume, retry, skip];
-}
-
-/** Notes what an admin does with a projection. */
-export async function record(
-  handler: CommandHandler,
-  context: CommandContext,
-  event: Parameters<typeof projectionDecider.decide>[1],
-): Promise<void> {
-  const stream = projectionStream(event.data.projection);
-  await handler.execute(projectionDecider, stream, event, context);
-}
-
-async function stopFor(
-  administration: ProjectionAdministration,
-  projection: string,
-  eventId: string | undefined,
-): ReturnType<ProjectionAdministration['stopOf']> {
-  const stop = await administration.stopOf(projection);
-  if (eventId === undefined || eventId === stop.eventId) return stop;
-  throw new LedgerError(
-    'projection-not-stopped',
-    `The projection '${projection}' is stopped at event ${stop.eventId}, not at that one.`,
-  );
+  return [
+    list,
+    read,
+    actionRoute('pause', 'Let a projection move no further, until it is resumed', false),
+    actionRoute('resume', 'Let a paused projection go on', false),
+    actionRoute(
+      'retry',
+      'Let a stopped projection try again to apply the event it is stopped at',
+      true,
+    ),
+    actionRoute(
+      'skip',
+      'Let a stopped projection go on without the event it is stopped at, for ever',
+      true,
+    ),
+  ];
 }
 
 export function projectionBody(projection: ProjectionStatus, positions: Positions): JsonObject {

@@ -1,15 +1,14 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
-import type { Replay, ReplayKind } from '../../projections/engine/replays.ts';
-import { LedgerError } from '../../shared/errors.ts';
+import type { Replay } from '../../projections/engine/replays.ts';
 import { uuidOf } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, walkPage } from '../paging.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
-import type { AdminRoutesParts } from './admin.ts';
-import { projectionParams, record, round } from './projections.ts';
+import type { ProjectionActions } from './projection-actions.ts';
+import { projectionParams, round } from './projections.ts';
 
 export const replayParams = z.object({ id: z.uuid('must be a UUID') });
 
@@ -31,7 +30,11 @@ const rebuildAnswer = z
 
 const placeAfterReplay = z.object({ after: z.uuid(), startedAt: z.iso.datetime() });
 
-export function rebuildRoutes({ handler, administration, positions }: AdminRoutesParts): Route[] {
+export function rebuildRoutes(
+  actions: ProjectionActions,
+  administration: ProjectionAdministration,
+  positions: Positions,
+): Route[] {
   const request = defineRoute({
     method: 'post',
     path: '/admin/projections/{name}/rebuild',
@@ -42,21 +45,12 @@ export function rebuildRoutes({ handler, administration, positions }: AdminRoute
     answers: { 202: rebuildAnswer },
     headers: { Location: 'The rebuild' },
     errors: ['not-found', 'projection-busy'],
-    async handle(request) {
-      const { name: projection } = request.params;
-      const rebuildId = uuidOf(request.entropy('rebuild', 16));
-      const replay = await administration.requestReplay(projection, {
-        replayId: rebuildId,
-        kind: 'rebuild',
-        actor: request.caller.keyId,
-      });
-      await record(handler, request.command(), {
-        type: 'ProjectionRebuildRequested',
-        data: { projection, rebuildId },
-      });
+    async handle({ params, entropy, command }) {
+      const id = uuidOf(entropy('rebuild', 16));
+      const replay = await actions.requestReplay('rebuild', params.name, id, command());
       return {
         status: 202,
-        headers: { Location: `/api/v1/admin/rebuilds/${rebuildId}` },
+        headers: { Location: `/api/v1/admin/rebuilds/${id}` },
         body: await body(replay),
       };
     },
@@ -114,15 +108,8 @@ export function rebuildRoutes({ handler, administration, positions }: AdminRoute
     params: replayParams,
     answers: { 200: rebuildAnswer },
     errors: ['not-found', 'replay-ended'],
-    async handle(request) {
-      const { id } = request.params;
-      const { replay, isCancelled } = await cancelReplay(administration, 'rebuild', id);
-      if (isCancelled) {
-        await record(handler, request.command(), {
-          type: 'ProjectionRebuildCancelled',
-          data: { projection: replay.projection, rebuildId: id },
-        });
-      }
+    async handle({ params, command }) {
+      const replay = await actions.cancelReplay('rebuild', params.id, command());
       return { status: 200, body: await body(replay) };
     },
   });
@@ -180,20 +167,4 @@ export function paceOf({ progress }: Replay, head: bigint): Pace {
 function secondsLeft(positionsLeft: bigint, positionsPerSecond: number): number | null {
   if (positionsPerSecond < 1) return null;
   return round(Math.max(0, Number(positionsLeft)) / positionsPerSecond, 1);
-}
-
-/**
- * A cancelled replay, and whether it was cancelled just now.
- * @throws LedgerError `not-found`, `replay-ended`
- */
-export async function cancelReplay(
-  administration: ProjectionAdministration,
-  kind: ReplayKind,
-  id: string,
-): Promise<{ replay: Replay; isCancelled: boolean }> {
-  const isCancelled = await administration.cancel(await administration.replay(kind, id));
-  const replay = await administration.replay(kind, id);
-  const { status } = replay.progress;
-  if (status === 'cancelled') return { replay, isCancelled };
-  throw new LedgerError('replay-ended', `The ${kind} has ${status} already.`);
 }

@@ -1,13 +1,14 @@
 import { z } from 'zod';
+import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import type { Replay } from '../../projections/engine/replays.ts';
 import { uuidOf } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { timeAnswer } from '../fields.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
-import type { AdminRoutesParts } from './admin.ts';
-import { projectionParams, record } from './projections.ts';
-import { cancelReplay, replayParams } from './rebuilds.ts';
+import type { ProjectionActions } from './projection-actions.ts';
+import { projectionParams } from './projections.ts';
+import { replayParams } from './rebuilds.ts';
 
 const row = z.unknown().meta({ description: 'The row, or null where there is none' });
 
@@ -33,11 +34,11 @@ const verificationAnswer = z
   })
   .meta({ id: 'Verification' });
 
-export function verificationRoutes({
-  handler,
-  administration,
-  positions,
-}: AdminRoutesParts): Route[] {
+export function verificationRoutes(
+  actions: ProjectionActions,
+  administration: ProjectionAdministration,
+  positions: Positions,
+): Route[] {
   const request = defineRoute({
     method: 'post',
     path: '/admin/projections/{name}/verify',
@@ -48,21 +49,12 @@ export function verificationRoutes({
     answers: { 202: verificationAnswer },
     headers: { Location: 'The verification' },
     errors: ['not-found', 'projection-busy'],
-    async handle(request) {
-      const { name: projection } = request.params;
-      const verificationId = uuidOf(request.entropy('verification', 16));
-      const replay = await administration.requestReplay(projection, {
-        replayId: verificationId,
-        kind: 'verification',
-        actor: request.caller.keyId,
-      });
-      await record(handler, request.command(), {
-        type: 'ProjectionVerificationRequested',
-        data: { projection, verificationId },
-      });
+    async handle({ params, entropy, command }) {
+      const id = uuidOf(entropy('verification', 16));
+      const replay = await actions.requestReplay('verification', params.name, id, command());
       return {
         status: 202,
-        headers: { Location: `/api/v1/admin/verifications/${verificationId}` },
+        headers: { Location: `/api/v1/admin/verifications/${id}` },
         body: verificationBody(replay, positions),
       };
     },
@@ -92,8 +84,8 @@ export function verificationRoutes({
     params: replayParams,
     answers: { 200: verificationAnswer },
     errors: ['not-found', 'replay-ended'],
-    async handle({ params }) {
-      const { replay } = await cancelReplay(administration, 'verification', params.id);
+    async handle({ params, command }) {
+      const replay = await actions.cancelReplay('verification', params.id, command());
       return { status: 200, body: verificationBody(replay, positions) };
     },
   });
