@@ -32,6 +32,11 @@ const environment = z.object({
     .max(65_535, 'must be a port, 0 to 65535')
     .default(8080),
   DATABASE_URL: url('postgres', 'postgresql').optional(),
+  // Of one node, or of several with commas between them: more than URL.canParse takes.
+  EVENTSTORE_URL: z
+    .string()
+    .regex(/^esdb(\+discover)?:\/\/[^/?#\s]+/, 'must be a URL of the form esdb://…')
+    .optional(),
   DATA_DIR: z.string().default('.fleetledger'),
   ADMIN_API_KEY: z
     .string()
@@ -51,6 +56,8 @@ export interface Config {
   readonly port: number;
   /** Undefined: the embedded server below `dataDir`. */
   readonly databaseUrl: string | undefined;
+  /** Undefined: the log is in the database, too. */
+  readonly eventStoreUrl: string | undefined;
   readonly dataDir: string;
   readonly adminApiKey: string | undefined;
   readonly roles: readonly ProcessRole[];
@@ -83,6 +90,7 @@ function parseConfig(variables: Readonly<Record<string, string | undefined>>): C
     host: settings.HOST,
     port: settings.PORT,
     databaseUrl: settings.DATABASE_URL,
+    eventStoreUrl: settings.EVENTSTORE_URL,
     dataDir: settings.DATA_DIR,
     adminApiKey: settings.ADMIN_API_KEY,
     roles: settings.ROLES,

@@ -23,7 +23,8 @@ import { openDatabase, type Database } from './database/database.ts';
 import { openEmbeddedServer } from './database/embedded-server/embedded-server.ts';
 import { installationSecret } from './database/installation-secret.ts';
 import { migrate } from './database/migrations.ts';
-import type { EventStore } from './event-store/port.ts';
+import { openEventStoreDB } from './event-store/eventstoredb/eventstoredb-event-store.ts';
+import type { EventStore, OpenEventStore } from './event-store/port.ts';
 import { openPostgresEventStore } from './event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from './event-store/postgres/postgres-snapshot-store.ts';
 import { Positions } from './projections/engine/as-of.ts';
@@ -49,6 +50,8 @@ export interface Ledger {
   readonly logger: Logger;
   readonly database: Database;
   readonly store: EventStore;
+  /** The same, as it was opened. */
+  readonly log: OpenEventStore;
   readonly engine: ProjectionEngine;
   readonly administration: ProjectionAdministration;
   readonly handler: CommandHandler;
@@ -78,7 +81,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   try {
     await refuseOldServer(database);
     await migrate(database, logger);
-    const log = await openPostgresEventStore({ database, logger });
+    const log = await openLog(config, database, logger);
     opened = log;
     const engine = new ProjectionEngine({
       database,
@@ -89,11 +92,12 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     });
     await engine.prepare();
     const store = engine.freshness.tracking(log);
-    const states = new FoldedStates(store, openPostgresSnapshotStore(database), logger);
+    const states = new FoldedStates(store, openPostgresSnapshotStore(database, log.logId), logger);
     return {
       logger,
       database,
       store,
+      log,
       engine,
       administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
       handler: new CommandHandler(store, states),
@@ -113,6 +117,13 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     await embedded?.close();
     throw error;
   }
+}
+
+function openLog(config: Config, database: Database, logger: Logger): Promise<OpenEventStore> {
+  const { eventStoreUrl } = config;
+  return eventStoreUrl === undefined
+    ? openPostgresEventStore({ database, logger })
+    : openEventStoreDB({ url: eventStoreUrl, logger });
 }
 
 export interface RunningService {
@@ -165,7 +176,7 @@ interface ServedApi {
 }
 
 async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Promise<ServedApi> {
-  const { logger, database, store, engine, administration, handler, models } = ledger;
+  const { logger, database, log, store, engine, administration, handler, models } = ledger;
   const tenancy = new TenancyQueries(models);
   const states = new StateQueries(models);
   const positions = new Positions(store);
@@ -195,7 +206,10 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
     pipeline,
     responder,
     health: healthChecks(ledger),
-    metrics: createMetrics(() => administration.statuses()),
+    metrics: createMetrics({
+      projections: () => administration.statuses(),
+      resumedSubscriptions: () => log.resumedSubscriptions,
+    }),
     logger,
   });
   const server = await listen(app, config.host, config.port).catch((error: unknown) => {
@@ -207,15 +221,15 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
 }
 
 /** So much is made up for in the time that a read waits. */
-const MAX_INHERITED_EVENTS = 10_000n;
+const MAX_INHERITED_EVENTS = 10_000;
 
 /**
  * After a kill, what was acknowledged last may not be in the read models yet: reads wait for it as for
  * what this process wrote itself. Not where that would take long, or would never come.
  */
 async function inheritWrites({ engine, administration }: Ledger): Promise<void> {
-  for (const { name, status, position, head } of await administration.statuses()) {
-    if (status === 'live' && head - position <= MAX_INHERITED_EVENTS) {
+  for (const { name, status, head, lagEvents } of await administration.statuses()) {
+    if (status === 'live' && lagEvents <= MAX_INHERITED_EVENTS) {
       engine.freshness.inherit(name, head);
     }
   }

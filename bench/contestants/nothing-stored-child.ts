@@ -36,6 +36,7 @@ const service = await startService({
   host: '127.0.0.1',
   port: 0,
   databaseUrl,
+  eventStoreUrl: undefined,
   dataDir: '',
   adminApiKey,
   roles: ['api', 'projections', 'provisioning', 'ingest'],

@@ -10,6 +10,7 @@ export async function openBenchLedger(databaseUrl: string): Promise<Ledger> {
       host: '127.0.0.1',
       port: 0,
       databaseUrl,
+      eventStoreUrl: undefined,
       dataDir: '',
       adminApiKey: undefined,
       roles: ['projections'],

@@ -126,7 +126,7 @@ async function freshCommands({ store, database, logger }: Ledger): Promise<State
   const { openPostgresSnapshotStore } = await compiled<typeof snapshotsModule>(
     'event-store/postgres/postgres-snapshot-store.ts',
   );
-  const states = new FoldedStates(store, openPostgresSnapshotStore(database), logger);
+  const states = new FoldedStates(store, openPostgresSnapshotStore(database, store.logId), logger);
   return new StateCommands(new CommandHandler(store, states), store);
 }
 

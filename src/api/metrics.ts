@@ -1,5 +1,5 @@
 import { Router, type RequestHandler, type Response } from 'express';
-import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import type { Route } from './route.ts';
 
@@ -11,7 +11,13 @@ export interface Metrics {
   nameRoute(response: Response, route: Route): void;
 }
 
-export function createMetrics(projections: () => Promise<ProjectionStatus[]>): Metrics {
+export interface MetricsSources {
+  readonly projections: () => Promise<ProjectionStatus[]>;
+  /** How often a subscription to the log was lost, and went on. */
+  readonly resumedSubscriptions: () => number;
+}
+
+export function createMetrics({ projections, resumedSubscriptions }: MetricsSources): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const durations = new Histogram({
@@ -23,7 +29,7 @@ export function createMetrics(projections: () => Promise<ProjectionStatus[]>): M
   });
   const lagEvents = new Gauge({
     name: 'fleetledger_projection_lag_events',
-    help: 'Positions between the head of the log and the checkpoint of the projection.',
+    help: 'About how many events of the log lie beyond the checkpoint of the projection.',
     labelNames: ['projection'] as const,
     registers: [registry],
   });
@@ -39,13 +45,24 @@ export function createMetrics(projections: () => Promise<ProjectionStatus[]>): M
     labelNames: ['projection'] as const,
     registers: [registry],
   });
+  const resumed = new Counter({
+    name: 'fleetledger_log_subscriptions_resumed_total',
+    help: 'How often a subscription to the log was lost, and went on: usual under load.',
+    registers: [],
+    // Read when it is asked for.
+    collect() {
+      this.reset();
+      this.inc(resumedSubscriptions());
+    },
+  });
+  registry.registerMetric(resumed);
 
   const router = Router();
   router.get('/metrics', async (_request, response) => {
     // While the store is away, what the process knows of itself is still served.
     for (const projection of await projections().catch(() => [])) {
-      const { name, head, position, status } = projection;
-      lagEvents.set({ projection: name }, Math.max(0, Number(head - position)));
+      const { name, status } = projection;
+      lagEvents.set({ projection: name }, projection.lagEvents);
       lagSeconds.set({ projection: name }, projection.lagSeconds);
       stopped.set({ projection: name }, status === 'stopped' ? 1 : 0);
     }

@@ -116,7 +116,7 @@ function columns(positions: Positions): Column<ProjectionStatus>[] {
     { title: 'GENERATION', cell: ({ generation }) => String(generation), isNumber: true },
     { title: 'STATUS', cell: ({ status }) => status },
     { title: 'POSITION', cell: ({ position }) => positions.format(position) },
-    { title: 'BEHIND', cell: behind, isNumber: true },
+    { title: 'BEHIND', cell: ({ lagEvents }) => String(lagEvents), isNumber: true },
     {
       title: 'EVENTS/S',
       cell: ({ eventsPerSecond }) => eventsPerSecond.toFixed(1),
@@ -124,10 +124,6 @@ function columns(positions: Positions): Column<ProjectionStatus>[] {
     },
     { title: 'ERROR', cell: ({ lastError }) => errorText(lastError) },
   ];
-}
-
-function behind({ head, position }: ProjectionStatus): string {
-  return head > position ? (head - position).toString() : '0';
 }
 
 function errorText(error: ProjectionStatus['lastError']): string {

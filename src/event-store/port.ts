@@ -42,6 +42,14 @@ export interface EventStore {
   positionAt(time: Date): Promise<Position>;
 }
 
+/** A log as its opener has it. */
+export interface OpenEventStore extends EventStore {
+  /** How often a subscription was lost, and went on by itself. */
+  readonly resumedSubscriptions: number;
+  /** Waits for the appends that were accepted. */
+  close(): Promise<void>;
+}
+
 declare const positionBrand: unique symbol;
 /** A place in the log. Totally ordered; `BEGINNING` is before the first event. */
 export type Position = bigint & { readonly [positionBrand]: true };

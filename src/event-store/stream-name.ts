@@ -2,6 +2,18 @@ declare const streamNameBrand: unique symbol;
 /** `category-<project>.<id>`: made by `streamName` only. */
 export type StreamName = string & { readonly [streamNameBrand]: true };
 
+/** What is kept in streams of its own. A log that shares a server is known by these. */
+export const STREAM_CATEGORIES = [
+  'dedup',
+  'device',
+  'installation',
+  'message',
+  'project',
+  'projection',
+  'request',
+  'sensor',
+] as const;
+
 /** The project of streams that belong to the installation: no project can be called so. */
 export const INSTALLATION_PROJECT = '_installation';
 

@@ -8,6 +8,7 @@ import { systemClock } from '../../src/shared/clock.ts';
 import { newEventId, randomEntropy } from '../../src/shared/ids.ts';
 import type { JsonObject } from '../../src/shared/json.ts';
 import { createTestDatabase } from '../database/test-database.ts';
+import { testEventStoreUrl } from '../event-store/test-log.ts';
 import {
   problem,
   startTestService,
@@ -55,6 +56,7 @@ beforeAll(async () => {
       host: '127.0.0.1',
       port: 0,
       databaseUrl: database.url,
+      eventStoreUrl: testEventStoreUrl(database.url),
       dataDir: '/nowhere',
       adminApiKey: undefined,
       roles: [],

@@ -1,6 +1,7 @@
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Config } from '../../src/config.ts';
 import { startService } from '../../src/main.ts';
+import { testEventStoreUrl } from '../event-store/test-log.ts';
 import { DocumentedAnswers, type OpenApiDocument, type WireAnswer } from './openapi-answers.ts';
 
 export const BASE = '/api/v1';
@@ -73,6 +74,7 @@ export async function startTestService(
     host: '127.0.0.1',
     port: 0,
     databaseUrl,
+    eventStoreUrl: testEventStoreUrl(databaseUrl),
     dataDir: '/nowhere',
     adminApiKey: ADMIN_KEY,
     roles: ['api', 'projections'],

@@ -10,12 +10,12 @@ import type {
   SnapshotStore,
   Write,
 } from '../../src/event-store/port.ts';
-import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
+import { openTestLog } from '../event-store/test-log.ts';
 import { closedGate, type Gate } from '../gate.ts';
 
 const logger = createLogger('silent');
@@ -48,13 +48,13 @@ export function prepareWriteProcesses(): () => Promise<WriteProcess> {
 
 async function startWriteProcess(url: string): Promise<WriteProcess> {
   const database = openDatabase({ url, logger, maxConnections: 4 });
-  const postgres = await openPostgresEventStore({ database, logger });
+  const log = await openTestLog({ databaseUrl: url, database, logger });
   onTestFinished(async () => {
-    await postgres.close();
+    await log.close();
     await database.close();
   });
-  const store = new WatchedStore(postgres);
-  const snapshots = openPostgresSnapshotStore(database);
+  const store = new WatchedStore(log);
+  const snapshots = openPostgresSnapshotStore(database, log.logId);
   const handler = new CommandHandler(store, new FoldedStates(store, snapshots, logger));
   return { database, store, snapshots, handler };
 }

@@ -1,10 +1,15 @@
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
-import { BEGINNING, type NewEvent, type Position, type Write } from '../../src/event-store/port.ts';
+import {
+  BEGINNING,
+  type NewEvent,
+  type OpenEventStore,
+  type Position,
+  type Write,
+} from '../../src/event-store/port.ts';
 import {
   openPostgresEventStore,
-  type OpenEventStore,
   type PostgresEventStoreOptions,
 } from '../../src/event-store/postgres/postgres-event-store.ts';
 import { RecentEvents } from '../../src/event-store/postgres/recent-events.ts';

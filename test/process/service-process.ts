@@ -4,6 +4,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeAll } from 'vitest';
 import { connectTo, type Api } from '../api/api-client.ts';
+import { testEventStoreUrl } from '../event-store/test-log.ts';
 import { children, dataDir, exited } from '../database/embedded-server-fixture.ts';
 
 /**
@@ -21,7 +22,14 @@ afterEach(() => {
 
 /** Nothing of the environment but the way to programs: no setting of whoever runs the tests. */
 function environment(settings: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  return { PATH: process.env['PATH'], DATA_DIR: dataDir, PORT: '0', ...settings };
+  const eventStoreUrl = testEventStoreUrl(settings['DATABASE_URL'] ?? dataDir);
+  return {
+    PATH: process.env['PATH'],
+    DATA_DIR: dataDir,
+    PORT: '0',
+    ...(eventStoreUrl !== undefined && { EVENTSTORE_URL: eventStoreUrl }),
+    ...settings,
+  };
 }
 
 export interface CliProcess {

@@ -1,7 +1,7 @@
 import { openDatabase } from '../../src/database/database.ts';
-import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { openTestLog } from '../event-store/test-log.ts';
 import { notesProjection } from './notes-projection.ts';
 
 /**
@@ -11,7 +11,7 @@ import { notesProjection } from './notes-projection.ts';
 const [url = '', name = '', type = '', stalls] = process.argv.slice(2);
 const logger = createLogger('silent');
 const database = openDatabase({ url, logger });
-const store = await openPostgresEventStore({ database, logger });
+const store = await openTestLog({ databaseUrl: url, database, logger });
 const projection = notesProjection({
   name,
   type,

@@ -4,13 +4,13 @@ import { FoldedStates } from '../../src/commands/folded-states.ts';
 import { CommandHandler } from '../../src/commands/handler.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import type { EventStore } from '../../src/event-store/port.ts';
-import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
 import { ProjectionAdministration } from '../../src/projections/engine/administration.ts';
 import { ProjectionEngine, type EngineOptions } from '../../src/projections/engine/engine.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { openTestLog } from '../event-store/test-log.ts';
 
 const logger = createLogger('silent');
 
@@ -36,11 +36,11 @@ export async function startReadProcess(options: ReadProcessOptions): Promise<Rea
   const processId = randomUUID();
   const database = openDatabase({ url: options.url, logger, maxConnections: 6 });
   const readers = openDatabase({ url: options.url, logger, maxConnections: 6 });
-  const log = await openPostgresEventStore({ database, logger });
+  const log = await openTestLog({ databaseUrl: options.url, database, logger });
   const engine = new ProjectionEngine({ database, store: log, logger, processId, ...options });
   await engine.prepare();
   const store = engine.freshness.tracking(log);
-  const states = new FoldedStates(store, openPostgresSnapshotStore(database), logger);
+  const states = new FoldedStates(store, openPostgresSnapshotStore(database, log.logId), logger);
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> =>
     (stopped ??= (async () => {

@@ -2,13 +2,10 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
-import type { Batch, EventStore, Position } from '../../src/event-store/port.ts';
-import {
-  openPostgresEventStore,
-  type OpenEventStore,
-} from '../../src/event-store/postgres/postgres-event-store.ts';
+import type { Batch, EventStore, OpenEventStore, Position } from '../../src/event-store/port.ts';
 import { SharedFeed } from '../../src/projections/engine/shared-feed.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { openTestLog } from '../event-store/test-log.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { appendEvent, numbered } from './notes.ts';
 
@@ -22,7 +19,7 @@ let store: OpenEventStore;
 beforeAll(async () => {
   database = openDatabase({ url: testDatabase.url, logger, maxConnections: 3 });
   await migrate(database, logger);
-  store = await openPostgresEventStore({ database, logger });
+  store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
 });
 afterAll(async () => {
   await store.close();

@@ -6,7 +6,6 @@ import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { SensorEvent } from '../../src/events/state.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
-import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
 import {
@@ -16,6 +15,7 @@ import {
 import { StateQueries } from '../../src/projections/state/state-queries.ts';
 import { canonicalJson, type JsonObject } from '../../src/shared/json.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { openTestLog } from '../event-store/test-log.ts';
 import { mergePatch } from '../../src/shared/merge-patch.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { anyJsonObject } from '../shared/any-json.ts';
@@ -53,7 +53,7 @@ describe('with tables that are filled by hand', () => {
   beforeAll(async () => {
     database = openDatabase({ url: testDatabase.url, logger });
     await migrate(database, logger);
-    const store = await openPostgresEventStore({ database, logger });
+    const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
     const projections = [stateProjection];
     const engine = new ProjectionEngine({
       database,

@@ -17,7 +17,6 @@ import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { DeviceEvent, DeviceLinks, ProjectEvent, Role } from '../../src/events/tenancy.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
-import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
@@ -25,6 +24,7 @@ import { stateProjection } from '../../src/projections/state/state-projection.ts
 import { tenancyProjection } from '../../src/projections/tenancy/tenancy-projection.ts';
 import { TenancyQueries, type DeviceView } from '../../src/projections/tenancy/tenancy-queries.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { openTestLog } from '../event-store/test-log.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { cut, PastEvents, tablesByHand, type TablesByHand } from './by-hand.ts';
 import { startReadProcess } from './read-process.ts';
@@ -95,7 +95,7 @@ describe('with tables that are filled by hand', () => {
   beforeAll(async () => {
     database = openDatabase({ url: testDatabase.url, logger });
     await migrate(database, logger);
-    const store = await openPostgresEventStore({ database, logger });
+    const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
     const projections = [tenancyProjection, stateProjection];
     const engine = new ProjectionEngine({
       database,

@@ -120,7 +120,7 @@ export function projectionBody(projection: ProjectionStatus, positions: Position
     status: projection.status,
     position: positions.format(position),
     head: positions.format(head),
-    lag_events: head > position ? Number(head - position) : 0,
+    lag_events: projection.lagEvents,
     lag_seconds: round(projection.lagSeconds, 3),
     events_per_second: round(projection.eventsPerSecond, 1),
     last_error:

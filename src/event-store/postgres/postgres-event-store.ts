@@ -5,7 +5,7 @@ import {
   BEGINNING,
   type Appended,
   type Batch,
-  type EventStore,
+  type OpenEventStore,
   type Position,
   type ReadAllOptions,
   type ReadStreamOptions,
@@ -15,7 +15,7 @@ import {
 } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
 import { APPENDED_CHANNEL, AppendAnnouncements } from './append-announcements.ts';
-import { AppendSignal } from './append-signal.ts';
+import { AppendSignal } from '../append-signal.ts';
 import { BatchReader } from './batch-reader.ts';
 import { GroupCommit } from './group-commit.ts';
 import { RecentEvents } from './recent-events.ts';
@@ -26,11 +26,6 @@ export interface PostgresEventStoreOptions {
   readonly logger: Logger;
   /** How long a subscription waits for news before it looks by itself. */
   readonly pollIntervalMs?: number;
-}
-
-export interface OpenEventStore extends EventStore {
-  /** Waits for the appends that were accepted. */
-  close(): Promise<void>;
 }
 
 /** The log in PostgreSQL (15 and later): `migrations/0001_log.sql` says how it keeps its promises. */
@@ -50,6 +45,7 @@ const RECENT_EVENTS_PER_BATCH = 1_000;
 
 class PostgresEventStore implements OpenEventStore {
   readonly logId: string;
+  resumedSubscriptions = 0;
   readonly #database: Database;
   readonly #logger: Logger;
   readonly #pollIntervalMs: number;
@@ -215,6 +211,7 @@ class PostgresEventStore implements OpenEventStore {
         return await reader.read(position);
       } catch (error) {
         if (!isPassing(error)) throw error;
+        this.resumedSubscriptions += 1;
         this.#logger.debug({ err: error }, 'reading failed for now; the subscription waits');
         await this.#appended.next().wait(RESUME_AFTER_MS, signal);
       }

@@ -8,7 +8,8 @@ interface SnapshotRow {
   readonly state: JsonObject;
 }
 
-export function openPostgresSnapshotStore(database: Queryable): SnapshotStore {
+/** Kept for one log: the same stream may stand elsewhere, or be shorter, in another. */
+export function openPostgresSnapshotStore(database: Queryable, logId: string): SnapshotStore {
   return {
     async load(stream, foldVersion) {
       const [row] = await database.query<SnapshotRow>({
@@ -16,9 +17,10 @@ export function openPostgresSnapshotStore(database: Queryable): SnapshotStore {
         text: `
           select revision, position, state
           from ledger.snapshots
-          where stream = $1 /* stream */
-            and fold_version = $2 /* fold version */`,
-        values: [stream, foldVersion],
+          where log_id = $1 /* log */
+            and stream = $2 /* stream */
+            and fold_version = $3 /* fold version */`,
+        values: [logId, stream, foldVersion],
       });
       return row && { ...row, position: row.position as Position };
     },
@@ -26,20 +28,22 @@ export function openPostgresSnapshotStore(database: Queryable): SnapshotStore {
       await database.query({
         name: 'save-snapshot',
         text: `
-          insert into ledger.snapshots as s (stream, fold_version, revision, position, state)
+          insert into ledger.snapshots as s
+            (log_id, stream, fold_version, revision, position, state)
           values (
-            $1, /* stream */
-            $2, /* fold version */
-            $3, /* revision */
-            $4, /* position */
-            $5  /* state */
+            $1, /* log */
+            $2, /* stream */
+            $3, /* fold version */
+            $4, /* revision */
+            $5, /* position */
+            $6  /* state */
           )
-          on conflict (stream, fold_version) do update
+          on conflict (log_id, stream, fold_version) do update
           set revision = excluded.revision,
               position = excluded.position,
               state = excluded.state
           where s.revision < excluded.revision`,
-        values: [stream, foldVersion, revision, position, JSON.stringify(state)],
+        values: [logId, stream, foldVersion, revision, position, JSON.stringify(state)],
       });
     },
   };

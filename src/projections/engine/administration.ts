@@ -33,7 +33,9 @@ export interface ProjectionStatus {
   readonly status: 'live' | 'paused' | 'stopped';
   readonly position: Position;
   readonly head: Position;
-  /** How long the first event beyond the position has been waiting; 0 at the head. */
+  /** About how many events lie beyond the position: counted when they are few. */
+  readonly lagEvents: number;
+  /** How long the first of them has been waiting; 0 at the head. */
   readonly lagSeconds: number;
   /** Whether the position has not moved for long, though there is something to move it. */
   readonly isStalled: boolean;
@@ -170,7 +172,7 @@ export class ProjectionAdministration {
         this.#engine.leases.eventsPerSecond(generation),
         runningReplayOf(this.#database, projection).then((running) => running !== undefined),
       ]);
-    const lagSeconds = await this.#waitingSeconds(position, head, readAt);
+    const { lagEvents, lagSeconds } = await this.#lag(position, head, readAt);
     const unmovedMs = readAt.getTime() - updatedAt.getTime();
     return {
       name,
@@ -180,6 +182,7 @@ export class ProjectionAdministration {
       position,
       // It was asked for first: the projection may have moved on since.
       head: head > position ? head : position,
+      lagEvents,
       lagSeconds,
       isStalled: lagSeconds * 1_000 > STALLED_AFTER_MS && unmovedMs > STALLED_AFTER_MS,
       isBeingBuilt: generation.version !== version && isRunning,
@@ -188,14 +191,27 @@ export class ProjectionAdministration {
     };
   }
 
-  async #waitingSeconds(position: Position, head: Position, now: Date): Promise<number> {
-    if (position >= head) return 0;
-    for await (const { events } of this.#store.readAll({ after: position, until: head })) {
-      const [first] = events;
-      if (first !== undefined)
-        return Math.max(0, (now.getTime() - first.recordedAt.getTime()) / 1_000);
+  /**
+   * Positions are no count of events in every log, so the first events are read and counted, and what
+   * lies beyond them is taken to be as dense.
+   */
+  async #lag(
+    position: Position,
+    head: Position,
+    now: Date,
+  ): Promise<Pick<ProjectionStatus, 'lagEvents' | 'lagSeconds'>> {
+    if (position >= head) return { lagEvents: 0, lagSeconds: 0 };
+    for await (const batch of this.#store.readAll({ after: position, until: head })) {
+      const [first] = batch.events;
+      if (first === undefined) continue;
+      const waitingMs = now.getTime() - first.recordedAt.getTime();
+      const share = Number(head - position) / Number(batch.position - position);
+      return {
+        lagEvents: Math.round(batch.events.length * share),
+        lagSeconds: Math.max(0, waitingMs / 1_000),
+      };
     }
-    return 0;
+    return { lagEvents: 0, lagSeconds: 0 };
   }
 
   /** Asked anew: another process may have put another generation in its place. */
@@ -229,6 +245,7 @@ function notAnswering(
     generation: 0,
     status: 'live',
     position: BEGINNING,
+    lagEvents: 0,
     lagSeconds: 0,
     isStalled: true,
     isBeingBuilt: true,

@@ -1,0 +1,253 @@
+import {
+  ANY,
+  MaxAppendSizeExceededError,
+  NO_STREAM,
+  STREAM_EXISTS,
+  WrongExpectedVersionError,
+  type AppendExpectedRevision,
+  type AppendResult,
+  type EventStoreDBClient,
+} from '@eventstore/db-client';
+import pLimit from 'p-limit';
+import pRetry from 'p-retry';
+import { LedgerError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/logger.ts';
+import type { Appended, ExpectedRevision, Position, Write } from '../port.ts';
+import type { StreamName } from '../stream-name.ts';
+import { asLedgerError, isPassing, withinMs } from './failures.ts';
+import type { Reading } from './reading.ts';
+import { eventData, positionOf, type StreamNames } from './wire-event.ts';
+
+export interface AppenderOptions {
+  readonly client: EventStoreDBClient;
+  readonly reading: Reading;
+  readonly names: StreamNames;
+  readonly logger: Logger;
+  /** Called for each write that was stored, before it is answered. */
+  readonly onStored: (position: Position, events: number) => void;
+  /** The newest position that is known of: what is appended from now on lies after it. */
+  readonly newestKnown: () => Position;
+  /** How long one attempt may take. The client itself bounds none. */
+  readonly attemptTimeoutMs?: number;
+  /** For so long after the first attempt another one is begun, before the caller is told. */
+  readonly retryForMs?: number;
+}
+
+/** More would wait at the server instead of here, and be harder to bound. */
+const MAX_IN_FLIGHT = 512;
+const MAX_WAITING = 20_000;
+const ATTEMPT_TIMEOUT_MS = 3_000;
+const RETRY_FOR_MS = 10_000;
+const MAX_REVISION = 2n ** 63n - 1n;
+/** How far back an own event is looked for at once. */
+const SEARCH_PAGE = 100;
+
+/**
+ * Appends whose outcome is always the truth. An attempt without an answer (a time-out, a connection
+ * that broke) may have been stored, or be stored a moment later, so it is repeated with the same ids
+ * at the same revision, which the server answers like the first time if that was stored. The
+ * present revision would be the trap: there the same ids are written a second time.
+ */
+export class Appender {
+  readonly #options: AppenderOptions;
+  readonly #limit = pLimit(MAX_IN_FLIGHT);
+  #isClosed = false;
+  #running = 0;
+  #idle: (() => void) | undefined;
+
+  constructor(options: AppenderOptions) {
+    this.#options = options;
+  }
+
+  async append(writes: readonly Write[]): Promise<Appended[]> {
+    if (writes.length === 0) return [];
+    if (this.#isClosed) {
+      throw new LedgerError(
+        'shutting-down',
+        'The process is shutting down: send it again to another one.',
+      );
+    }
+    const waiting = this.#limit.pendingCount;
+    if (waiting > 0 && waiting + writes.length > MAX_WAITING) {
+      throw new LedgerError('overloaded', 'Too many appends are waiting: try again in a moment.');
+    }
+    this.#running += 1;
+    try {
+      return await this.#pipelined(writes);
+    } catch (error) {
+      throw asLedgerError(error);
+    } finally {
+      this.#running -= 1;
+      if (this.#running === 0) this.#idle?.();
+    }
+  }
+
+  /** Waits for what was accepted; later appends are refused. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.#running > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+  }
+
+  /** Over streams at once, within a stream one after the other. */
+  async #pipelined(writes: readonly Write[]): Promise<Appended[]> {
+    const last = new Map<StreamName, Promise<unknown>>();
+    const answers = writes.map((write) => {
+      const before = last.get(write.stream);
+      const answer =
+        before === undefined
+          ? this.#limit(() => this.#store(write))
+          : before.then(() => this.#limit(() => this.#store(write)));
+      last.set(write.stream, answer);
+      return answer;
+    });
+    // All have ended before the caller is told of the first that failed: nothing goes on behind it.
+    const settled = await Promise.allSettled(answers);
+    return settled.map((one) => {
+      if (one.status === 'rejected') throw one.reason;
+      return one.value;
+    });
+  }
+
+  async #store(write: Write): Promise<Appended> {
+    const { onStored, newestKnown } = this.#options;
+    const before = newestKnown();
+    let isRepeated = false;
+    const answer = await this.#untilAnswered(async () => {
+      const stored = isRepeated ? await this.#foundSince(before, write) : undefined;
+      isRepeated = true;
+      return stored ?? this.#attempt(write);
+    });
+    if (answer.outcome === 'appended') onStored(answer.position, write.events.length);
+    return answer;
+  }
+
+  async #attempt(write: Write): Promise<Appended> {
+    const { client, names, attemptTimeoutMs = ATTEMPT_TIMEOUT_MS } = this.#options;
+    try {
+      const result = await withinMs(
+        attemptTimeoutMs,
+        client.appendToStream(
+          names.onServer(write.stream),
+          write.events.map((event) => eventData(event)),
+          { expectedRevision: serverExpectation(write.expectedRevision) },
+        ),
+      );
+      const revision = result.nextExpectedRevision;
+      const position = appendedAt(result) ?? (await this.#positionAt(write.stream, revision));
+      return { outcome: 'appended', revision, position };
+    } catch (error) {
+      if (error instanceof WrongExpectedVersionError) return this.#judge(write, error);
+      if (error instanceof MaxAppendSizeExceededError) throw tooLarge(error);
+      throw error;
+    }
+  }
+
+  /**
+   * With `any` and `stream-exists` the server knows a repetition only as far as its cache of ids
+   * reaches, which a restart empties. So before it is sent again, the stream is searched for it: what
+   * the first attempt stored lies after everything that was known when it was made.
+   */
+  async #foundSince(before: Position, write: Write): Promise<Appended | undefined> {
+    if (write.expectedRevision !== 'any' && write.expectedRevision !== 'stream-exists') {
+      return undefined;
+    }
+    const { reading, names } = this.#options;
+    const ownId = write.events.at(-1)?.id;
+    let from: bigint | 'end' = 'end';
+    for (;;) {
+      const page = await reading.stream(names.onServer(write.stream), {
+        from,
+        direction: 'backwards',
+        maxCount: SEARCH_PAGE,
+      });
+      for (const event of page.events) {
+        const position = positionOf(event);
+        if (position <= before) return undefined;
+        if (event.id === ownId) return { outcome: 'appended', revision: event.revision, position };
+        from = event.revision - 1n;
+      }
+      if (page.isEnd || from === 'end' || from < 0n) return undefined;
+    }
+  }
+
+  /** Why it was refused: another writer came first, or some of its events are there already. */
+  async #judge(write: Write, { actualVersion }: WrongExpectedVersionError): Promise<Appended> {
+    if (actualVersion === 'no_stream') {
+      return { outcome: 'conflict', actualRevision: 'no-stream' };
+    }
+    const { expectedRevision, events } = write;
+    if (expectedRevision === 'any' || expectedRevision === 'stream-exists') {
+      return { outcome: 'partial-overlap', actualRevision: actualVersion };
+    }
+    const from = expectedRevision === 'no-stream' ? 0n : expectedRevision + 1n;
+    const ids = new Set(events.map(({ id }) => id));
+    if (from <= actualVersion) {
+      const { reading, names } = this.#options;
+      const inPlace = await reading.stream(names.onServer(write.stream), {
+        from,
+        direction: 'forwards',
+        maxCount: events.length,
+      });
+      if (inPlace.events.some(({ id }) => ids.has(id))) {
+        return { outcome: 'partial-overlap', actualRevision: actualVersion };
+      }
+    }
+    return { outcome: 'conflict', actualRevision: actualVersion };
+  }
+
+  async #positionAt(stream: StreamName, revision: bigint): Promise<Position> {
+    const { reading, names } = this.#options;
+    const { events } = await reading.stream(names.onServer(stream), {
+      from: revision,
+      direction: 'forwards',
+      maxCount: 1,
+    });
+    const [event] = events;
+    if (event === undefined) throw new Error(`${stream} has no event ${revision}, just appended`);
+    return positionOf(event);
+  }
+
+  #untilAnswered<T>(attempt: () => Promise<T>): Promise<T> {
+    const { logger, retryForMs = RETRY_FOR_MS } = this.#options;
+    return pRetry(attempt, {
+      retries: 1_000,
+      minTimeout: 50,
+      maxTimeout: 500,
+      maxRetryTime: retryForMs,
+      randomize: true,
+      shouldRetry: ({ error }) => isPassing(error),
+      onFailedAttempt: ({ error }) => {
+        if (!isPassing(error)) return;
+        logger.warn({ err: error }, 'an append is repeated: its outcome is unknown');
+      },
+    });
+  }
+}
+
+function serverExpectation(expected: ExpectedRevision): AppendExpectedRevision {
+  switch (expected) {
+    case 'any':
+      return ANY;
+    case 'no-stream':
+      return NO_STREAM;
+    case 'stream-exists':
+      return STREAM_EXISTS;
+    default:
+      // A revision that no stream has: it never matches, and the wire holds no larger one.
+      return expected >= 0n && expected < MAX_REVISION ? expected : MAX_REVISION - 1n;
+  }
+}
+
+/** A repetition may be answered without its position. */
+function appendedAt({ position }: AppendResult): Position | undefined {
+  if (position === undefined || position.commit > MAX_REVISION) return undefined;
+  return position.commit as Position;
+}
+
+function tooLarge(cause: MaxAppendSizeExceededError): LedgerError {
+  return new LedgerError(
+    'body-too-large',
+    'The log takes less than 1 MiB at once: send it in smaller parts.',
+    { cause },
+  );
+}

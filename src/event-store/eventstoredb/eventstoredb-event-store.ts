@@ -1,0 +1,381 @@
+import { UnknownError, type EventStoreDBClient } from '@eventstore/db-client';
+import pRetry from 'p-retry';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from '../../shared/logger.ts';
+import { AppendSignal } from '../append-signal.ts';
+import {
+  BEGINNING,
+  type Appended,
+  type Batch,
+  type OpenEventStore,
+  type Position,
+  type ReadAllOptions,
+  type ReadStreamOptions,
+  type RecordedEvent,
+  type SubscribeOptions,
+  type Write,
+} from '../port.ts';
+import { STREAM_CATEGORIES, type StreamName } from '../stream-name.ts';
+import { Appender } from './appender.ts';
+import { connect, parseUrl, type Connection } from './connection.ts';
+import { asLedgerError, isPassing } from './failures.ts';
+import { LiveTail } from './live-tail.ts';
+import { LogBook } from './log-book.ts';
+import { Reading } from './reading.ts';
+import { approximateSize, positionOf, recordedEvent, StreamNames } from './wire-event.ts';
+
+export interface EventStoreDBOptions {
+  /** `esdb://…`, as the client takes it; and `streamPrefix=…` in it, before the names of all streams. */
+  readonly url: string;
+  readonly logger: Logger;
+  /** The categories of streams that make up the ledger. */
+  readonly categories?: readonly string[];
+}
+
+const MAX_PAGE_EVENTS = 2_000;
+const MAX_PAGE_BYTES = 2 * 1024 * 1024;
+const FIRST_STREAM_PAGE = 50;
+const STREAM_PAGE = 500;
+const HEAD_PAGES = [4, 64, 1_000] as const;
+const READ_RETRY_FOR_MS = 5_000;
+const RESUME_AFTER_MS = 200;
+const NEWS_WITHIN_MS = 10_000;
+
+/** The log in EventStoreDB (23.10 and later), beside whatever else the server holds. */
+export async function openEventStoreDB(options: EventStoreDBOptions): Promise<OpenEventStore> {
+  const { connectionString, streamPrefix } = parseUrl(options.url);
+  const connection = connect(connectionString);
+  try {
+    const reading = new Reading(connection.client);
+    const names = new StreamNames(streamPrefix, options.categories ?? STREAM_CATEGORIES);
+    const { logger } = options;
+    const { client } = connection;
+    const book = await untilAnswered(() => LogBook.open({ client, reading, names, logger }));
+    const store = new EventStoreDBEventStore({ connection, reading, names, book, logger });
+    await store.head();
+    return store;
+  } catch (error) {
+    await connection.close();
+    throw asLedgerError(error);
+  }
+}
+
+interface Parts {
+  readonly connection: Connection;
+  readonly reading: Reading;
+  readonly names: StreamNames;
+  readonly book: LogBook;
+  readonly logger: Logger;
+}
+
+class EventStoreDBEventStore implements OpenEventStore {
+  readonly logId: string;
+  readonly #client: EventStoreDBClient;
+  readonly #parts: Parts;
+  readonly #appender: Appender;
+  readonly #news = new AppendSignal();
+  #tail: LiveTail | undefined;
+  #followers = 0;
+  #pastDrops = 0;
+  /** The last event of ours that is known of: nothing of ours lies between it and `#lookedThrough`. */
+  #newestKnown: Position = BEGINNING;
+  #lookedThrough: Position = BEGINNING;
+
+  constructor(parts: Parts) {
+    const { connection, reading, names, book, logger } = parts;
+    this.#parts = parts;
+    this.#client = connection.client;
+    this.logId = book.logId;
+    this.#appender = new Appender({
+      client: this.#client,
+      reading,
+      names,
+      logger,
+      newestKnown: () => this.#newestKnown,
+      onStored: (position, events) => {
+        if (position > this.#newestKnown) this.#newestKnown = position;
+        book.note(events);
+      },
+    });
+  }
+
+  get resumedSubscriptions(): number {
+    return this.#pastDrops + (this.#tail?.drops ?? 0);
+  }
+
+  append(writes: readonly Write[]): Promise<Appended[]> {
+    return this.#appender.append(writes);
+  }
+
+  async *readStream(
+    stream: StreamName,
+    { from, direction = 'forwards', limit = Number.POSITIVE_INFINITY }: ReadStreamOptions = {},
+  ): AsyncIterable<RecordedEvent> {
+    const nameOnServer = this.#parts.names.onServer(stream);
+    const forwards = direction === 'forwards';
+    let next: bigint | 'start' | 'end' = from ?? (forwards ? 'start' : 'end');
+    let left = limit;
+    let pageSize = FIRST_STREAM_PAGE;
+    while (left > 0) {
+      const maxCount = Math.min(pageSize, left);
+      const start = next;
+      const { events, isEnd } = await untilAnswered(() => {
+        let bytes = 0;
+        return this.#parts.reading.stream(nameOnServer, {
+          from: start,
+          direction,
+          maxCount,
+          isEnough: (event) => {
+            bytes += approximateSize(event as unknown as RecordedEvent);
+            return bytes >= MAX_PAGE_BYTES;
+          },
+        });
+      });
+      for (const event of events) {
+        const recorded = recordedEvent(stream, event);
+        if (recorded !== undefined) yield recorded;
+      }
+      const last = events.at(-1);
+      if (last === undefined || isEnd || (!forwards && last.revision === 0n)) return;
+      left -= events.length;
+      next = forwards ? last.revision + 1n : last.revision - 1n;
+      pageSize = STREAM_PAGE;
+    }
+  }
+
+  async *readAll({ after, until, types, correlationId }: ReadAllOptions): AsyncIterable<Batch> {
+    const wanted = types === undefined ? undefined : new Set(types);
+    const end = until ?? (await this.head());
+    let position = after;
+    while (position < end) {
+      const page = await untilAnswered(() => this.#page(position));
+      const events = page.events.filter(
+        (event) =>
+          event.position <= end &&
+          (wanted?.has(event.type) ?? true) &&
+          (correlationId === undefined || event.metadata.correlationId === correlationId),
+      );
+      const isOver = page.isEnd && page.position <= position;
+      if (isOver) return;
+      position = page.position > end ? end : page.position;
+      yield { events, position };
+    }
+  }
+
+  async *subscribe({ after, types, signal }: SubscribeOptions): AsyncIterable<Batch> {
+    const wanted = types === undefined ? undefined : new Set(types);
+    let position = after;
+    this.#followers += 1;
+    try {
+      while (!signal.aborted) {
+        // Taken before looking: what comes meanwhile ends the wait below at once.
+        const news = this.#news.next();
+        if (this.#tail !== undefined && this.#tail.start <= position) {
+          const batch = this.#tail.after(position, MAX_PAGE_EVENTS, MAX_PAGE_BYTES);
+          if (batch === undefined) {
+            await news.wait(NEWS_WITHIN_MS, signal);
+            continue;
+          }
+          position = batch.position;
+          yield batchOf(batch, wanted);
+          continue;
+        }
+        const page = await this.#pageUnlessAway(position, signal);
+        if (page === undefined || signal.aborted) return;
+        if (page.position > position) {
+          position = page.position;
+          yield batchOf(page, wanted);
+        } else if (await this.#isWithinLog(position, signal)) {
+          this.#tail ??= this.#startTail(position);
+        }
+      }
+    } finally {
+      this.#followers -= 1;
+      if (this.#followers === 0) await this.#stopTail();
+    }
+  }
+
+  async head(): Promise<Position> {
+    return (await this.#lastEvent()).position;
+  }
+
+  async positionAt(time: Date): Promise<Position> {
+    const { book } = this.#parts;
+    const head = await this.#lastEvent();
+    if (head.recordedAt !== undefined && head.recordedAt <= time) return head.position;
+    const milestone = await untilAnswered(() =>
+      book.lastWhere(({ recordedAt }) => recordedAt <= time),
+    );
+    let found = milestone;
+    for await (const { events } of this.readAll({ after: milestone, until: head.position })) {
+      for (const event of events) {
+        if (event.recordedAt > time) return found;
+        found = event.position;
+      }
+    }
+    return found < head.position ? found : head.position;
+  }
+
+  async close(): Promise<void> {
+    await this.#appender.close();
+    await this.#stopTail();
+    await this.#parts.book.close();
+    await this.#parts.connection.close();
+  }
+
+  /** The events right after a position, which may be of no record: clients send such. */
+  async #page(after: Position): Promise<Batch & { readonly isEnd: boolean }> {
+    try {
+      return await this.#pageFromRecord(after);
+    } catch (error) {
+      if (!(error instanceof UnknownError)) throw error;
+      const { book } = this.#parts;
+      const milestone = await book.lastWhere(({ position }) => position <= after);
+      if (milestone === after) throw error;
+      let page = await this.#pageFromRecord(milestone < after ? milestone : BEGINNING);
+      while (page.position <= after && !page.isEnd)
+        page = await this.#pageFromRecord(page.position);
+      const events = page.events.filter(({ position }) => position > after);
+      return { ...page, events, position: page.position > after ? page.position : after };
+    }
+  }
+
+  async #pageFromRecord(after: Position): Promise<Batch & { readonly isEnd: boolean }> {
+    const { reading, names } = this.#parts;
+    const events: RecordedEvent[] = [];
+    let position = after;
+    let bytes = 0;
+    const { isEnd } = await reading.all(after, {
+      direction: 'forwards',
+      // The record at the position itself comes first, and was given before.
+      maxCount: MAX_PAGE_EVENTS + 1,
+      isEnough: (event) => {
+        const at = positionOf(event);
+        if (at <= after) return false;
+        position = at;
+        const stream = names.ours(event.streamId);
+        const recorded = stream && recordedEvent(stream, event);
+        if (recorded === undefined) return false;
+        events.push(recorded);
+        bytes += approximateSize(recorded);
+        return bytes >= MAX_PAGE_BYTES;
+      },
+    });
+    return { events, position, isEnd };
+  }
+
+  /** A server that is away is waited for: the subscription resumes. */
+  async #pageUnlessAway(position: Position, signal: AbortSignal): Promise<Batch | undefined> {
+    while (!signal.aborted) {
+      try {
+        return await this.#page(position);
+      } catch (error) {
+        if (!isPassing(error)) throw error;
+        this.#parts.logger.debug({ err: error }, 'reading failed for now; the subscription waits');
+        await pause(RESUME_AFTER_MS, signal);
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * From a position beyond the end, the server gives nothing and says nothing. It is one of a log
+   * that was put back to an older copy, or of a node that has not caught up yet.
+   */
+  async #isWithinLog(position: Position, signal: AbortSignal): Promise<boolean> {
+    if (position === BEGINNING) return true;
+    try {
+      const { events } = await this.#parts.reading.all('end', {
+        direction: 'backwards',
+        maxCount: 1,
+      });
+      const [last] = events;
+      if (last !== undefined && positionOf(last) >= position) return true;
+      this.#parts.logger.warn({ position }, 'the log ends before this position: it is waited for');
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+    }
+    await pause(RESUME_AFTER_MS, signal);
+    return false;
+  }
+
+  #startTail(position: Position): LiveTail {
+    const { names, logger } = this.#parts;
+    const onNews = (): void => this.#news.notify();
+    return new LiveTail(position, { client: this.#client, names, logger, onNews });
+  }
+
+  async #stopTail(): Promise<void> {
+    const tail = this.#tail;
+    this.#tail = undefined;
+    if (tail === undefined) return;
+    this.#pastDrops += tail.drops;
+    await tail.close();
+  }
+
+  /**
+   * Read backwards from the end of the server's log, whose last records may be none of ours: as far
+   * as the last of ours, or as what an earlier look has seen.
+   */
+  async #lastEvent(): Promise<{ readonly position: Position; readonly recordedAt?: Date }> {
+    const { reading, names } = this.#parts;
+    return untilAnswered(async () => {
+      let from: Position | 'end' = 'end';
+      let seenFrom: Position | undefined;
+      for (let page = 0; ; page += 1) {
+        const maxCount = HEAD_PAGES[page] ?? HEAD_PAGES[2];
+        const start = from;
+        const { events, isEnd } = await reading.all(start, { direction: 'backwards', maxCount });
+        for (const event of events) {
+          const position = positionOf(event);
+          if (start !== 'end' && position >= start) continue;
+          seenFrom ??= position;
+          const stream = names.ours(event.streamId);
+          const recorded = stream && recordedEvent(stream, event);
+          if (recorded !== undefined) {
+            this.#sawHead(position, seenFrom);
+            return { position, recordedAt: recorded.recordedAt };
+          }
+          if (position <= this.#lookedThrough) {
+            this.#sawHead(this.#newestKnown, seenFrom);
+            return { position: this.#newestKnown };
+          }
+          from = position;
+        }
+        if (isEnd) return { position: this.#newestKnown };
+      }
+    });
+  }
+
+  #sawHead(head: Position, lookedThrough: Position): void {
+    if (head > this.#newestKnown) this.#newestKnown = head;
+    if (lookedThrough > this.#lookedThrough) this.#lookedThrough = lookedThrough;
+  }
+}
+
+function batchOf({ events, position }: Batch, wanted: ReadonlySet<string> | undefined): Batch {
+  return {
+    events: wanted === undefined ? events : events.filter(({ type }) => wanted.has(type)),
+    position,
+  };
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
+}
+
+/** A server that is away for a moment is not noticed. */
+async function untilAnswered<T>(attempt: () => Promise<T>): Promise<T> {
+  try {
+    return await pRetry(attempt, {
+      retries: 100,
+      minTimeout: 50,
+      maxTimeout: 500,
+      maxRetryTime: READ_RETRY_FOR_MS,
+      randomize: true,
+      shouldRetry: ({ error }) => isPassing(error),
+    });
+  } catch (error) {
+    throw asLedgerError(error);
+  }
+}

@@ -1,0 +1,60 @@
+import { ErrorType, isCommandError } from '@eventstore/db-client';
+import { LedgerError } from '../../shared/errors.ts';
+
+/**
+ * What the client reports of a server or a network that is away for a moment. `unknown` is among
+ * them: a connection that breaks within a call is reported so, too.
+ */
+const PASSING: ReadonlySet<string> = new Set([
+  ErrorType.CANCELLED,
+  ErrorType.DEADLINE_EXCEEDED,
+  ErrorType.NOT_LEADER,
+  ErrorType.TIMEOUT,
+  ErrorType.UNAVAILABLE,
+  ErrorType.UNKNOWN,
+]);
+
+/** No answer came in time. The client bounds neither reads nor appends itself. */
+export class NoAnswerError extends Error {
+  override readonly name = 'NoAnswerError';
+}
+
+/** Whether the same call may succeed in a moment. What an append has done by then is unknown. */
+export function isPassing(error: unknown): boolean {
+  if (error instanceof NoAnswerError) return true;
+  if (!(error instanceof Error) || error instanceof LedgerError) return false;
+  if (isCommandError(error)) return PASSING.has(error.type);
+  // What the connection itself throws: no node found by gossip, a name that is not resolved.
+  return !isMistake(error);
+}
+
+/** Of this code, or of the package: waiting does not help. */
+function isMistake(error: Error): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError;
+}
+
+/** What is thrown to callers of the log. */
+export function asLedgerError(error: unknown): unknown {
+  if (error instanceof LedgerError || !isPassing(error)) return error;
+  return new LedgerError(
+    'store-unavailable',
+    'The event store is away or too slow: try again in a moment.',
+    { cause: error },
+  );
+}
+
+/** @throws NoAnswerError */
+export async function withinMs<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const tooLate = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new NoAnswerError(`no answer from the event store in ${timeoutMs} ms`)),
+      timeoutMs,
+    );
+  });
+  try {
+    return await Promise.race([answer, tooLate]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,149 @@
+import {
+  jsonEvent,
+  NO_STREAM,
+  WrongExpectedVersionError,
+  type EventStoreDBClient,
+  type RecordedEvent as Received,
+} from '@eventstore/db-client';
+import { randomBytes } from 'node:crypto';
+import type { Logger } from '../../shared/logger.ts';
+import type { Position } from '../port.ts';
+import { INSTALLATION_PROJECT } from '../stream-name.ts';
+import { isPassing } from './failures.ts';
+import type { Reading } from './reading.ts';
+import { eventTime, positionOf, type Origin, type StreamNames } from './wire-event.ts';
+
+/** A place in the log, and when the log stood there. */
+export interface Milestone {
+  readonly position: Position;
+  readonly recordedAt: Date;
+}
+
+export interface LogBookOptions {
+  readonly client: EventStoreDBClient;
+  readonly reading: Reading;
+  readonly names: StreamNames;
+  readonly logger: Logger;
+}
+
+const EVENTS_PER_MILESTONE = 1_000;
+const MAX_MS_PER_MILESTONE = 60_000;
+
+/**
+ * What the log has to say of itself, in a stream that is none of the ledger's own: first its id, then
+ * a milestone for every thousand events or so. The server finds an event by its stream and revision,
+ * and has no index by time: here a time is found by a binary search over revisions, and then by
+ * reading a thousand events. Who appends writes the milestones; one too many, or one too few after
+ * a kill, only makes that reading shorter or longer.
+ */
+export class LogBook {
+  readonly logId: string;
+  readonly #options: LogBookOptions;
+  readonly #stream: string;
+  #eventsSince = 0;
+  #writtenAtMs = Number.NEGATIVE_INFINITY;
+  #writing: Promise<void> | undefined;
+
+  private constructor(logId: string, stream: string, options: LogBookOptions) {
+    this.logId = logId;
+    this.#stream = stream;
+    this.#options = options;
+  }
+
+  /** The first to open a log gives it its id, before anything else is in it. */
+  static async open(options: LogBookOptions): Promise<LogBook> {
+    const stream = options.names.onServer(`ledger-${INSTALLATION_PROJECT}.log`);
+    const { client, reading } = options;
+    const first = async (): Promise<Received | undefined> => {
+      const page = await reading.stream(stream, {
+        from: 'start',
+        direction: 'forwards',
+        maxCount: 1,
+      });
+      return page.events[0];
+    };
+    let created = await first();
+    if (created === undefined) {
+      const data = { logId: randomBytes(4).toString('hex') };
+      await client
+        .appendToStream(stream, jsonEvent({ type: 'LogCreated', data }), {
+          expectedRevision: NO_STREAM,
+        })
+        .catch((error: unknown) => {
+          // Another process was first.
+          if (!(error instanceof WrongExpectedVersionError)) throw error;
+        });
+      created = await first();
+    }
+    const logId = (created?.data as { readonly logId?: unknown } | undefined)?.logId;
+    if (typeof logId !== 'string' || !/^[0-9a-f]{8}$/.test(logId)) {
+      throw new Error(`${stream} does not name the log: somebody else has written there`);
+    }
+    return new LogBook(logId, stream, options);
+  }
+
+  /** So many events were appended. */
+  note(events: number): void {
+    this.#eventsSince += events;
+    const isDue =
+      this.#eventsSince >= EVENTS_PER_MILESTONE ||
+      performance.now() - this.#writtenAtMs > MAX_MS_PER_MILESTONE;
+    if (!isDue || this.#writing !== undefined) return;
+    this.#writing = this.write()
+      .catch((error: unknown) => {
+        if (!isPassing(error)) throw error;
+        this.#options.logger.debug({ err: error }, 'a milestone is left out');
+      })
+      .finally(() => {
+        this.#writing = undefined;
+      });
+  }
+
+  /** `origin`: of the last event that was copied to here. */
+  async write(origin?: Origin): Promise<void> {
+    this.#eventsSince = 0;
+    this.#writtenAtMs = performance.now();
+    const metadata = { projectId: INSTALLATION_PROJECT, ...(origin && { $copiedFrom: origin }) };
+    await this.#options.client.appendToStream(
+      this.#stream,
+      jsonEvent({ type: 'MilestoneReached', data: {}, metadata }),
+    );
+  }
+
+  /**
+   * The position of the last milestone that is not beyond what is looked for. The first entry is
+   * before everything, also where the events after it were copied and are older than it.
+   */
+  async lastWhere(isBefore: (milestone: Milestone) => boolean): Promise<Position> {
+    const [last] = await this.#read('end');
+    if (last === undefined) throw new Error(`${this.#stream} is gone`);
+    let low: { readonly revision: bigint; readonly position?: Position } = { revision: 0n };
+    let high = last.revision;
+    while (low.revision < high) {
+      const middle = (low.revision + high + 1n) / 2n;
+      const [event] = middle === last.revision ? [last] : await this.#read(middle);
+      if (event === undefined) throw new Error(`${this.#stream} has no event ${middle}`);
+      const position = positionOf(event);
+      if (isBefore({ position, recordedAt: eventTime(event) }))
+        low = { revision: middle, position };
+      else high = middle - 1n;
+    }
+    if (low.position !== undefined) return low.position;
+    const [first] = await this.#read(0n);
+    if (first === undefined) throw new Error(`${this.#stream} has lost its first event`);
+    return positionOf(first);
+  }
+
+  async close(): Promise<void> {
+    await this.#writing;
+  }
+
+  async #read(from: bigint | 'end'): Promise<readonly Received[]> {
+    const { events } = await this.#options.reading.stream(this.#stream, {
+      from,
+      direction: from === 'end' ? 'backwards' : 'forwards',
+      maxCount: 1,
+    });
+    return events;
+  }
+}

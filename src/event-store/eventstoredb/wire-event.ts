@@ -1,0 +1,112 @@
+import type {
+  AllStreamRecordedEvent,
+  EventData,
+  RecordedEvent as Received,
+} from '@eventstore/db-client';
+import type { EventMetadata } from '../../events/event.ts';
+import type { Json, JsonObject } from '../../shared/json.ts';
+import type { NewEvent, Position, RecordedEvent } from '../port.ts';
+import { parseStreamName, type StreamName } from '../stream-name.ts';
+
+/** Where an event was first recorded, when it was copied from another log. */
+export interface Origin {
+  readonly logId: string;
+  readonly position: string;
+  /** The server's own time cannot be set, so `as_of` goes by this. */
+  readonly recordedAt: string;
+}
+
+/** Beside what all events carry: a name that starts with `$` is none of ours otherwise. */
+type WireMetadata = EventMetadata & { readonly $copiedFrom?: Origin };
+
+/** Gives the streams of one ledger their names on the server, and back. */
+export class StreamNames {
+  readonly #prefix: string;
+  readonly #categories: ReadonlySet<string>;
+
+  constructor(prefix: string, categories: readonly string[]) {
+    this.#prefix = prefix;
+    this.#categories = new Set(categories);
+  }
+
+  /** What the names of all our streams begin with, on the server. */
+  get prefixes(): string[] {
+    return [...this.#categories].map((category) => `${this.#prefix}${category}-`);
+  }
+
+  onServer(name: string): string {
+    return this.#prefix + name;
+  }
+
+  /** Undefined for streams of the server itself, of other ledgers, and of other applications. */
+  ours(onServer: string): StreamName | undefined {
+    if (!onServer.startsWith(this.#prefix)) return undefined;
+    const name = onServer.slice(this.#prefix.length);
+    const category = name.slice(0, Math.max(0, name.indexOf('-')));
+    if (!this.#categories.has(category) || parseStreamName(name) === undefined) return undefined;
+    return name as StreamName;
+  }
+}
+
+export function eventData({ id, type, data, metadata }: NewEvent, origin?: Origin): EventData {
+  const wireMetadata: WireMetadata =
+    origin === undefined ? metadata : { ...metadata, $copiedFrom: origin };
+  return { id, type, contentType: 'application/json', data, metadata: { ...wireMetadata } };
+}
+
+/** Of the server's two numbers, which are the same for every event that is appended by gRPC. */
+export function positionOf({ position }: Received | AllStreamRecordedEvent): Position {
+  if (position === undefined) throw new Error('the server gave an event without its position');
+  return position.commit as Position;
+}
+
+/** Undefined for what somebody else put into a stream of ours: it has not our metadata. */
+export function recordedEvent(stream: StreamName, received: Received): RecordedEvent | undefined {
+  const wireMetadata: unknown = received.metadata;
+  if (!received.isJson || !isWireMetadata(wireMetadata)) return undefined;
+  const { $copiedFrom: _origin, ...metadata } = wireMetadata;
+  return {
+    id: received.id,
+    type: received.type,
+    data: received.data as JsonObject,
+    metadata,
+    stream,
+    revision: received.revision,
+    position: positionOf(received),
+    recordedAt: eventTime(received),
+  };
+}
+
+/** When it was recorded: of a copied event, for the first time. */
+export function eventTime(received: Received): Date {
+  const origin = originOf(received);
+  return origin === undefined ? received.created : new Date(origin.recordedAt);
+}
+
+export function originOf({ metadata }: Received): Origin | undefined {
+  return isWireMetadata(metadata) ? metadata.$copiedFrom : undefined;
+}
+
+function isWireMetadata(metadata: unknown): metadata is WireMetadata {
+  return typeof metadata === 'object' && metadata !== null && 'projectId' in metadata;
+}
+
+/**
+ * About how many bytes of JSON an event is. The client gives it parsed, and bounds of memory need no
+ * more than this.
+ */
+export function approximateSize({ data, metadata }: NewEvent): number {
+  return sizeOf(data) + sizeOf(metadata as unknown as Json) + 100;
+}
+
+function sizeOf(value: Json | undefined): number {
+  if (typeof value === 'string') return value.length + 2;
+  if (typeof value !== 'object' || value === null) return 8;
+  let size = 2;
+  if (Array.isArray(value)) {
+    for (const item of value) size += 1 + sizeOf(item);
+    return size;
+  }
+  for (const key in value) size += key.length + 4 + sizeOf(value[key]);
+  return size;
+}
