@@ -1,25 +1,17 @@
-import {
-  ANY,
-  MaxAppendSizeExceededError,
-  NO_STREAM,
-  STREAM_EXISTS,
-  WrongExpectedVersionError,
-  type AppendExpectedRevision,
-  type AppendResult,
-  type EventStoreDBClient,
-} from '@eventstore/db-client';
+import { MaxAppendSizeExceededError, WrongExpectedVersionError } from '@eventstore/db-client';
 import pLimit from 'p-limit';
 import pRetry from 'p-retry';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
-import type { Appended, ExpectedRevision, Position, Write } from '../port.ts';
+import type { Appended, Position, Write } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
-import { asLedgerError, isPassing, withinMs } from './failures.ts';
+import type { AppendCall } from './append-call.ts';
+import { asLedgerError, isPassing } from './failures.ts';
 import type { Reading } from './reading.ts';
 import { eventData, positionOf, type StreamNames } from './wire-event.ts';
 
 export interface AppenderOptions {
-  readonly client: EventStoreDBClient;
+  readonly call: AppendCall;
   readonly reading: Reading;
   readonly names: StreamNames;
   readonly logger: Logger;
@@ -27,7 +19,7 @@ export interface AppenderOptions {
   readonly onStored: (position: Position, events: number) => void;
   /** The newest position that is known of: what is appended from now on lies after it. */
   readonly newestKnown: () => Position;
-  /** How long one attempt may take. The client itself bounds none. */
+  /** How long one attempt may take. */
   readonly attemptTimeoutMs?: number;
   /** For so long after the first attempt another one is begun, before the caller is told. */
   readonly retryForMs?: number;
@@ -38,7 +30,7 @@ const MAX_IN_FLIGHT = 512;
 const MAX_WAITING = 20_000;
 const ATTEMPT_TIMEOUT_MS = 3_000;
 const RETRY_FOR_MS = 10_000;
-const MAX_REVISION = 2n ** 63n - 1n;
+const MAX_POSITION = 2n ** 63n - 1n;
 /** How far back an own event is looked for at once. */
 const SEARCH_PAGE = 100;
 
@@ -122,19 +114,20 @@ export class Appender {
   }
 
   async #attempt(write: Write): Promise<Appended> {
-    const { client, names, attemptTimeoutMs = ATTEMPT_TIMEOUT_MS } = this.#options;
+    const { call, names, attemptTimeoutMs = ATTEMPT_TIMEOUT_MS } = this.#options;
+    const { stream, events, expectedRevision } = write;
     try {
-      const result = await withinMs(
-        attemptTimeoutMs,
-        client.appendToStream(
-          names.onServer(write.stream),
-          write.events.map((event) => eventData(event)),
-          { expectedRevision: serverExpectation(write.expectedRevision) },
-        ),
-      );
-      const revision = result.nextExpectedRevision;
-      const position = appendedAt(result) ?? (await this.#positionAt(write.stream, revision));
-      return { outcome: 'appended', revision, position };
+      const { revision, position } = await call.append({
+        stream: names.onServer(stream),
+        events: events.map((event) => eventData(event)),
+        expectedRevision,
+        timeoutMs: attemptTimeoutMs,
+      });
+      return {
+        outcome: 'appended',
+        revision,
+        position: placeIn(position) ?? (await this.#positionAt(stream, revision)),
+      };
     } catch (error) {
       if (error instanceof WrongExpectedVersionError) return this.#judge(write, error);
       if (error instanceof MaxAppendSizeExceededError) throw tooLarge(error);
@@ -224,24 +217,9 @@ export class Appender {
   }
 }
 
-function serverExpectation(expected: ExpectedRevision): AppendExpectedRevision {
-  switch (expected) {
-    case 'any':
-      return ANY;
-    case 'no-stream':
-      return NO_STREAM;
-    case 'stream-exists':
-      return STREAM_EXISTS;
-    default:
-      // A revision that no stream has: it never matches, and the wire holds no larger one.
-      return expected >= 0n && expected < MAX_REVISION ? expected : MAX_REVISION - 1n;
-  }
-}
-
-/** A repetition may be answered without its position. */
-function appendedAt({ position }: AppendResult): Position | undefined {
-  if (position === undefined || position.commit > MAX_REVISION) return undefined;
-  return position.commit as Position;
+/** A repetition may be answered without its position, or with -1 for it. */
+function placeIn(position: bigint | undefined): Position | undefined {
+  return position === undefined || position > MAX_POSITION ? undefined : (position as Position);
 }
 
 function tooLarge(cause: MaxAppendSizeExceededError): LedgerError {

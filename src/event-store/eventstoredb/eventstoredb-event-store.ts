@@ -16,6 +16,7 @@ import {
   type Write,
 } from '../port.ts';
 import { STREAM_CATEGORIES, type StreamName } from '../stream-name.ts';
+import { AppendCall } from './append-call.ts';
 import { Appender } from './appender.ts';
 import { connect, parseUrl, type Connection } from './connection.ts';
 import { asLedgerError, isPassing } from './failures.ts';
@@ -49,9 +50,9 @@ export async function openEventStoreDB(options: EventStoreDBOptions): Promise<Op
     const reading = new Reading(connection.client);
     const names = new StreamNames(streamPrefix, options.categories ?? STREAM_CATEGORIES);
     const { logger } = options;
-    const { client } = connection;
-    const book = await untilAnswered(() => LogBook.open({ client, reading, names, logger }));
-    const store = new EventStoreDBEventStore({ connection, reading, names, book, logger });
+    const call = new AppendCall(connection.client);
+    const book = await untilAnswered(() => LogBook.open({ call, reading, names, logger }));
+    const store = new EventStoreDBEventStore({ connection, call, reading, names, book, logger });
     await store.head();
     return store;
   } catch (error) {
@@ -62,6 +63,7 @@ export async function openEventStoreDB(options: EventStoreDBOptions): Promise<Op
 
 interface Parts {
   readonly connection: Connection;
+  readonly call: AppendCall;
   readonly reading: Reading;
   readonly names: StreamNames;
   readonly book: LogBook;
@@ -82,12 +84,12 @@ class EventStoreDBEventStore implements OpenEventStore {
   #lookedThrough: Position = BEGINNING;
 
   constructor(parts: Parts) {
-    const { connection, reading, names, book, logger } = parts;
+    const { connection, call, reading, names, book, logger } = parts;
     this.#parts = parts;
     this.#client = connection.client;
     this.logId = book.logId;
     this.#appender = new Appender({
-      client: this.#client,
+      call,
       reading,
       names,
       logger,

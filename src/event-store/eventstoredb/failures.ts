@@ -17,6 +17,10 @@ const PASSING: ReadonlySet<string> = new Set([
 /** No answer came in time. The client bounds neither reads nor appends itself. */
 export class NoAnswerError extends Error {
   override readonly name = 'NoAnswerError';
+
+  constructor(timeoutMs: number) {
+    super(`no answer from the event store in ${timeoutMs} ms`);
+  }
 }
 
 /** Whether the same call may succeed in a moment. What an append has done by then is unknown. */
@@ -41,20 +45,4 @@ export function asLedgerError(error: unknown): unknown {
     'The event store is away or too slow: try again in a moment.',
     { cause: error },
   );
-}
-
-/** @throws NoAnswerError */
-export async function withinMs<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new NoAnswerError(`no answer from the event store in ${timeoutMs} ms`)),
-      timeoutMs,
-    );
-  });
-  try {
-    return await Promise.race([answer, tooLate]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

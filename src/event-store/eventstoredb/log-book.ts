@@ -1,14 +1,13 @@
 import {
   jsonEvent,
-  NO_STREAM,
   WrongExpectedVersionError,
-  type EventStoreDBClient,
   type RecordedEvent as Received,
 } from '@eventstore/db-client';
 import { randomBytes } from 'node:crypto';
 import type { Logger } from '../../shared/logger.ts';
 import type { Position } from '../port.ts';
 import { INSTALLATION_PROJECT } from '../stream-name.ts';
+import type { AppendCall } from './append-call.ts';
 import { isPassing } from './failures.ts';
 import type { Reading } from './reading.ts';
 import { eventTime, positionOf, type Origin, type StreamNames } from './wire-event.ts';
@@ -20,7 +19,7 @@ export interface Milestone {
 }
 
 export interface LogBookOptions {
-  readonly client: EventStoreDBClient;
+  readonly call: AppendCall;
   readonly reading: Reading;
   readonly names: StreamNames;
   readonly logger: Logger;
@@ -28,6 +27,7 @@ export interface LogBookOptions {
 
 const EVENTS_PER_MILESTONE = 1_000;
 const MAX_MS_PER_MILESTONE = 60_000;
+const TIMEOUT_MS = 3_000;
 
 /**
  * What the log has to say of itself, in a stream that is none of the ledger's own: first its id, then
@@ -53,7 +53,7 @@ export class LogBook {
   /** The first to open a log gives it its id, before anything else is in it. */
   static async open(options: LogBookOptions): Promise<LogBook> {
     const stream = options.names.onServer(`ledger-${INSTALLATION_PROJECT}.log`);
-    const { client, reading } = options;
+    const { call, reading } = options;
     const first = async (): Promise<Received | undefined> => {
       const page = await reading.stream(stream, {
         from: 'start',
@@ -65,9 +65,12 @@ export class LogBook {
     let created = await first();
     if (created === undefined) {
       const data = { logId: randomBytes(4).toString('hex') };
-      await client
-        .appendToStream(stream, jsonEvent({ type: 'LogCreated', data }), {
-          expectedRevision: NO_STREAM,
+      await call
+        .append({
+          stream,
+          events: [jsonEvent({ type: 'LogCreated', data })],
+          expectedRevision: 'no-stream',
+          timeoutMs: TIMEOUT_MS,
         })
         .catch((error: unknown) => {
           // Another process was first.
@@ -104,10 +107,12 @@ export class LogBook {
     this.#eventsSince = 0;
     this.#writtenAtMs = performance.now();
     const metadata = { projectId: INSTALLATION_PROJECT, ...(origin && { $copiedFrom: origin }) };
-    await this.#options.client.appendToStream(
-      this.#stream,
-      jsonEvent({ type: 'MilestoneReached', data: {}, metadata }),
-    );
+    await this.#options.call.append({
+      stream: this.#stream,
+      events: [jsonEvent({ type: 'MilestoneReached', data: {}, metadata })],
+      expectedRevision: 'any',
+      timeoutMs: TIMEOUT_MS,
+    });
   }
 
   /**

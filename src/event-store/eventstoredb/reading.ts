@@ -126,8 +126,7 @@ function collect<Event>(
       source.cancel().catch(() => undefined);
     };
     const silence = setTimeout(() => {
-      const reason = `the event store gave nothing for ${MAX_SILENCE_MS} ms`;
-      settle(() => reject(new NoAnswerError(reason)));
+      settle(() => reject(new NoAnswerError(MAX_SILENCE_MS)));
     }, MAX_SILENCE_MS);
     source.on('data', ({ event }) => {
       if (isSettled) return;
