@@ -1,0 +1,36 @@
+# The service alone, for docker-compose.yml or an orchestrator: PostgreSQL is to be given by
+# DATABASE_URL, as the embedded one is left out.
+
+FROM node:24.18.0-bookworm-slim AS base
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+
+# What runs. The optional packages are the embedded PostgreSQL and the compiler, by platform.
+FROM base AS dependencies
+RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --omit=optional --no-audit
+
+FROM base AS build
+RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build
+
+FROM node:24.18.0-bookworm-slim AS service
+ENV NODE_ENV=production \
+    HOST=0.0.0.0 \
+    PORT=8080 \
+    DATA_DIR=/var/lib/fleetledger
+RUN install --directory --owner=node --group=node "$DATA_DIR"
+WORKDIR /app
+# From what changes least to what changes most; all of it belongs to root, and node can only read it.
+COPY --from=dependencies /app/node_modules ./node_modules
+COPY package.json ./
+COPY migrations ./migrations
+COPY --from=build /app/dist ./dist
+USER node
+EXPOSE 8080
+# The image has no curl. (A process whose ROLES are without `api` serves no health: disable it there.)
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=6 \
+    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["node", "--enable-source-maps", "/app/dist/cli.js"]
+CMD ["serve"]
