@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { openDatabase } from '../src/database/database.ts';
 import { openEmbeddedServer } from '../src/database/embedded-server/embedded-server.ts';
+import { startStandInProcess } from './event-store/eventstoredb/stand-in-child.ts';
 import { createLogger } from '../src/shared/logger.ts';
 
 declare module 'vitest' {
@@ -12,8 +13,29 @@ declare module 'vitest' {
   }
 }
 
-/** One PostgreSQL server for the whole run: the one at TEST_DATABASE_URL, or an embedded one. */
+/**
+ * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or an embedded one; and where
+ * the run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL or a stand-in.
+ */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  const endEventStore = await setUpEventStore();
+  const endPostgres = await setUpPostgres(project);
+  return async () => {
+    await endPostgres();
+    await endEventStore();
+  };
+}
+
+async function setUpEventStore(): Promise<() => Promise<void>> {
+  if (process.env['TEST_LOG'] !== 'eventstoredb') return async () => undefined;
+  const given = process.env['EVENTSTORE_URL'];
+  const standIn = given ? undefined : await startStandInProcess();
+  // The processes that run the tests, and those that tests start, have it from here.
+  process.env['TEST_EVENTSTORE_URL'] = given ? given : standIn?.connectionString;
+  return async () => standIn?.end();
+}
+
+async function setUpPostgres(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env['TEST_DATABASE_URL'];
   if (given) {
     project.provide('databaseServerUrl', given);

@@ -46,6 +46,11 @@ export interface ParsedStreamName {
   readonly id: string;
 }
 
+/** Whether it has the form of a name that `streamName` makes. */
+export function isStreamName(name: string): name is StreamName {
+  return /^[a-z]+-[a-z0-9_][a-z0-9_-]*\./.test(name);
+}
+
 export function parseStreamName(name: string): ParsedStreamName | undefined {
   const match = /^([a-z]+)-([a-z0-9_][a-z0-9_-]*)\.(.*)$/su.exec(name);
   if (match === null) return undefined;

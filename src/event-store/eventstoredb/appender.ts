@@ -82,6 +82,10 @@ export class Appender {
 
   /** Over streams at once, within a stream one after the other. */
   async #pipelined(writes: readonly Write[]): Promise<Appended[]> {
+    const [only] = writes;
+    if (only !== undefined && writes.length === 1) {
+      return [await this.#limit(() => this.#store(only))];
+    }
     const last = new Map<StreamName, Promise<unknown>>();
     const answers = writes.map((write) => {
       const before = last.get(write.stream);
@@ -103,14 +107,25 @@ export class Appender {
   async #store(write: Write): Promise<Appended> {
     const { onStored, newestKnown } = this.#options;
     const before = newestKnown();
-    let isRepeated = false;
-    const answer = await this.#untilAnswered(async () => {
-      const stored = isRepeated ? await this.#foundSince(before, write) : undefined;
-      isRepeated = true;
-      return stored ?? this.#attempt(write);
+    const answer = await this.#attempt(write).catch((error: unknown) => {
+      if (!isPassing(error)) throw error;
+      return this.#repeat(write, before, error);
     });
     if (answer.outcome === 'appended') onStored(answer.position, write.events.length);
     return answer;
+  }
+
+  #repeat(write: Write, before: Position, cause: unknown): Promise<Appended> {
+    const { logger, retryForMs = RETRY_FOR_MS } = this.#options;
+    logger.warn({ err: cause }, 'an append is repeated: its outcome is unknown');
+    return pRetry(async () => (await this.#foundSince(before, write)) ?? this.#attempt(write), {
+      retries: 1_000,
+      minTimeout: 50,
+      maxTimeout: 500,
+      maxRetryTime: retryForMs,
+      randomize: true,
+      shouldRetry: ({ error }) => isPassing(error),
+    });
   }
 
   async #attempt(write: Write): Promise<Appended> {
@@ -198,22 +213,6 @@ export class Appender {
     const [event] = events;
     if (event === undefined) throw new Error(`${stream} has no event ${revision}, just appended`);
     return positionOf(event);
-  }
-
-  #untilAnswered<T>(attempt: () => Promise<T>): Promise<T> {
-    const { logger, retryForMs = RETRY_FOR_MS } = this.#options;
-    return pRetry(attempt, {
-      retries: 1_000,
-      minTimeout: 50,
-      maxTimeout: 500,
-      maxRetryTime: retryForMs,
-      randomize: true,
-      shouldRetry: ({ error }) => isPassing(error),
-      onFailedAttempt: ({ error }) => {
-        if (!isPassing(error)) return;
-        logger.warn({ err: error }, 'an append is repeated: its outcome is unknown');
-      },
-    });
   }
 }
 

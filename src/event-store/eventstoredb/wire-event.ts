@@ -6,7 +6,7 @@ import type {
 import type { EventMetadata } from '../../events/event.ts';
 import type { Json, JsonObject } from '../../shared/json.ts';
 import type { NewEvent, Position, RecordedEvent } from '../port.ts';
-import { parseStreamName, type StreamName } from '../stream-name.ts';
+import { isStreamName, type StreamName } from '../stream-name.ts';
 
 /** Where an event was first recorded, when it was copied from another log. */
 export interface Origin {
@@ -43,8 +43,7 @@ export class StreamNames {
     if (!onServer.startsWith(this.#prefix)) return undefined;
     const name = onServer.slice(this.#prefix.length);
     const category = name.slice(0, Math.max(0, name.indexOf('-')));
-    if (!this.#categories.has(category) || parseStreamName(name) === undefined) return undefined;
-    return name as StreamName;
+    return this.#categories.has(category) && isStreamName(name) ? name : undefined;
   }
 }
 
