@@ -1,6 +1,7 @@
 import type { RequestEvent } from '../events/requests.ts';
 import { domainEvent, recordable } from '../events/registry.ts';
-import type { Appended, EventStore, NewEvent, Position } from '../event-store/port.ts';
+import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
+import { formatPosition, parsePosition } from '../event-store/position.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
@@ -75,6 +76,8 @@ interface Reservation {
   readonly position: Position;
   /** Made by another run, earlier or elsewhere. */
   readonly isFound: boolean;
+  /** The last of the stream. */
+  readonly revision: bigint;
   readonly answer: KeptAnswer | undefined;
 }
 
@@ -215,6 +218,7 @@ export class IdempotentRequests {
         reservedAt,
         position,
         isFound: false,
+        revision: 0n,
         answer: undefined,
       };
     }
@@ -227,43 +231,34 @@ export class IdempotentRequests {
     answer: KeptAnswer,
     entropy: Entropy,
   ): Promise<Replay> {
-    const kept = await this.#append(stream, request, 0n, answer);
-    if (kept?.outcome === 'appended') return { answer, isReplayed: false, entropy };
-    // A twin in another process was faster; there is one answer, and it is the twin's.
-    const first = (await this.#find(stream)).answer;
-    if (first === undefined) throw new Error(`stream ${stream} refused an answer and holds none`);
-    return { answer: first, isReplayed: true, entropy };
+    const events = answerEvents(request, answer, this.#store.logId);
+    let found = { revision: 0n, answer: undefined as KeptAnswer | undefined };
+    while (found.answer === undefined) {
+      if (await this.#append(stream, events, found.revision)) {
+        return { answer, isReplayed: false, entropy };
+      }
+      // A twin in another process was faster, or has died while it kept a large body.
+      found = await this.#find(stream);
+    }
+    // There is one answer, and it is the twin's.
+    return { answer: found.answer, isReplayed: true, entropy };
   }
 
-  async #append(
-    stream: StreamName,
-    request: IdempotentRequest,
-    expectedRevision: bigint,
-    answer: KeptAnswer,
-  ): Promise<Appended | undefined> {
-    const [appended] = await this.#store.append([
-      {
-        stream,
-        expectedRevision,
-        events: [
-          requestEvent(request, {
-            type: 'RequestAnswered',
-            data: {
-              ...answer,
-              headers: { ...answer.headers },
-              shownKeys: answer.shownKeys.map((key) => ({ ...key, path: [...key.path] })),
-              position: answer.position?.toString() ?? null,
-            },
-          }),
-        ],
-      },
-    ]);
-    return appended;
+  /** False when somebody else has written meanwhile. Each event is an append: they may be large. */
+  async #append(stream: StreamName, events: readonly NewEvent[], after: bigint): Promise<boolean> {
+    let expectedRevision = after;
+    for (const event of events) {
+      const [appended] = await this.#store.append([{ stream, expectedRevision, events: [event] }]);
+      if (appended?.outcome !== 'appended') return false;
+      expectedRevision = appended.revision;
+    }
+    return true;
   }
 
   async #find(stream: StreamName): Promise<Reservation> {
     let reservation: Reservation | undefined;
-    for await (const recorded of this.#store.readStream(stream, { limit: 2 })) {
+    const parts = new Map<string, string>();
+    for await (const recorded of this.#store.readStream(stream)) {
       const event = domainEvent(recorded) as RequestEvent;
       if (event.type === 'RequestReserved') {
         const { requestDigest, reservedAt } = event.data;
@@ -272,17 +267,63 @@ export class IdempotentRequests {
           reservedAt: new Date(reservedAt),
           position: recorded.position,
           isFound: true,
+          revision: recorded.revision,
           answer: undefined,
         };
-      } else if (event.type === 'RequestAnswered' && reservation !== undefined) {
-        const at = event.data.position === null ? null : (BigInt(event.data.position) as Position);
-        reservation = { ...reservation, answer: { ...event.data, position: at } };
+      }
+      // Of a streamed body: there are results, and no answer.
+      if (reservation === undefined || event.type === 'RequestPartAnswered') break;
+      if (event.type === 'RequestBodyPartKept') {
+        const { bodyId, text } = event.data;
+        parts.set(bodyId, (parts.get(bodyId) ?? '') + text);
+      }
+      reservation = { ...reservation, revision: recorded.revision };
+      if (event.type === 'RequestAnswered') {
+        const { bodyId, body, ...answer } = event.data;
+        const text = bodyId === undefined ? undefined : parts.get(bodyId);
+        const position = answer.position === null ? null : this.#here(answer.position, recorded);
+        const kept = text === undefined ? body : (JSON.parse(text) as Json);
+        return { ...reservation, answer: { ...answer, body: kept, position } };
       }
     }
     if (reservation === undefined)
       throw new Error(`stream ${stream} refused an event and holds none`);
     return reservation;
   }
+
+  /** The log was moved since, perhaps: in any, the answer is after its effects. */
+  #here(position: string, answered: RecordedEvent): Position {
+    const { logId } = this.#store;
+    return position.startsWith(`${logId}-`) ? parsePosition(logId, position) : answered.position;
+  }
+}
+
+/** In characters: of up to 3 bytes, and twice as many where all have to be escaped. */
+const BODY_PART_LENGTH = 100_000;
+
+/** The answer, after the parts of its body when that is large. */
+function answerEvents(request: IdempotentRequest, answer: KeptAnswer, logId: string): NewEvent[] {
+  const { status, headers, body, shownKeys, position } = answer;
+  const answered = {
+    status,
+    headers: { ...headers },
+    shownKeys: shownKeys.map((key) => ({ ...key, path: [...key.path] })),
+    position: position === null ? null : formatPosition(logId, position),
+  };
+  const text = JSON.stringify(body);
+  if (text.length <= BODY_PART_LENGTH) {
+    return [requestEvent(request, { type: 'RequestAnswered', data: { ...answered, body } })];
+  }
+  const bodyId = newEventId();
+  const events: NewEvent[] = [];
+  for (let from = 0; from < text.length; from += BODY_PART_LENGTH) {
+    const part = text.slice(from, from + BODY_PART_LENGTH);
+    events.push(
+      requestEvent(request, { type: 'RequestBodyPartKept', data: { bodyId, text: part } }),
+    );
+  }
+  const data = { ...answered, body: null, bodyId };
+  return [...events, requestEvent(request, { type: 'RequestAnswered', data })];
 }
 
 function refuseOther(first: string, second: string): void {

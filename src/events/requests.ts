@@ -31,9 +31,17 @@ const requestAnswered = defineEvent(
         label: z.string(),
       }),
     ),
-    /** The log's position after the effects, in text. */
+    /** The position after the effects, as clients have it: it names the log it is of. */
     position: z.string().nullable(),
+    /** Where the body is, when it is too large for one append: in the parts of this id; `body` is null. */
+    bodyId: z.string().exactOptional(),
   }),
+);
+
+/** The next part of a large body, as text of JSON. One whose answer never came belongs to nothing. */
+const requestBodyPartKept = defineEvent(
+  'RequestBodyPartKept',
+  z.object({ bodyId: z.string(), text: z.string() }),
 );
 
 /** Results of the next records of a request whose body is streamed, in their order. */
@@ -42,8 +50,14 @@ const requestPartAnswered = defineEvent(
   z.object({ results: z.array(z.custom<Json>((value) => value !== undefined)) }),
 );
 
-export const requestEvents = [requestReserved, requestAnswered, requestPartAnswered] as const;
+export const requestEvents = [
+  requestReserved,
+  requestAnswered,
+  requestBodyPartKept,
+  requestPartAnswered,
+] as const;
 export type RequestEvent =
   | EventOf<typeof requestReserved>
   | EventOf<typeof requestAnswered>
+  | EventOf<typeof requestBodyPartKept>
   | EventOf<typeof requestPartAnswered>;

@@ -316,7 +316,7 @@ describe('the projections', () => {
     const after = await projection('tenancy', idle.admin);
     expect(after).toMatchObject({ status: 'live', position: before.position });
     expect(after.lag_events).toBe(before.lag_events + 3);
-    expect(at({ position: after.head }) - at(after)).toBe(BigInt(after.lag_events));
+    expect(at({ position: after.head })).toBeGreaterThan(at(after));
   });
 });
 
@@ -754,7 +754,7 @@ describe('an event that cannot be applied', () => {
 
     const { last_error: lastError, position } = await stopped();
     expect(lastError).toMatchObject({ event_id: eventId, message: expect.stringMatching(error) });
-    expect(at({ position: lastError?.position ?? '' })).toBe(at({ position }) + 1n);
+    expect(at({ position: lastError?.position ?? '' })).toBeGreaterThan(at({ position }));
     expect(await health(service)).toMatchObject({
       status: 503,
       body: {
@@ -840,7 +840,7 @@ describe('an event that cannot be applied', () => {
   });
 
   test('but of a type that nobody knows is passed over', async () => {
-    const eventId = await appendRaw(streamName('novelty', project.id, '1'), {
+    const eventId = await appendRaw(streamName('device', project.id, newId('novelty')), {
       type: 'UnheardOf',
       data: { anything: [1, null] },
       schemaVersion: 7,
@@ -917,7 +917,7 @@ describe('the log', () => {
 
   test('shows each event as it was recorded, oldest first', async () => {
     const positions = events.map(at);
-    expect(positions).toEqual(positions.map((_, index) => BigInt(index + 1)));
+    expect(positions).toEqual([...new Set(positions)].toSorted((a, b) => (a < b ? -1 : 1)));
     const patched = events.filter(({ stream }) => stream === sensorStream(sensor));
     expect(patched[1]).toEqual({
       position: expect.stringMatching(POSITION),
@@ -983,7 +983,7 @@ describe('the log', () => {
     const position = (n: string): string => `${logId}-${n}`;
     expect(await log({ from: own[3]?.position ?? '', to: own[2]?.position ?? '' })).toEqual([]);
     expect(await log({ to: position('0') })).toEqual([]);
-    expect(ids(await log({ from: position('0'), to: position('2') }))).toEqual(
+    expect(ids(await log({ from: position('0'), to: events[1]?.position ?? '' }))).toEqual(
       ids(events.slice(0, 2)),
     );
     // Beyond the head, also where no log will ever be.

@@ -399,7 +399,7 @@ describe('a stream of lines', () => {
     });
     const lost = once(cut, 'error');
     cut.write(lines(all.slice(0, 700)));
-    await vi.waitUntil(async () => (await owner.get(`/sensors/${id}`)).status === 200);
+    await vi.waitUntil(async () => (await owner.get(`/sensors/${id}`)).status === 200, 20_000);
     cut.destroy(new Error('cut off'));
     await lost;
     const { body } = await postLines(lines(all), key);

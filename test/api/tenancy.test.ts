@@ -997,7 +997,8 @@ describe('secrets', () => {
     ];
     // The read models hold all of it, too.
     await owner.walk('/keys');
-    const rows = await everyRow();
+    const logged = await service.admin.walk('/admin/log');
+    const rows = [...(await everyRow()), ...logged.map((event) => JSON.stringify(event))];
     const found = rows.filter((row) => row.includes('KeyIssued'));
     expect(found.length).toBeGreaterThanOrEqual(keys.length);
     const secrets = [ADMIN_KEY, secretKey, ...keys.map((key) => key.split('_')[3] ?? '')];

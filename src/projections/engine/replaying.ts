@@ -27,8 +27,9 @@ export interface ReplayingOptions {
   readonly signal: AbortSignal;
 }
 
-/** So close to its target, a replay is done with the bulk. */
-const CLOSE = 500n;
+/** Where so little has come meanwhile, a replay is done with the bulk. */
+const FEW_EVENTS = 500;
+const FEW_BATCHES = 3;
 const MAX_PAUSE_BEFORE_SWAP_MS = 2_000;
 
 /**
@@ -94,13 +95,17 @@ async function fill(
   for (;;) {
     const until = await target();
     const types = projection.handles;
+    let events = 0;
+    let batches = 0;
     for await (const batch of readAhead(store.readAll({ after: writer.position, until, types }))) {
       if (signal.aborted) return undefined;
       const stopped = await writer.write(batch);
       if (stopped !== undefined) return stopped;
+      events += batch.events.length;
+      batches += 1;
     }
-    // Under load the target has moved on: what is left then, the end catches up with.
-    if ((await target()) - writer.position <= CLOSE) return undefined;
+    // Under load the target has moved on, about as far: what is left, the end catches up with.
+    if (events <= FEW_EVENTS && batches <= FEW_BATCHES) return undefined;
   }
 }
 

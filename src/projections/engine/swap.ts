@@ -1,5 +1,5 @@
 import type { Queryable } from '../../database/database.ts';
-import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
+import { BEGINNING, type Batch, type EventStore, type Position } from '../../event-store/port.ts';
 import { LeaseLostError, type GenerationWriter } from './generation-writer.ts';
 import {
   changeStatus,
@@ -38,8 +38,9 @@ function lockTimeoutMs(attempt: number): number {
   return attempt % 4 === 0 ? 200 : 1;
 }
 
-/** So many positions are caught up with while readers wait. */
-const MAX_GAP = 1_000n;
+/** So much is caught up with while readers wait. */
+const MAX_GAP_EVENTS = 1_000;
+const MAX_GAP_BATCHES = 5;
 
 /**
  * Puts a generation in the live one's place, in one transaction. It holds all tables of the old one,
@@ -64,8 +65,9 @@ export async function swapIn(options: SwapOptions, attempt: number): Promise<Swa
     const answering = replaced ?? live[0];
     const isOfThisLog = answering?.logId === options.store.logId;
     const reached = isOfThisLog ? (await readCheckpoint(tx, answering.schema)).position : BEGINNING;
-    if (reached - writer.position > MAX_GAP) return 'behind';
-    const position = await catchUp(tx, options, reached);
+    const gap = await gapUntil(reached, options);
+    if (gap === undefined) return 'behind';
+    const position = await catchUp(tx, options, gap);
     if (!(await markEnded(tx, options.replay, { status: 'completed', position, target: position })))
       return 'ended';
     if (replaced !== undefined) await changeStatus(tx, replaced, 'retired');
@@ -90,10 +92,26 @@ async function lockTables(tx: Queryable, { schema }: Generation, timeoutMs: numb
   await tx.query({ text: 'set local lock_timeout to default' });
 }
 
+/** What is missing; undefined when it is too much. Positions do not tell: they are no count of events. */
+async function gapUntil(
+  until: Position,
+  { store, projection, writer }: SwapOptions,
+): Promise<Batch[] | undefined> {
+  const gap: Batch[] = [];
+  let events = 0;
+  const after = writer.position;
+  for await (const batch of store.readAll({ after, until, types: projection.handles })) {
+    gap.push(batch);
+    events += batch.events.length;
+    if (events > MAX_GAP_EVENTS || gap.length > MAX_GAP_BATCHES) return undefined;
+  }
+  return gap;
+}
+
 async function catchUp(
   tx: Queryable,
-  { store, projection, lease, writer }: SwapOptions,
-  until: Position,
+  { lease, writer }: SwapOptions,
+  gap: readonly Batch[],
 ): Promise<Position> {
   const held = await tx.query({
     text: 'select token from checkpoint where token = $1 /* lease */ for update',
@@ -101,8 +119,7 @@ async function catchUp(
   });
   if (held.length === 0) throw new LeaseLostError();
   let { position } = writer;
-  const batches = store.readAll({ after: position, until, types: projection.handles });
-  for await (const batch of batches) {
+  for (const batch of gap) {
     await writer.writeIn(tx, position, batch);
     position = batch.position;
   }
