@@ -8,8 +8,19 @@ alter table ledger.snapshots
   add column log_id text not null,
   add primary key (log_id, stream, fold_version);
 
+-- Which log this one is a copy of, as far as it is one: what comes after "copied_to" are events of
+-- its own, and nothing can be copied behind those.
+create table ledger.origin (
+  singleton boolean primary key default true check (singleton),
+  log_id    text    not null,
+  -- Of the last event that was copied: there, and here.
+  position  bigint  not null,
+  copied_to bigint  not null
+);
+
 -- Down Migration
 
+drop table ledger.origin;
 delete from ledger.snapshots;
 alter table ledger.snapshots
   drop constraint snapshots_pkey,

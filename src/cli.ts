@@ -6,12 +6,15 @@ import { addLogCommand } from './cli/log.ts';
 import { addProjectionsCommand } from './cli/projections.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import { EmbeddedServerError } from './database/embedded-server/errors.ts';
+import { CopyRefusedError } from './event-store/port.ts';
 import { startService } from './main.ts';
 import { LedgerError } from './shared/errors.ts';
 
 const program = new Command('fleetledger')
   .description('One event-sourced ledger for an IoT fleet.')
   .showHelpAfterError()
+  // What comes after a command is the command's, so that its own commands may have its options.
+  .enablePositionalOptions()
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? ExitCode.done : ExitCode.usage));
 
 program
@@ -49,6 +52,7 @@ function fail(error: unknown): never {
     error instanceof ConfigError ||
     error instanceof UsageError ||
     error instanceof LedgerError ||
+    error instanceof CopyRefusedError ||
     error instanceof EmbeddedServerError;
   const text =
     error instanceof Error

@@ -23,6 +23,7 @@ import { openDatabase, type Database } from './database/database.ts';
 import { openEmbeddedServer } from './database/embedded-server/embedded-server.ts';
 import { installationSecret } from './database/installation-secret.ts';
 import { migrate } from './database/migrations.ts';
+import { announcePresence } from './database/presence.ts';
 import { openEventStoreDB } from './event-store/eventstoredb/eventstoredb-event-store.ts';
 import type { EventStore, OpenEventStore } from './event-store/port.ts';
 import { openPostgresEventStore } from './event-store/postgres/postgres-event-store.ts';
@@ -139,12 +140,14 @@ export async function startService(config: Config): Promise<RunningService> {
   const ledger = await openLedger(config, 'service');
   const { logger, engine } = ledger;
   const stopping = new AbortController();
+  const presence = announcePresence(ledger.database, logger);
   if (config.roles.includes('projections')) engine.start();
   let api: ServedApi | undefined;
   const close = async (): Promise<void> => {
     await api?.server.drain();
     stopping.abort();
     await engine.stop();
+    await presence.close();
     await ledger.close();
   };
   try {

@@ -4,6 +4,7 @@ import { Positions } from '../projections/engine/as-of.ts';
 import { LogReader, type LogFilter, type RecordedEvent } from '../projections/engine/log-reader.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { Interrupted, UsageError } from './ending.ts';
+import { copyLogs } from './log-copy.ts';
 import { print, shortened, visible } from './output.ts';
 import { withLedger } from './with-ledger.ts';
 
@@ -11,7 +12,7 @@ export function addLogCommand(program: Command): void {
   program
     .command('log')
     .description('read the raw log, oldest first')
-    // So that sub-commands may have options of the same names.
+    // As above: `copy` has a --from of its own.
     .enablePositionalOptions()
     .option('--stream <name>', 'only this stream: its whole name')
     .option('--type <types>', 'only these types of events, separated by commas', types)
@@ -20,7 +21,13 @@ export function addLogCommand(program: Command): void {
     .option('--correlation <id>', 'only what has this correlation id')
     .option('--limit <n>', 'no more events than these', count)
     .option('--json', 'a JSON object per line, as GET /api/v1/admin/log has them')
-    .action(readLog);
+    .action(readLog)
+    .command('copy')
+    .description('copy a log to another store; it may be repeated, and goes on where it stands')
+    .requiredOption('--from <url>', 'postgres://…, esdb://…, or embedded for the one in DATA_DIR')
+    .requiredOption('--to <url>', 'likewise: a log that holds nothing')
+    .option('--json', 'the outcome as a JSON object')
+    .action(copyLogs);
 }
 
 interface LogOptions {

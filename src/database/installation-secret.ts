@@ -19,3 +19,18 @@ export async function installationSecret(database: Database): Promise<Buffer> {
   if (row === undefined) throw new Error('engine.installation holds no row');
   return Buffer.from(row.secret, 'hex');
 }
+
+/**
+ * Gives a new installation the secret of another, whose log it gets: so that repeated requests show the
+ * keys that were first shown. One that has a secret keeps it.
+ */
+export async function takeInstallationSecret(from: Database, to: Database): Promise<void> {
+  const secret = await installationSecret(from);
+  await to.query({
+    text: `
+      insert into engine.installation (secret)
+      values ($1 /* secret */)
+      on conflict do nothing`,
+    values: [secret.toString('hex')],
+  });
+}

@@ -46,9 +46,37 @@ export interface EventStore {
 export interface OpenEventStore extends EventStore {
   /** How often a subscription was lost, and went on by itself. */
   readonly resumedSubscriptions: number;
+  /** For events of another log, when this one is to take its place. */
+  readonly copyTarget: CopyTarget;
   /** Waits for the appends that were accepted. */
   close(): Promise<void>;
 }
+
+/**
+ * Takes the events of another log as they are: their order, ids, revisions and times of recording.
+ * Only into a log that holds nothing else, and by one process at a time.
+ */
+export interface CopyTarget {
+  taken(): Promise<Taken>;
+  /**
+   * The next events of the log `from`, in its order. When it fails, `taken` tells how far it came.
+   * @throws LedgerError `store-unavailable`; CopyRefusedError when somebody else has written meanwhile
+   */
+  take(from: string, events: readonly RecordedEvent[]): Promise<void>;
+}
+
+/** The log cannot become the copy of that other log. */
+export class CopyRefusedError extends Error {
+  override readonly name = 'CopyRefusedError';
+}
+
+/** What a log holds, seen as the copy of another. */
+export type Taken =
+  | { readonly kind: 'nothing' }
+  /** All events of the log `from` up to one of its positions. */
+  | { readonly kind: 'copied'; readonly from: string; readonly position: Position }
+  /** Events of its own, behind copied ones or not. */
+  | { readonly kind: 'own-events' };
 
 declare const positionBrand: unique symbol;
 /** A place in the log. Totally ordered; `BEGINNING` is before the first event. */

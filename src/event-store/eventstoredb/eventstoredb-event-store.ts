@@ -7,6 +7,7 @@ import {
   BEGINNING,
   type Appended,
   type Batch,
+  type CopyTarget,
   type OpenEventStore,
   type Position,
   type ReadAllOptions,
@@ -19,11 +20,19 @@ import { STREAM_CATEGORIES, type StreamName } from '../stream-name.ts';
 import { AppendCall } from './append-call.ts';
 import { Appender } from './appender.ts';
 import { connect, parseUrl, type Connection } from './connection.ts';
+import { EventStoreDBCopyTarget } from './eventstoredb-copy-target.ts';
 import { asLedgerError, isPassing } from './failures.ts';
+import { Head } from './head.ts';
 import { LiveTail } from './live-tail.ts';
 import { LogBook } from './log-book.ts';
 import { Reading } from './reading.ts';
-import { approximateSize, positionOf, recordedEvent, StreamNames } from './wire-event.ts';
+import {
+  approximateSize,
+  eventTime,
+  positionOf,
+  recordedEvent,
+  StreamNames,
+} from './wire-event.ts';
 
 export interface EventStoreDBOptions {
   /** `esdb://…`, as the client takes it; and `streamPrefix=…` in it, before the names of all streams. */
@@ -37,7 +46,6 @@ const MAX_PAGE_EVENTS = 2_000;
 const MAX_PAGE_BYTES = 2 * 1024 * 1024;
 const FIRST_STREAM_PAGE = 50;
 const STREAM_PAGE = 500;
-const HEAD_PAGES = [4, 64, 1_000] as const;
 const READ_RETRY_FOR_MS = 5_000;
 const RESUME_AFTER_MS = 200;
 const NEWS_WITHIN_MS = 10_000;
@@ -74,31 +82,30 @@ class EventStoreDBEventStore implements OpenEventStore {
   readonly logId: string;
   readonly #client: EventStoreDBClient;
   readonly #parts: Parts;
+  readonly copyTarget: CopyTarget;
   readonly #appender: Appender;
+  readonly #head: Head;
   readonly #news = new AppendSignal();
   #tail: LiveTail | undefined;
   #followers = 0;
   #pastDrops = 0;
-  /** The last event of ours that is known of: nothing of ours lies between it and `#lookedThrough`. */
-  #newestKnown: Position = BEGINNING;
-  #lookedThrough: Position = BEGINNING;
 
   constructor(parts: Parts) {
     const { connection, call, reading, names, book, logger } = parts;
     this.#parts = parts;
     this.#client = connection.client;
     this.logId = book.logId;
+    this.#head = new Head(reading, names);
+    const options = { call, reading, names, logger, newestKnown: () => this.#head.newestKnown };
     this.#appender = new Appender({
-      call,
-      reading,
-      names,
-      logger,
-      newestKnown: () => this.#newestKnown,
+      ...options,
       onStored: (position, events) => {
-        if (position > this.#newestKnown) this.#newestKnown = position;
+        this.#head.saw(position);
         book.note(events);
       },
     });
+    const copier = new Appender({ ...options, onStored: (position) => this.#head.saw(position) });
+    this.copyTarget = new EventStoreDBCopyTarget(copier, this.#head, book);
   }
 
   get resumedSubscriptions(): number {
@@ -198,24 +205,26 @@ class EventStoreDBEventStore implements OpenEventStore {
   }
 
   async head(): Promise<Position> {
-    return (await this.#lastEvent()).position;
+    return untilAnswered(() => this.#head.position());
   }
 
   async positionAt(time: Date): Promise<Position> {
     const { book } = this.#parts;
-    const head = await this.#lastEvent();
-    if (head.recordedAt !== undefined && head.recordedAt <= time) return head.position;
+    const last = await untilAnswered(() => this.#head.event());
+    if (last === undefined) return BEGINNING;
+    const head = positionOf(last);
+    if (eventTime(last) <= time) return head;
     const milestone = await untilAnswered(() =>
       book.lastWhere(({ recordedAt }) => recordedAt <= time),
     );
     let found = milestone;
-    for await (const { events } of this.readAll({ after: milestone, until: head.position })) {
+    for await (const { events } of this.readAll({ after: milestone, until: head })) {
       for (const event of events) {
         if (event.recordedAt > time) return found;
         found = event.position;
       }
     }
-    return found < head.position ? found : head.position;
+    return found < head ? found : head;
   }
 
   async close(): Promise<void> {
@@ -313,45 +322,6 @@ class EventStoreDBEventStore implements OpenEventStore {
     if (tail === undefined) return;
     this.#pastDrops += tail.drops;
     await tail.close();
-  }
-
-  /**
-   * Read backwards from the end of the server's log, whose last records may be none of ours: as far
-   * as the last of ours, or as what an earlier look has seen.
-   */
-  async #lastEvent(): Promise<{ readonly position: Position; readonly recordedAt?: Date }> {
-    const { reading, names } = this.#parts;
-    return untilAnswered(async () => {
-      let from: Position | 'end' = 'end';
-      let seenFrom: Position | undefined;
-      for (let page = 0; ; page += 1) {
-        const maxCount = HEAD_PAGES[page] ?? HEAD_PAGES[2];
-        const start = from;
-        const { events, isEnd } = await reading.all(start, { direction: 'backwards', maxCount });
-        for (const event of events) {
-          const position = positionOf(event);
-          if (start !== 'end' && position >= start) continue;
-          seenFrom ??= position;
-          const stream = names.ours(event.streamId);
-          const recorded = stream && recordedEvent(stream, event);
-          if (recorded !== undefined) {
-            this.#sawHead(position, seenFrom);
-            return { position, recordedAt: recorded.recordedAt };
-          }
-          if (position <= this.#lookedThrough) {
-            this.#sawHead(this.#newestKnown, seenFrom);
-            return { position: this.#newestKnown };
-          }
-          from = position;
-        }
-        if (isEnd) return { position: this.#newestKnown };
-      }
-    });
-  }
-
-  #sawHead(head: Position, lookedThrough: Position): void {
-    if (head > this.#newestKnown) this.#newestKnown = head;
-    if (lookedThrough > this.#lookedThrough) this.#lookedThrough = lookedThrough;
   }
 }
 

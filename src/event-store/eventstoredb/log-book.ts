@@ -5,12 +5,12 @@ import {
 } from '@eventstore/db-client';
 import { randomBytes } from 'node:crypto';
 import type { Logger } from '../../shared/logger.ts';
-import type { Position } from '../port.ts';
+import type { Position, RecordedEvent } from '../port.ts';
 import { INSTALLATION_PROJECT } from '../stream-name.ts';
 import type { AppendCall } from './append-call.ts';
 import { isPassing } from './failures.ts';
 import type { Reading } from './reading.ts';
-import { eventTime, positionOf, type Origin, type StreamNames } from './wire-event.ts';
+import { eventTime, positionOf, type StreamNames } from './wire-event.ts';
 
 /** A place in the log, and when the log stood there. */
 export interface Milestone {
@@ -102,11 +102,12 @@ export class LogBook {
       });
   }
 
-  /** `origin`: of the last event that was copied to here. */
-  async write(origin?: Origin): Promise<void> {
+  /** `copied`: the last event that was copied to here, whose time counts. */
+  async write(copied?: RecordedEvent): Promise<void> {
     this.#eventsSince = 0;
     this.#writtenAtMs = performance.now();
-    const metadata = { projectId: INSTALLATION_PROJECT, ...(origin && { $copiedFrom: origin }) };
+    const origin = copied && { $copiedFrom: { recordedAt: copied.recordedAt.toISOString() } };
+    const metadata = { projectId: INSTALLATION_PROJECT, ...origin };
     await this.#options.call.append({
       stream: this.#stream,
       events: [jsonEvent({ type: 'MilestoneReached', data: {}, metadata })],

@@ -47,10 +47,20 @@ export class StreamNames {
   }
 }
 
-export function eventData({ id, type, data, metadata }: NewEvent, origin?: Origin): EventData {
-  const wireMetadata: WireMetadata =
-    origin === undefined ? metadata : { ...metadata, $copiedFrom: origin };
-  return { id, type, contentType: 'application/json', data, metadata: { ...wireMetadata } };
+export function eventData({ id, type, data, metadata }: NewEvent): EventData {
+  return { id, type, contentType: 'application/json', data, metadata: { ...metadata } };
+}
+
+/** The event as its copy is appended. */
+export function withOrigin(event: RecordedEvent, logId: string): NewEvent {
+  const { id, type, data, position, recordedAt } = event;
+  const origin: Origin = {
+    logId,
+    position: position.toString(),
+    recordedAt: recordedAt.toISOString(),
+  };
+  const metadata: WireMetadata = { ...event.metadata, $copiedFrom: origin };
+  return { id, type, data, metadata };
 }
 
 /** Of the server's two numbers, which are the same for every event that is appended by gRPC. */

@@ -5,6 +5,7 @@ import {
   BEGINNING,
   type Appended,
   type Batch,
+  type CopyTarget,
   type OpenEventStore,
   type Position,
   type ReadAllOptions,
@@ -18,6 +19,7 @@ import { APPENDED_CHANNEL, AppendAnnouncements } from './append-announcements.ts
 import { AppendSignal } from '../append-signal.ts';
 import { BatchReader } from './batch-reader.ts';
 import { GroupCommit } from './group-commit.ts';
+import { postgresCopyTarget } from './postgres-copy-target.ts';
 import { RecentEvents } from './recent-events.ts';
 import { readStream } from './stream-reader.ts';
 
@@ -45,6 +47,7 @@ const RECENT_EVENTS_PER_BATCH = 1_000;
 
 class PostgresEventStore implements OpenEventStore {
   readonly logId: string;
+  readonly copyTarget: CopyTarget;
   resumedSubscriptions = 0;
   readonly #database: Database;
   readonly #logger: Logger;
@@ -59,6 +62,7 @@ class PostgresEventStore implements OpenEventStore {
 
   constructor(logId: string, { database, logger, pollIntervalMs }: PostgresEventStoreOptions) {
     this.logId = logId;
+    this.copyTarget = postgresCopyTarget(database);
     this.#database = database;
     this.#logger = logger;
     this.#pollIntervalMs = pollIntervalMs ?? POLL_INTERVAL_MS;

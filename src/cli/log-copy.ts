@@ -1,0 +1,162 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Database } from '../database/database.ts';
+import { takeInstallationSecret } from '../database/installation-secret.ts';
+import { isServicePresent } from '../database/presence.ts';
+import { copyLog, digestOf, type LogDigest } from '../event-store/log-copy.ts';
+import { CopyRefusedError, type OpenEventStore, type Position } from '../event-store/port.ts';
+import { Meter } from '../projections/engine/meter.ts';
+import { createLogger } from '../shared/logger.ts';
+import { ExitCode, Interrupted, onAskedToEnd } from './ending.ts';
+import { Places } from './log-places.ts';
+import { print, printJson } from './output.ts';
+import { showProgress, type Progress } from './progress.ts';
+
+const LOOK_INTERVAL_MS = 250;
+const SAY_INTERVAL_MS = 10_000;
+
+export interface LogCopyOptions {
+  readonly from: string;
+  readonly to: string;
+  readonly json?: boolean;
+}
+
+/**
+ * Copies until nothing is left and no service writes any more, then compares. Asked to end before
+ * that, it stops where it stands; the same command goes on there.
+ */
+export async function copyLogs({ from, to, json = false }: LogCopyOptions): Promise<void> {
+  const interruption = new AbortController();
+  onAskedToEnd(() => interruption.abort(), ExitCode.interrupted);
+  const { signal } = interruption;
+  const places = new Places(createLogger(process.env['LOG_LEVEL'] ?? 'warn'));
+  try {
+    const source = await places.open('--from', from);
+    const target = await places.open('--to', to);
+    // Where services on the source say that they are there.
+    const services = source.database ?? (await places.configuredDatabase());
+    if (target.database !== undefined) await takeInstallationSecret(services, target.database);
+    const digest = await copyToTheEnd(source.log, target.log, services, signal);
+    await report(source.log, target.log, digest, json);
+  } finally {
+    await places.close();
+  }
+}
+
+async function copyToTheEnd(
+  from: OpenEventStore,
+  to: OpenEventStore,
+  services: Database,
+  signal: AbortSignal,
+): Promise<LogDigest> {
+  for (;;) {
+    const end = await copyAndFollow(from, to, services, signal);
+    const digest = await compare(from, to, end, signal);
+    // A service may have been started meanwhile, and have written.
+    if (!(await isServicePresent(services)) && (await from.head()) <= end) return digest;
+  }
+}
+
+/** Gives the position up to which all is copied, when no service writes any more. */
+async function copyAndFollow(
+  from: OpenEventStore,
+  to: OpenEventStore,
+  services: Database,
+  signal: AbortSignal,
+): Promise<Position> {
+  const progress = showProgress('copy');
+  const meter = new Meter();
+  let saidAtMs = Number.NEGATIVE_INFINITY;
+  try {
+    for (;;) {
+      const head = await from.head();
+      // Asked before the copying: what it writes until it ends is then still copied.
+      const isWriting = await isServicePresent(services);
+      let last = 0n;
+      const position = await copyLog({
+        from,
+        to,
+        signal,
+        onProgress({ events, position }) {
+          meter.count(events, last, position);
+          last = position;
+          showPace(progress, meter, position, head);
+        },
+      });
+      if (signal.aborted) throw interrupted();
+      if (!isWriting) return position;
+      if (performance.now() - saidAtMs > SAY_INTERVAL_MS) {
+        saidAtMs = performance.now();
+        process.stderr.write(`${await howFarBehind(from, position)}\n`);
+      }
+      await delay(LOOK_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) throw interrupted();
+    }
+  } finally {
+    progress.end();
+  }
+}
+
+async function howFarBehind(from: OpenEventStore, position: Position): Promise<string> {
+  let events = 0;
+  for await (const batch of from.readAll({ after: position })) events += batch.events.length;
+  return `The copy is ${events} events behind, and a service is still writing: it ends once the service is stopped.`;
+}
+
+async function compare(
+  from: OpenEventStore,
+  to: OpenEventStore,
+  until: Position,
+  signal: AbortSignal,
+): Promise<LogDigest> {
+  const progress = showProgress('verification');
+  const meter = new Meter();
+  try {
+    const [expected, found] = await Promise.all([
+      digestOf(from, {
+        until,
+        signal,
+        onProgress: (position) => showPace(progress, meter, position, until),
+      }),
+      digestOf(to, { signal, onProgress: () => undefined }),
+    ]);
+    if (signal.aborted) throw interrupted();
+    if (expected.events !== found.events || expected.sha256 !== found.sha256) {
+      throw new CopyRefusedError(
+        `The copy is not the log: ${expected.events} events with digest ${expected.sha256}, and ${found.events} with ${found.sha256}. Copy again, into a log that is empty.`,
+      );
+    }
+    return expected;
+  } finally {
+    progress.end();
+  }
+}
+
+function showPace(progress: Progress, meter: Meter, position: bigint, target: bigint): void {
+  progress.show({
+    position,
+    target,
+    percent: target === 0n ? 100 : Math.min(100, (100 * Number(position)) / Number(target)),
+    eventsPerSecond: meter.eventsPerSecond(),
+    secondsLeft: null,
+  });
+}
+
+async function report(
+  from: OpenEventStore,
+  to: OpenEventStore,
+  { events, sha256 }: LogDigest,
+  json: boolean,
+): Promise<void> {
+  if (json) {
+    await printJson({ from: from.logId, to: to.logId, events, sha256 });
+    return;
+  }
+  await print(
+    `Copied the log ${from.logId} to ${to.logId}: ${events} events, the same by SHA-256 (${sha256}).\n`,
+  );
+}
+
+function interrupted(): Interrupted {
+  process.stderr.write('Interrupted: the same command goes on where it stands.\n');
+  return new Interrupted();
+}
