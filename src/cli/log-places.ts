@@ -46,7 +46,7 @@ export class Places {
   }
 
   async close(): Promise<void> {
-    for (const close of this.#closing.reverse()) await close();
+    for (const close of this.#closing.toReversed()) await close();
   }
 
   async #database(url: string): Promise<Database> {

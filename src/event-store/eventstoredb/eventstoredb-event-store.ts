@@ -95,7 +95,7 @@ class EventStoreDBEventStore implements OpenEventStore {
     this.#parts = parts;
     this.#client = connection.client;
     this.logId = book.logId;
-    this.#head = new Head(reading, names);
+    this.#head = new Head(reading, names, book.start);
     const options = { call, reading, names, logger, newestKnown: () => this.#head.newestKnown };
     this.#appender = new Appender({
       ...options,
@@ -242,8 +242,7 @@ class EventStoreDBEventStore implements OpenEventStore {
       if (!(error instanceof UnknownError)) throw error;
       const { book } = this.#parts;
       const milestone = await book.lastWhere(({ position }) => position <= after);
-      if (milestone === after) throw error;
-      let page = await this.#pageFromRecord(milestone < after ? milestone : BEGINNING);
+      let page = await this.#pageFromRecord(milestone);
       while (page.position <= after && !page.isEnd)
         page = await this.#pageFromRecord(page.position);
       const events = page.events.filter(({ position }) => position > after);
@@ -252,11 +251,13 @@ class EventStoreDBEventStore implements OpenEventStore {
   }
 
   async #pageFromRecord(after: Position): Promise<Batch & { readonly isEnd: boolean }> {
-    const { reading, names } = this.#parts;
+    const { reading, names, book } = this.#parts;
     const events: RecordedEvent[] = [];
     let position = after;
     let bytes = 0;
-    const { isEnd } = await reading.all(after, {
+    // What else the server holds may be much more, and older.
+    const from = after < book.start ? book.start : after;
+    const { isEnd } = await reading.all(from, {
       direction: 'forwards',
       // The record at the position itself comes first, and was given before.
       maxCount: MAX_PAGE_EVENTS + 1,

@@ -14,9 +14,13 @@ export class Head {
   readonly #names: StreamNames;
   /** The last event of ours that is known of: nothing of ours lies between it and `#lookedThrough`. */
   #newestKnown: Position = BEGINNING;
-  #lookedThrough: Position = BEGINNING;
+  #lookedThrough: Position;
+  readonly #start: Position;
 
-  constructor(reading: Reading, names: StreamNames) {
+  /** `start`: nothing of ours lies before it. */
+  constructor(reading: Reading, names: StreamNames, start: Position) {
+    this.#start = start;
+    this.#lookedThrough = start;
     this.#reading = reading;
     this.#names = names;
   }
@@ -37,7 +41,7 @@ export class Head {
 
   /** The last event itself; undefined when there is none. */
   async event(): Promise<AllStreamRecordedEvent | undefined> {
-    return this.#look(BEGINNING);
+    return this.#look(this.#start);
   }
 
   /** The last of ours that lies after a position. */

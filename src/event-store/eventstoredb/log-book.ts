@@ -38,14 +38,17 @@ const TIMEOUT_MS = 3_000;
  */
 export class LogBook {
   readonly logId: string;
+  /** Of the first entry: all of the log lies after it. */
+  readonly start: Position;
   readonly #options: LogBookOptions;
   readonly #stream: string;
   #eventsSince = 0;
   #writtenAtMs = Number.NEGATIVE_INFINITY;
   #writing: Promise<void> | undefined;
 
-  private constructor(logId: string, stream: string, options: LogBookOptions) {
+  private constructor(logId: string, start: Position, stream: string, options: LogBookOptions) {
     this.logId = logId;
+    this.start = start;
     this.#stream = stream;
     this.#options = options;
   }
@@ -79,10 +82,10 @@ export class LogBook {
       created = await first();
     }
     const logId = (created?.data as { readonly logId?: unknown } | undefined)?.logId;
-    if (typeof logId !== 'string' || !/^[0-9a-f]{8}$/.test(logId)) {
+    if (created === undefined || typeof logId !== 'string' || !/^[0-9a-f]{8}$/.test(logId)) {
       throw new Error(`${stream} does not name the log: somebody else has written there`);
     }
-    return new LogBook(logId, stream, options);
+    return new LogBook(logId, positionOf(created), stream, options);
   }
 
   /** So many events were appended. */
@@ -123,7 +126,7 @@ export class LogBook {
   async lastWhere(isBefore: (milestone: Milestone) => boolean): Promise<Position> {
     const [last] = await this.#read('end');
     if (last === undefined) throw new Error(`${this.#stream} is gone`);
-    let low: { readonly revision: bigint; readonly position?: Position } = { revision: 0n };
+    let low = { revision: 0n, position: this.start };
     let high = last.revision;
     while (low.revision < high) {
       const middle = (low.revision + high + 1n) / 2n;
@@ -134,10 +137,7 @@ export class LogBook {
         low = { revision: middle, position };
       else high = middle - 1n;
     }
-    if (low.position !== undefined) return low.position;
-    const [first] = await this.#read(0n);
-    if (first === undefined) throw new Error(`${this.#stream} has lost its first event`);
-    return positionOf(first);
+    return low.position;
   }
 
   async close(): Promise<void> {
