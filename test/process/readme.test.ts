@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startStandInProcess } from '../event-store/eventstoredb/stand-in-child.ts';
 
 const run = promisify(execFile);
 
@@ -18,19 +19,29 @@ beforeAll(async () => {
   dataDir = await mkdtemp(path.join(tmpdir(), 'fleetledger-readme-'));
 });
 
+async function stopService(): Promise<void> {
+  if (service.exitCode !== null) return;
+  const exited = new Promise((resolve) => service.once('exit', resolve));
+  service.kill('SIGTERM');
+  await exited;
+}
+
 afterAll(async () => {
-  if (service.exitCode === null) {
-    const exited = new Promise((resolve) => service.once('exit', resolve));
-    service.kill('SIGTERM');
-    await exited;
-  }
+  await stopService();
   await rm(dataDir, { recursive: true, force: true });
 });
 
 test('the two commands are what CI runs, and the first of them serves', async () => {
   expect(blocks.slice(0, 2)).toEqual(['npm ci && npm start', 'npm ci && npm test']);
   service = spawn('npm', ['start'], {
-    env: { ...process.env, DATA_DIR: dataDir, PORT: '0', ADMIN_API_KEY: '', DATABASE_URL: '' },
+    env: {
+      ...process.env,
+      DATA_DIR: dataDir,
+      PORT: '0',
+      ADMIN_API_KEY: '',
+      DATABASE_URL: '',
+      EVENTSTORE_URL: '',
+    },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await new Promise<void>((resolve, reject) => {
@@ -67,7 +78,7 @@ test('the first steps do what they say', async () => {
 
 test('the command line does what it says, beside the service', async () => {
   const { stdout, stderr } = await run('bash', ['-euo', 'pipefail', '-c', blocks[3] ?? ''], {
-    env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '' },
+    env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' },
   });
 
   expect(stderr).toBe('');
@@ -81,4 +92,19 @@ test('the command line does what it says, beside the service', async () => {
   expect(verification).toMatch(/^The verification .* none differ\.$/);
   expect(patch).toContain('{"temperature":21}');
   expect(more).toEqual([]);
+});
+
+test('the log is copied to an EventStoreDB once the service is stopped', async () => {
+  const standIn = await startStandInProcess();
+  try {
+    await stopService();
+    const script = (blocks[4] ?? '').replace(/esdb:[^']+/, standIn.connectionString);
+    const { stdout, stderr } = await run('bash', ['-euo', 'pipefail', '-c', script], {
+      env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' },
+    });
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^Copied the log \w{8} to \w{8}: \d+ events, the same by SHA-256/);
+  } finally {
+    await standIn.end();
+  }
 });
