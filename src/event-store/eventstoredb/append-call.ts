@@ -66,6 +66,12 @@ export class AppendCall {
     }
   }
 
+  /** Nobody may be waiting for an answer any more. */
+  async close(): Promise<void> {
+    const open = await this.#open?.catch(() => undefined);
+    open?.close();
+  }
+
   #opened(): Promise<OpenCall> {
     if (this.#open !== undefined) return this.#open;
     const opening = this.#start();
@@ -93,13 +99,19 @@ class OpenCall {
   #isOver = false;
   /** Settles when the call takes more, or is over. */
   #drained: Promise<void> | undefined;
+  #wake: (() => void) | undefined;
 
   constructor(call: Call) {
     this.#call = call;
     call.on('data', (response) => this.#answered(response));
+    call.on('drain', () => this.#wake?.());
     call.on('error', (error) => this.#end(convertToCommandError(error)));
     call.on('end', () => this.#end(new CancelledError(undefined, 'the server ended the call')));
     call.on('close', () => this.#end(new CancelledError(undefined, 'the call was closed')));
+  }
+
+  close(): void {
+    this.#call.end();
   }
 
   onOver(listener: () => void): void {
@@ -124,12 +136,11 @@ class OpenCall {
 
   #waitForDrain(): void {
     this.#drained ??= new Promise((resolve) => {
-      const go = (): void => {
+      this.#wake = () => {
         this.#drained = undefined;
+        this.#wake = undefined;
         resolve();
       };
-      this.#call.once('drain', go);
-      this.onOver(go);
     });
   }
 
@@ -154,6 +165,7 @@ class OpenCall {
     if (this.#isOver) return;
     this.#isOver = true;
     for (const { reject } of this.#waiting.values()) reject(error);
+    this.#wake?.();
     for (const listener of this.#overListeners) listener();
   }
 }

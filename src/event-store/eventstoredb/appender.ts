@@ -1,4 +1,5 @@
 import { MaxAppendSizeExceededError, WrongExpectedVersionError } from '@eventstore/db-client';
+import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import pRetry from 'p-retry';
 import { LedgerError } from '../../shared/errors.ts';
@@ -28,6 +29,7 @@ export interface AppenderOptions {
 /** More would wait at the server instead of here, and be harder to bound. */
 const MAX_IN_FLIGHT = 512;
 const MAX_WAITING = 20_000;
+const MAX_REMEMBERED = 10_000;
 const ATTEMPT_TIMEOUT_MS = 3_000;
 const RETRY_FOR_MS = 10_000;
 const MAX_POSITION = 2n ** 63n - 1n;
@@ -43,6 +45,8 @@ const SEARCH_PAGE = 100;
 export class Appender {
   readonly #options: AppenderOptions;
   readonly #limit = pLimit(MAX_IN_FLIGHT);
+  /** What ended without an answer, by the id of its last event: what was known before it. */
+  readonly #unknown = new LRUCache<string, Position>({ max: MAX_REMEMBERED });
   #isClosed = false;
   #running = 0;
   #idle: (() => void) | undefined;
@@ -106,11 +110,22 @@ export class Appender {
 
   async #store(write: Write): Promise<Appended> {
     const { onStored, newestKnown } = this.#options;
-    const before = newestKnown();
-    const answer = await this.#attempt(write).catch((error: unknown) => {
-      if (!isPassing(error)) throw error;
-      return this.#repeat(write, before, error);
-    });
+    const id = write.events.at(-1)?.id ?? '';
+    // The caller sends it again, after it could not be found out what had become of it.
+    const unknownSince = this.#unknown.get(id);
+    const before = unknownSince ?? newestKnown();
+    const first =
+      unknownSince === undefined ? this.#attempt(write) : this.#findOrAttempt(write, before);
+    const answer = await first
+      .catch((error: unknown) => {
+        if (!isPassing(error)) throw error;
+        return this.#repeat(write, before, error);
+      })
+      .catch((error: unknown) => {
+        if (isPassing(error)) this.#unknown.set(id, before);
+        throw error;
+      });
+    if (unknownSince !== undefined) this.#unknown.delete(id);
     if (answer.outcome === 'appended') onStored(answer.position, write.events.length);
     return answer;
   }
@@ -118,7 +133,7 @@ export class Appender {
   #repeat(write: Write, before: Position, cause: unknown): Promise<Appended> {
     const { logger, retryForMs = RETRY_FOR_MS } = this.#options;
     logger.warn({ err: cause }, 'an append is repeated: its outcome is unknown');
-    return pRetry(async () => (await this.#foundSince(before, write)) ?? this.#attempt(write), {
+    return pRetry(() => this.#findOrAttempt(write, before), {
       retries: 1_000,
       minTimeout: 50,
       maxTimeout: 500,
@@ -126,6 +141,10 @@ export class Appender {
       randomize: true,
       shouldRetry: ({ error }) => isPassing(error),
     });
+  }
+
+  async #findOrAttempt(write: Write, before: Position): Promise<Appended> {
+    return (await this.#foundSince(before, write)) ?? this.#attempt(write);
   }
 
   async #attempt(write: Write): Promise<Appended> {
@@ -196,6 +215,12 @@ export class Appender {
         direction: 'forwards',
         maxCount: events.length,
       });
+      const last = inPlace.events.at(-1);
+      const isWhole = events.every(({ id }, index) => inPlace.events[index]?.id === id);
+      // In a stream that was deleted, the server does not know a repetition by its place.
+      if (isWhole && last !== undefined) {
+        return { outcome: 'appended', revision: last.revision, position: positionOf(last) };
+      }
       if (inPlace.events.some(({ id }) => ids.has(id))) {
         return { outcome: 'partial-overlap', actualRevision: actualVersion };
       }

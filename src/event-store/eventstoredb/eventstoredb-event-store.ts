@@ -69,6 +69,11 @@ export async function openEventStoreDB(options: EventStoreDBOptions): Promise<Op
   }
 }
 
+interface Page extends Batch {
+  /** Nothing was behind it. */
+  readonly isEnd: boolean;
+}
+
 interface Parts {
   readonly connection: Connection;
   readonly call: AppendCall;
@@ -142,11 +147,13 @@ class EventStoreDBEventStore implements OpenEventStore {
       });
       for (const event of events) {
         const recorded = recordedEvent(stream, event);
-        if (recorded !== undefined) yield recorded;
+        if (recorded === undefined) continue;
+        yield recorded;
+        left -= 1;
+        if (left <= 0) return;
       }
       const last = events.at(-1);
       if (last === undefined || isEnd || (!forwards && last.revision === 0n)) return;
-      left -= events.length;
       next = forwards ? last.revision + 1n : last.revision - 1n;
       pageSize = STREAM_PAGE;
     }
@@ -156,8 +163,10 @@ class EventStoreDBEventStore implements OpenEventStore {
     const wanted = types === undefined ? undefined : new Set(types);
     const end = until ?? (await this.head());
     let position = after;
-    while (position < end) {
-      const page = await untilAnswered(() => this.#page(position));
+    // Read ahead, by one page: the server and the client work while the consumer does.
+    let next = position < end ? this.#pageAhead(position) : undefined;
+    while (next !== undefined && position < end) {
+      const page: Page = await next;
       const events = page.events.filter(
         (event) =>
           event.position <= end &&
@@ -167,13 +176,15 @@ class EventStoreDBEventStore implements OpenEventStore {
       const isOver = page.isEnd && page.position <= position;
       if (isOver) return;
       position = page.position > end ? end : page.position;
+      if (position < end) next = this.#pageAhead(position);
       yield { events, position };
     }
   }
 
   async *subscribe({ after, types, signal }: SubscribeOptions): AsyncIterable<Batch> {
     const wanted = types === undefined ? undefined : new Set(types);
-    let position = after;
+    const { start } = this.#parts.book;
+    let position = after < start ? start : after;
     this.#followers += 1;
     try {
       while (!signal.aborted) {
@@ -193,6 +204,8 @@ class EventStoreDBEventStore implements OpenEventStore {
         if (page === undefined || signal.aborted) return;
         if (page.position > position) {
           position = page.position;
+          // Here, and not at an empty page: a log that does not stop growing has none.
+          if (page.isEnd) this.#tail ??= this.#startTail(position);
           yield batchOf(page, wanted);
         } else if (await this.#isWithinLog(position, signal)) {
           this.#tail ??= this.#startTail(position);
@@ -231,11 +244,19 @@ class EventStoreDBEventStore implements OpenEventStore {
     await this.#appender.close();
     await this.#stopTail();
     await this.#parts.book.close();
+    await this.#parts.call.close();
     await this.#parts.connection.close();
   }
 
+  #pageAhead(position: Position): Promise<Page> {
+    const page = untilAnswered(() => this.#page(position));
+    // It is awaited when its turn comes, or never.
+    page.catch(() => undefined);
+    return page;
+  }
+
   /** The events right after a position, which may be of no record: clients send such. */
-  async #page(after: Position): Promise<Batch & { readonly isEnd: boolean }> {
+  async #page(after: Position): Promise<Page> {
     try {
       return await this.#pageFromRecord(after);
     } catch (error) {
@@ -250,7 +271,7 @@ class EventStoreDBEventStore implements OpenEventStore {
     }
   }
 
-  async #pageFromRecord(after: Position): Promise<Batch & { readonly isEnd: boolean }> {
+  async #pageFromRecord(after: Position): Promise<Page> {
     const { reading, names, book } = this.#parts;
     const events: RecordedEvent[] = [];
     let position = after;
@@ -277,7 +298,7 @@ class EventStoreDBEventStore implements OpenEventStore {
   }
 
   /** A server that is away is waited for: the subscription resumes. */
-  async #pageUnlessAway(position: Position, signal: AbortSignal): Promise<Batch | undefined> {
+  async #pageUnlessAway(position: Position, signal: AbortSignal): Promise<Page | undefined> {
     while (!signal.aborted) {
       try {
         return await this.#page(position);
@@ -295,14 +316,16 @@ class EventStoreDBEventStore implements OpenEventStore {
    * that was put back to an older copy, or of a node that has not caught up yet.
    */
   async #isWithinLog(position: Position, signal: AbortSignal): Promise<boolean> {
-    if (position === BEGINNING) return true;
     try {
       const { events } = await this.#parts.reading.all('end', {
         direction: 'backwards',
         maxCount: 1,
       });
       const [last] = events;
-      if (last !== undefined && positionOf(last) >= position) return true;
+      const end = last === undefined ? BEGINNING : positionOf(last);
+      // It has grown since: whether there is a record at the position, reading on will tell.
+      if (end > position) return false;
+      if (end === position) return true;
       this.#parts.logger.warn({ position }, 'the log ends before this position: it is waited for');
     } catch (error) {
       if (!isPassing(error)) throw error;

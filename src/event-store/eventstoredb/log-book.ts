@@ -97,8 +97,8 @@ export class LogBook {
     if (!isDue || this.#writing !== undefined) return;
     this.#writing = this.write()
       .catch((error: unknown) => {
-        if (!isPassing(error)) throw error;
-        this.#options.logger.debug({ err: error }, 'a milestone is left out');
+        const level = isPassing(error) ? 'debug' : 'error';
+        this.#options.logger[level]({ err: error }, 'a milestone is left out');
       })
       .finally(() => {
         this.#writing = undefined;
