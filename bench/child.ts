@@ -29,7 +29,7 @@ export async function startChild(entry: URL, options: ChildOptions = {}): Promis
   const { child, output } = start(entry, options);
   const url = await new Promise<string>((resolve, reject) => {
     child.stdout?.on('data', () => {
-      const found = /http:\/\/[\w.:]+/.exec(output.stdout);
+      const found = /(?:http|esdb):\/\/[\w.:?=&]+/.exec(output.stdout);
       if (found !== null) resolve(found[0]);
     });
     child.once('close', () => reject(failure(entry, output)));

@@ -9,10 +9,12 @@ export interface Machine {
   readonly system: string;
   readonly node: string;
   readonly postgres: string;
+  /** Undefined: none was measured. */
+  readonly eventStore: string | undefined;
   readonly commit: string;
 }
 
-export function describeMachine(postgres: string): Machine {
+export function describeMachine(postgres: string, eventStore: string | undefined): Machine {
   return {
     cpus: cpus().length,
     cpuModel: cpus()[0]?.model ?? 'unknown',
@@ -20,6 +22,7 @@ export function describeMachine(postgres: string): Machine {
     system: `${platform()} ${release()}`,
     node: process.version,
     postgres,
+    eventStore,
     commit: commit(),
   };
 }

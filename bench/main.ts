@@ -1,16 +1,19 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { build } from './build.ts';
+import { hostOf, openEventStoreServer, STAND_IN } from './event-store-server.ts';
 import { describeMachine } from './machine.ts';
 import { parseOptions, USAGE, type Options } from './options.ts';
-import type { Report, Row } from './row.ts';
+import type { EventStoreSetting, Report, Row, Setting } from './row.ts';
 import { appendRow } from './rows/append.ts';
+import { eventStoreDBAppendRow } from './rows/eventstoredb-append.ts';
+import { eventStoreDBBacklogRow, eventStoreDBRebuildRow } from './rows/eventstoredb-backlog.ts';
 import { httpPatchRow } from './rows/http-patch.ts';
 import { longStreamRow } from './rows/long-stream.ts';
 import { projectionBacklogRow } from './rows/projection-backlog.ts';
 import { rebuildBesideRow } from './rows/rebuild-beside.ts';
 import { rebuildRow } from './rows/rebuild.ts';
-import { visibilityRow } from './rows/visibility.ts';
+import { eventStoreDBVisibilityRow, visibilityRow } from './rows/visibility.ts';
 import { startServer } from './server.ts';
 import { table } from './table.ts';
 
@@ -23,8 +26,18 @@ const ROWS: readonly Row[] = [
   rebuildRow,
   rebuildBesideRow,
 ];
+/** Those that read first: what the others leave on a server is read over. */
+const EVENT_STORE_ROWS: readonly Row<EventStoreSetting>[] = [
+  eventStoreDBBacklogRow,
+  eventStoreDBRebuildRow,
+  eventStoreDBVisibilityRow,
+  eventStoreDBAppendRow,
+];
 const RESULTS = path.join(import.meta.dirname, 'results');
 
+const eventStoreUrl = process.env['EVENTSTORE_URL'] || undefined;
+// Child processes inherit what is left, and the service would take it for its own.
+delete process.env['EVENTSTORE_URL'];
 const options = readOptions();
 const startedAt = new Date();
 // First what fails when the sources are not whole, then what has to be stopped.
@@ -38,17 +51,24 @@ process.once('SIGINT', () => {
   void end().finally(() => process.exit(130));
 });
 
-const machine = describeMachine(server.postgresVersion);
+const machine = describeMachine(
+  server.postgresVersion,
+  eventStoreUrl === undefined ? undefined : hostOf(eventStoreUrl),
+);
 const reports: Record<string, Report> = {};
 try {
   const profileDir = options.isProfiled
     ? path.join(RESULTS, `${options.name}-profiles`)
     : undefined;
-  for (const row of ROWS) {
-    if (options.only?.includes(row.name) === false) continue;
-    process.stderr.write(`${row.name} …\n`);
-    const { rounds, isQuick } = options;
-    reports[row.name] = await row.measure({ server, build: ours, rounds, isQuick, profileDir });
+  const { rounds, isQuick } = options;
+  const setting = { server, build: ours, rounds, isQuick, profileDir };
+  for (const row of ROWS.filter(isChosen)) await measure(row, setting);
+  if (eventStoreUrl !== undefined) {
+    for (const row of EVENT_STORE_ROWS.filter(isChosen)) {
+      const eventStore = await openEventStoreServer(eventStoreUrl);
+      await measure(row, { ...setting, eventStore });
+      await eventStore.close();
+    }
   }
 } finally {
   await end();
@@ -63,15 +83,27 @@ await writeFile(
 print();
 
 function readOptions(): Options {
+  const names = ROWS.map(({ name }) => name);
+  const eventStoreNames = EVENT_STORE_ROWS.map(({ name }) => name);
   try {
-    return parseOptions(
-      process.argv.slice(2),
-      ROWS.map(({ name }) => name),
-    );
+    const parsed = parseOptions(process.argv.slice(2), [...names, ...eventStoreNames]);
+    const missing =
+      eventStoreUrl === undefined && parsed.only?.find((name) => !names.includes(name));
+    if (missing) throw new TypeError(`EVENTSTORE_URL must be set for --only ${missing}`);
+    return parsed;
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
     process.exit(2);
   }
+}
+
+function isChosen({ name }: { readonly name: string }): boolean {
+  return options.only?.includes(name) !== false;
+}
+
+async function measure<In extends Setting>(row: Row<In>, setting: In): Promise<void> {
+  process.stderr.write(`${row.name} …\n`);
+  reports[row.name] = await row.measure(setting);
 }
 
 function end(): Promise<unknown> {
@@ -90,9 +122,23 @@ function print(): void {
       '',
       `Medians of ${options.rounds} rounds, contestants in turn; a ratio is the median of the rounds' own ratios.`,
       `${cpus} x ${cpuModel}, ${memoryGib} GiB, Node ${node}, PostgreSQL ${postgres}, commit ${commit}, ${seconds} s.`,
+      ...eventStoreRemarks(),
       ...(options.isQuick ? ['A quick run: these numbers mean nothing.'] : []),
       `All rounds: ${path.relative(process.cwd(), file)}`,
       '',
     ].join('\n'),
   );
+}
+
+function eventStoreRemarks(): string[] {
+  if (eventStoreUrl === undefined) {
+    return [
+      `Left out: the rows on EventStoreDB. Set EVENTSTORE_URL to its connection string, or to ${STAND_IN}.`,
+    ];
+  }
+  const isMeasured = EVENT_STORE_ROWS.some(({ name }) => name in reports);
+  if (!isMeasured) return [];
+  return eventStoreUrl === STAND_IN
+    ? ['EventStoreDB was a stand-in, in memory: these figures say nothing of a real server.']
+    : [`EventStoreDB at ${machine.eventStore}.`];
 }

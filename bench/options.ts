@@ -20,6 +20,9 @@ export const USAGE = `npm run bench -- [--only <row>]… [--rounds <n>] [--quick
   --quick    small sizes, to see that everything runs: the numbers mean nothing
   --profile  keep CPU profiles of our processes in bench/results: they slow down what is measured
   --name     of the file bench/results/<name>.json (the time of the run)
+
+EVENTSTORE_URL adds the rows on EventStoreDB: the connection string of a server, which is left with
+some hundred thousand events more, or "stand-in" for the one of the tests, to see that they run.
 `;
 
 /** Throws a TypeError that says what is wrong. */

@@ -1,10 +1,11 @@
 import type { Build } from './build.ts';
+import type { EventStoreServer } from './event-store-server.ts';
 import type { BenchServer } from './server.ts';
 
 /** What is measured together: our code, its peer and its limit, in turn, on one server. */
-export interface Row {
+export interface Row<In extends Setting = Setting> {
   readonly name: string;
-  measure(setting: Setting): Promise<Report>;
+  measure(setting: In): Promise<Report>;
 }
 
 export interface Setting {
@@ -15,6 +16,10 @@ export interface Setting {
   readonly isQuick: boolean;
   /** Where CPU profiles of our processes go, if they are wanted. */
   readonly profileDir: string | undefined;
+}
+
+export interface EventStoreSetting extends Setting {
+  readonly eventStore: EventStoreServer;
 }
 
 export interface Report {

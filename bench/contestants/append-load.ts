@@ -6,14 +6,6 @@ export interface AppendLoad {
 
 export const APPEND_STREAMS = 1_000;
 
-/** One that appends, for as long as it is told. Gives the events that were stored per second. */
-export interface Appender {
-  run(durationMs: number): Promise<number>;
-  /** How many events its log holds: as many as were acknowledged, or it throws. */
-  verify(): Promise<void>;
-  close(): Promise<void>;
-}
-
 /**
  * Callers at once, each of which appends again as soon as it is answered. A stream belongs to one
  * caller, so that every revision that is expected is exact and met.

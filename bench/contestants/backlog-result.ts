@@ -1,3 +1,13 @@
+/** What a child process of ours works off, by its first argument. */
+export interface Backlog {
+  readonly databaseUrl: string;
+  /** Undefined: the log is in the database, too. */
+  readonly eventStoreUrl?: string;
+  readonly projection: string;
+  /** How many the projection handles. */
+  readonly events: number;
+}
+
 /** What a child process that works off a backlog prints. */
 export interface BacklogResult {
   readonly events: number;

@@ -1,10 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type * as streamNameModule from '../../src/event-store/stream-name.ts';
-import type * as idsModule from '../../src/shared/ids.ts';
 import type { Ledger } from '../../src/main.ts';
-import { compiled } from '../build.ts';
 import { percentile } from '../statistics.ts';
-import { BENCH_PROJECT, sensorEvent, sensorId } from './sensor-event.ts';
+import type { Append } from './appender.ts';
+import { sensorEvent, sensorStream } from './sensor-event.ts';
 
 /** How long appends took until they were visible, and until they were answered. */
 export interface Visibility {
@@ -14,13 +12,13 @@ export interface Visibility {
   readonly appendP50Ms: number;
 }
 
-/** When the checkpoint of the state read model was seen to move, and to where. */
+/** When what is visible was seen to move, and to where. */
 export interface Move {
   readonly position: bigint;
   readonly atMs: number;
 }
 
-/** Beside the runner, which tells of each commit; asking for positions would make it hurry. */
+/** Of the state read model; beside the runner, which tells of each commit; asking for positions would make it hurry. */
 export function watchMoves({ engine: { freshness } }: Ledger): Move[] {
   const moves: Move[] = [];
   const moved = freshness.moved.bind(freshness);
@@ -39,7 +37,7 @@ export interface PacedAppend {
 
 /** Appends at a steady pace, also while earlier ones are not answered yet. */
 export async function pacedAppends(
-  { store }: Ledger,
+  append: Append,
   {
     revisions,
     perSecond,
@@ -51,18 +49,14 @@ export async function pacedAppends(
     readonly isOver: (count: number) => boolean;
   },
 ): Promise<PacedAppend[]> {
-  const { streamName } = await compiled<typeof streamNameModule>('event-store/stream-name.ts');
-  const { newEventId } = await compiled<typeof idsModule>('shared/ids.ts');
-
-  async function append(index: number, dueAtMs: number): Promise<PacedAppend> {
+  async function appendOne(index: number, dueAtMs: number): Promise<PacedAppend> {
+    // The one before it in its stream, when answers take longer than a turn of all sensors.
+    await running[index - revisions.length];
     const sensor = index % revisions.length;
-    const events = [{ id: newEventId(), ...sensorEvent(sensor, index) }];
-    const stream = streamName('sensor', BENCH_PROJECT, sensorId(sensor));
-    const expectedRevision = revisions[sensor] ?? 'no-stream';
-    const [appended] = await store.append([{ stream, events, expectedRevision }]);
-    if (appended?.outcome !== 'appended') throw new Error('an append was refused');
-    revisions[sensor] = appended.revision;
-    return { dueAtMs, answeredAtMs: performance.now(), position: appended.position };
+    const events = [sensorEvent(sensor, index)];
+    const { revision, position } = await append(sensorStream(sensor), events, revisions[sensor]);
+    revisions[sensor] = revision;
+    return { dueAtMs, answeredAtMs: performance.now(), position };
   }
 
   const running: Promise<PacedAppend>[] = [];
@@ -70,7 +64,7 @@ export async function pacedAppends(
   for (let index = 0; !isOver(index); index++) {
     const dueAtMs = startedAtMs + (index * 1_000) / perSecond;
     while (performance.now() < dueAtMs) await delay(1);
-    running.push(append(index, dueAtMs));
+    running.push(appendOne(index, dueAtMs));
   }
   return Promise.all(running);
 }

@@ -1,11 +1,12 @@
-import { measureBacklog } from './backlog-result.ts';
+import { measureBacklog, type Backlog } from './backlog-result.ts';
 import { openBenchLedger } from './open-ledger.ts';
 
 /**
  * Ours: the engine as the service runs it, all its projections, from an empty read model until the
  * checkpoint of the state projection has reached the head.
  */
-const ledger = await openBenchLedger(process.argv[2] ?? '');
+const backlog = JSON.parse(process.argv[2] ?? '') as Backlog;
+const ledger = await openBenchLedger(backlog.databaseUrl, backlog.eventStoreUrl);
 const { engine, store, database } = ledger;
 const head = await store.head();
 const { freshness } = engine;
@@ -20,13 +21,15 @@ const result = await measureBacklog(async () => {
     };
     engine.start();
   });
-  return Number(head);
+  return backlog.events;
 });
 
 const [row] = await database.query<{ history: bigint }>({
   text: 'select count(*) as history from read_state_v1.history',
 });
-if (row?.history !== head) throw new Error(`${row?.history} of ${head} events were projected`);
+if (row?.history !== BigInt(backlog.events)) {
+  throw new Error(`${row?.history} of ${backlog.events} events were projected`);
+}
 await engine.stop();
 await ledger.close();
 process.stdout.write(JSON.stringify(result), () => process.exit(0));

@@ -1,12 +1,12 @@
-import { measureBacklog } from './backlog-result.ts';
+import { measureBacklog, type Backlog } from './backlog-result.ts';
 import { openBenchLedger } from './open-ledger.ts';
 
 /** The limit: the events that a projection is given, read through the port, and dropped. */
-const [url = '', name = ''] = process.argv.slice(2);
-const ledger = await openBenchLedger(url);
+const backlog = JSON.parse(process.argv[2] ?? '') as Backlog;
+const ledger = await openBenchLedger(backlog.databaseUrl);
 const { store, administration } = ledger;
 const after = 0n as Awaited<ReturnType<typeof store.head>>;
-const types = administration.handledBy(name);
+const types = administration.handledBy(backlog.projection);
 
 const result = await measureBacklog(async () => {
   let count = 0;
@@ -14,7 +14,8 @@ const result = await measureBacklog(async () => {
   return count;
 });
 
-const head = await store.head();
-if (BigInt(result.events) !== head) throw new Error(`${result.events} of ${head} were read`);
+if (result.events !== backlog.events) {
+  throw new Error(`${result.events} of ${backlog.events} were read`);
+}
 await ledger.close();
 process.stdout.write(JSON.stringify(result), () => process.exit(0));

@@ -20,6 +20,11 @@ export function sensorId(index: number): string {
   return `s${index}`;
 }
 
+/** Its category ends at the first `-`. */
+export function sensorStream(index: number): string {
+  return `sensor-${BENCH_PROJECT}.${sensorId(index)}`;
+}
+
 export function sensorEvent(sensorIndex: number, temperature: number): SensorEvent {
   return {
     type: 'SensorPatched',

@@ -1,5 +1,7 @@
 import { openBareInserter, type InsertForm } from '../contestants/bare-inserter.ts';
-import type { Appender, AppendLoad } from '../contestants/append-load.ts';
+import type { AppendLoad } from '../contestants/append-load.ts';
+import type { Appender } from '../contestants/appender.ts';
+import { openPostgresLog } from '../contestants/bench-log.ts';
 import { openEmmettAppender } from '../contestants/emmett-appender.ts';
 import { openLedgerAppender } from '../contestants/ledger-appender.ts';
 import { percent, perSecond, times } from '../format.ts';
@@ -90,7 +92,8 @@ async function measureSubrow(
       return appender.run(durationMs);
     };
   };
-  enter('ours', await openLedgerAppender(await freshDatabase('ours'), subrow));
+  const log = await openPostgresLog(await freshDatabase('ours'));
+  enter('ours', await openLedgerAppender(log, subrow));
   for (const callers of subrow.peerCallers) {
     const url = await freshDatabase(`peer${callers}`);
     enter(peerName(callers), await openEmmettAppender(url, { ...subrow, callers }));

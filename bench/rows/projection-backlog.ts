@@ -1,9 +1,8 @@
 import type * as databaseModule from '../../src/database/database.ts';
 import type * as migrationsModule from '../../src/database/migrations.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { backlogRuns, ofOurs } from '../backlog-runs.ts';
 import { compiled } from '../build.ts';
-import { runChild } from '../child.ts';
-import type { BacklogResult } from '../contestants/backlog-result.ts';
 import { fillEmmettLog } from '../contestants/emmett-backlog.ts';
 import { fillSensorLog } from '../contestants/sensor-log.ts';
 import { mebibytes, percent, perSecond, times } from '../format.ts';
@@ -32,29 +31,24 @@ export const projectionBacklogRow: Row = {
     await makeLog(setting, 'backlog_few', few);
     await fillEmmettLog(await server.createDatabase('backlog_peer'), SENSORS, ofPeer / SENSORS);
 
-    const details: Record<string, BacklogResult[]> = {};
-    const enter =
-      (name: string, log: string, entry: URL, ...args: string[]) =>
-      async () => {
-        const url = await server.createDatabase('backlog_copy', log);
-        await server.checkpoint();
-        const result = await runChild<BacklogResult>(entry, {
-          args: [url, ...args],
-          profileDir: name === 'ours' ? setting.profileDir : undefined,
-        });
-        await server.dropDatabase('backlog_copy');
-        (details[name] ??= []).push(result);
-        return (result.events * 1_000) / result.elapsedMs;
-      };
+    const { details, enter } = backlogRuns(setting);
     const ours = new URL('../contestants/project-backlog-child.ts', import.meta.url);
     const emmett = new URL('../contestants/emmett-backlog-child.ts', import.meta.url);
     const reading = new URL('../contestants/read-backlog-child.ts', import.meta.url);
+    const ofAll = { template: 'backlog_all', args: ofOurs({ projection: 'state', events: all }) };
+    const ofFew = { template: 'backlog_few', args: ofOurs({ projection: 'state', events: few }) };
+    const emmettProjects = (form: string) =>
+      enter(form, {
+        template: 'backlog_peer',
+        entry: emmett,
+        args: (databaseUrl) => [databaseUrl, form],
+      });
     const measured = await interleave(rounds, {
-      ours: enter('ours', 'backlog_all', ours),
-      document: enter('document', 'backlog_peer', emmett, 'document'),
-      sql: enter('sql', 'backlog_peer', emmett, 'sql'),
-      limit: enter('limit', 'backlog_all', reading, 'state'),
-      few: enter('few', 'backlog_few', ours),
+      ours: enter('ours', { ...ofAll, entry: ours, profileDir: setting.profileDir }),
+      document: emmettProjects('document'),
+      sql: emmettProjects('sql'),
+      limit: enter('limit', { ...ofAll, entry: reading }),
+      few: enter('few', { ...ofFew, entry: ours }),
     });
     for (const name of ['backlog_all', 'backlog_few', 'backlog_peer']) {
       await server.dropDatabase(name);

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Ledger } from '../../src/main.ts';
+import { ledgerAppend } from '../contestants/ledger-appender.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';
 import {
   pacedAppends,
@@ -24,6 +25,7 @@ export const rebuildBesideRow: Row = {
     const ledger = await openBenchLedger(await server.createDatabase('rebuild_beside'));
     await fillTenancyLog(ledger.database, isQuick ? 2_000 : 100_000);
     const moves = watchMoves(ledger);
+    const append = await ledgerAppend(ledger.store);
     const revisions = Array.from({ length: SENSORS }, (): bigint | undefined => undefined);
     ledger.engine.start();
     await atHead(ledger);
@@ -32,7 +34,7 @@ export const rebuildBesideRow: Row = {
       moves.length = 0;
       const rebuild = rebuilding(ledger);
       const load = { revisions, perSecond: APPENDS_PER_SECOND, isOver: () => rebuild.isDone() };
-      measured.push(await visibilityOf(await pacedAppends(ledger, load), moves));
+      measured.push(await visibilityOf(await pacedAppends(append, load), moves));
       await rebuild.done;
     }
     await ledger.engine.stop();

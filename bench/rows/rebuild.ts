@@ -2,9 +2,8 @@ import type * as databaseModule from '../../src/database/database.ts';
 import type * as migrationsModule from '../../src/database/migrations.ts';
 import type { Database } from '../../src/database/database.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { backlogRuns, ofOurs } from '../backlog-runs.ts';
 import { compiled } from '../build.ts';
-import { runChild } from '../child.ts';
-import type { BacklogResult } from '../contestants/backlog-result.ts';
 import { fillEmmettLog } from '../contestants/emmett-backlog.ts';
 import { fillSensorLog } from '../contestants/sensor-log.ts';
 import { fillTenancyLog } from '../contestants/tenancy-log.ts';
@@ -35,31 +34,31 @@ export const rebuildRow: Row = {
     await makeLog(setting, 'rebuild_tenancy', (database) => fillTenancyLog(database, devices));
     await fillEmmettLog(await server.createDatabase('rebuild_peer'), SENSORS, ofPeer / SENSORS);
 
-    const details: Record<string, BacklogResult[]> = {};
-    const enter =
-      (name: string, log: string, entry: URL, ...args: string[]) =>
-      async () => {
-        const url = await server.createDatabase('rebuild_copy', log);
-        await server.checkpoint();
-        const result = await runChild<BacklogResult>(entry, { args: [url, ...args] });
-        await server.dropDatabase('rebuild_copy');
-        (details[name] ??= []).push(result);
-        return (result.events * 1_000) / result.elapsedMs;
-      };
+    const { details, enter } = backlogRuns(setting);
     const rebuilding = new URL('../contestants/rebuild-child.ts', import.meta.url);
     const reading = new URL('../contestants/read-backlog-child.ts', import.meta.url);
     const emmett = new URL('../contestants/emmett-backlog-child.ts', import.meta.url);
-    const ours = (projection: string) =>
-      enter(projection, `rebuild_${projection}`, rebuilding, projection);
-    const limit = (projection: string) =>
-      enter(`${projection} read`, `rebuild_${projection}`, reading, projection);
+    const state = {
+      template: 'rebuild_state',
+      args: ofOurs({ projection: 'state', events: stateEvents }),
+    };
+    const tenancy = {
+      template: 'rebuild_tenancy',
+      args: ofOurs({ projection: 'tenancy', events: 2 * devices }),
+    };
+    const emmettRebuilds = (form: string) =>
+      enter(form, {
+        template: 'rebuild_peer',
+        entry: emmett,
+        args: (databaseUrl) => [databaseUrl, form, 'rebuild'],
+      });
     const measured = await interleave(rounds, {
-      state: ours('state'),
-      stateRead: limit('state'),
-      document: enter('document', 'rebuild_peer', emmett, 'document', 'rebuild'),
-      sql: enter('sql', 'rebuild_peer', emmett, 'sql', 'rebuild'),
-      tenancy: ours('tenancy'),
-      tenancyRead: limit('tenancy'),
+      state: enter('state', { ...state, entry: rebuilding }),
+      stateRead: enter('state read', { ...state, entry: reading }),
+      document: emmettRebuilds('document'),
+      sql: emmettRebuilds('sql'),
+      tenancy: enter('tenancy', { ...tenancy, entry: rebuilding }),
+      tenancyRead: enter('tenancy read', { ...tenancy, entry: reading }),
     });
     for (const name of ['rebuild_state', 'rebuild_tenancy', 'rebuild_peer']) {
       await server.dropDatabase(name);
