@@ -189,6 +189,7 @@ describe('whatever is sent', () => {
       await post('/members', { name: 'V', role: 'viewer' }),
       await post('/devices', { device_id: 'd1', sensor_id: 's1' }),
     ];
+    await owner.patch('/sensors/s1', { json: { data: { a: 1 } } });
     const request = fc.record({
       key: fc.constantFrom(...keys),
       sent: anyRequest(service.document),

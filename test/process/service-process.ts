@@ -22,7 +22,10 @@ afterEach(() => {
 
 /** Nothing of the environment but the way to programs: no setting of whoever runs the tests. */
 function environment(settings: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  const eventStoreUrl = testEventStoreUrl(settings['DATABASE_URL'] ?? dataDir);
+  // The databases of embedded servers are all called alike.
+  const { DATABASE_URL: databaseUrl = '' } = settings;
+  const isTestDatabase = databaseUrl.includes('/fleetledger_test_');
+  const eventStoreUrl = testEventStoreUrl(isTestDatabase ? databaseUrl : dataDir);
   return {
     PATH: process.env['PATH'],
     DATA_DIR: dataDir,

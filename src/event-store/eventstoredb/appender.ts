@@ -30,7 +30,7 @@ export interface AppenderOptions {
 const MAX_IN_FLIGHT = 512;
 const MAX_WAITING = 20_000;
 const MAX_REMEMBERED = 10_000;
-const ATTEMPT_TIMEOUT_MS = 3_000;
+const ATTEMPT_TIMEOUT_MS = 5_000;
 const RETRY_FOR_MS = 10_000;
 const MAX_POSITION = 2n ** 63n - 1n;
 /** How far back an own event is looked for at once. */
