@@ -1,54 +1,20 @@
 import type { Logger } from '../shared/logger.ts';
-import type { Connection, Database } from './database.ts';
-
-export interface Presence {
-  close(): Promise<void>;
-}
-
-const RECONNECT_AFTER_MS = 500;
+import type { Database } from './database.ts';
+import { keepConnection, type KeptConnection } from './kept-connection.ts';
 
 /**
  * Says in the database that a service runs on it, for as long as it does: by a lock that is shared by
  * all services, and gone at once when their process is.
  */
-export function announcePresence(database: Database, logger: Logger): Presence {
-  let isClosed = false;
-  let connection: Connection | undefined;
-  let retry: NodeJS.Timeout | undefined;
-  let connecting = Promise.resolve();
-
-  const connect = async (): Promise<void> => {
-    try {
-      const fresh = await database.connect();
-      connection = fresh;
-      fresh.onLost(againLater);
-      await fresh.query({ text: 'select pg_advisory_lock_shared(7001, 2)' });
-    } catch (error) {
-      logger.debug({ err: error }, 'the presence in the database was lost; it is announced again');
-      againLater();
-    }
-  };
-  const againLater = (): void => {
-    if (isClosed || retry !== undefined) return;
-    const lost = connection;
-    connection = undefined;
-    retry = setTimeout(() => {
-      retry = undefined;
-      connecting = Promise.resolve(lost?.close())
-        .catch(() => undefined)
-        .then(connect);
-    }, RECONNECT_AFTER_MS);
-  };
-
-  connecting = connect();
-  return {
-    async close() {
-      isClosed = true;
-      clearTimeout(retry);
-      await connecting;
-      await connection?.close();
+export function announcePresence(database: Database, logger: Logger): KeptConnection {
+  return keepConnection(
+    database,
+    'the presence of the service',
+    async (connection) => {
+      await connection.query({ text: 'select pg_advisory_lock_shared(7001, 2)' });
     },
-  };
+    logger,
+  );
 }
 
 /** Whether a service runs on the database, in whichever process. */

@@ -1,4 +1,5 @@
-import { listen, type Listener } from '../../database/listener.ts';
+import type { KeptConnection } from '../../database/kept-connection.ts';
+import { listen } from '../../database/listener.ts';
 import { isPassing, type Database } from '../../database/database.ts';
 import type { Logger } from '../../shared/logger.ts';
 import {
@@ -56,7 +57,7 @@ class PostgresEventStore implements OpenEventStore {
   readonly #recent = new RecentEvents();
   readonly #appended = new AppendSignal();
   readonly #announcements: AppendAnnouncements;
-  readonly #listener: Listener;
+  readonly #listener: KeptConnection;
   /** The newest position that was appended here or heard of. */
   #newestKnown: Position = BEGINNING;
 
