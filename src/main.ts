@@ -24,6 +24,7 @@ import { openEmbeddedServer } from './database/embedded-server/embedded-server.t
 import { installationSecret } from './database/installation-secret.ts';
 import { migrate } from './database/migrations.ts';
 import { announcePresence } from './database/presence.ts';
+import { checkUrl, EventStoreUrlError } from './event-store/eventstoredb/connection.ts';
 import { openEventStoreDB } from './event-store/eventstoredb/eventstoredb-event-store.ts';
 import type { EventStore, OpenEventStore } from './event-store/port.ts';
 import { openPostgresEventStore } from './event-store/postgres/postgres-event-store.ts';
@@ -68,6 +69,7 @@ const PROJECTIONS: readonly Projection[] = [tenancyProjection, stateProjection];
 /** `role`: a service holds the data directory for itself; a tool may come beside it. */
 export async function openLedger(config: Config, role: 'service' | 'tool'): Promise<Ledger> {
   const logger = createLogger(config.logLevel);
+  refuseBrokenUrl(config);
   const processId = `${process.pid}-${randomUUID()}`;
   const embedded =
     config.databaseUrl === undefined
@@ -79,11 +81,13 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   // Apart: queries that wait for a table must not take the connections of those they wait for.
   const readers = openDatabase({ url, logger, applicationName, maxConnections: 15 });
   let opened: { close(): Promise<void> } | undefined;
+  let presence: { close(): Promise<void> } | undefined;
   try {
     await refuseOldServer(database);
     await migrate(database, logger);
     const log = await openLog(config, database, logger);
     opened = log;
+    presence = role === 'service' ? announcePresence(database, log.logId, logger) : undefined;
     const engine = new ProjectionEngine({
       database,
       store: log,
@@ -106,6 +110,8 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       async close() {
         await engine.stop();
         await log.close();
+        // Not before: whoever copies the log takes it that nothing is written any more.
+        await presence?.close();
         await readers.close();
         await database.close();
         await embedded?.close();
@@ -113,10 +119,21 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     };
   } catch (error) {
     await opened?.close().catch(() => undefined);
+    await presence?.close().catch(() => undefined);
     await readers.close().catch(() => undefined);
     await database.close().catch(() => undefined);
     await embedded?.close();
     throw error;
+  }
+}
+
+/** Before anything is started. */
+function refuseBrokenUrl({ eventStoreUrl }: Config): void {
+  try {
+    if (eventStoreUrl !== undefined) checkUrl(eventStoreUrl);
+  } catch (error) {
+    if (!(error instanceof EventStoreUrlError)) throw error;
+    throw new ConfigError(`EVENTSTORE_URL: ${error.message}`);
   }
 }
 
@@ -140,14 +157,12 @@ export async function startService(config: Config): Promise<RunningService> {
   const ledger = await openLedger(config, 'service');
   const { logger, engine } = ledger;
   const stopping = new AbortController();
-  const presence = announcePresence(ledger.database, logger);
   if (config.roles.includes('projections')) engine.start();
   let api: ServedApi | undefined;
   const close = async (): Promise<void> => {
     await api?.server.drain();
     stopping.abort();
     await engine.stop();
-    await presence.close();
     await ledger.close();
   };
   try {
@@ -265,7 +280,7 @@ function healthChecks({ database, store, administration }: Ledger): HealthChecks
 }
 
 function healthOf(projection: ProjectionStatus): PartHealth {
-  const { status, lagSeconds, isStalled, isBeingBuilt, lastError } = projection;
+  const { status, generation, lagSeconds, isStalled, isBeingBuilt, lastError } = projection;
   const behind = `${Math.round(lagSeconds)} s behind`;
   if (lastError !== undefined) {
     const { eventId, message } = lastError;
@@ -273,6 +288,7 @@ function healthOf(projection: ProjectionStatus): PartHealth {
   }
   // An admin wants it so, and the rest of the service is as it should be.
   if (status === 'paused') return { status: 'ok', detail: `paused by an admin, ${behind}` };
+  if (generation === 0) return { status: 'failing', detail: 'being built from this log' };
   if (isBeingBuilt) return { status: 'ok', detail: `being built for this release, ${behind}` };
   if (isStalled) return { status: 'failing', detail: `stalled, ${behind}` };
   return lagSeconds > MAX_LAG_SECONDS ? { status: 'failing', detail: behind } : { status: 'ok' };

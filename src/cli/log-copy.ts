@@ -33,9 +33,11 @@ export async function copyLogs({ from, to, json = false }: LogCopyOptions): Prom
     const source = await places.open('--from', from);
     const target = await places.open('--to', to);
     // Where services on the source say that they are there.
-    const services = source.database ?? (await places.configuredDatabase());
-    if (target.database !== undefined) await takeInstallationSecret(services, target.database);
+    const services = source.database ?? (await places.databaseOfServices());
     const digest = await copyToTheEnd(source.log, target.log, services, signal);
+    // Where the service will be that serves the copy: the keys that answers showed are derived from it.
+    const next = target.database ?? (await places.configuredDatabase());
+    if (next !== undefined) await takeInstallationSecret(services, next);
     await report(source.log, target.log, digest, json);
   } finally {
     await places.close();
@@ -52,7 +54,8 @@ async function copyToTheEnd(
     const end = await copyAndFollow(from, to, services, signal);
     const digest = await compare(from, to, end, signal);
     // A service may have been started meanwhile, and have written.
-    if (!(await isServicePresent(services)) && (await from.head()) <= end) return digest;
+    if (!(await isServicePresent(services, from.logId)) && (await from.head()) <= end)
+      return digest;
   }
 }
 
@@ -70,7 +73,7 @@ async function copyAndFollow(
     for (;;) {
       const head = await from.head();
       // Asked before the copying: what it writes until it ends is then still copied.
-      const isWriting = await isServicePresent(services);
+      const isWriting = await isServicePresent(services, from.logId);
       let last = 0n;
       const position = await copyLog({
         from,
@@ -151,6 +154,7 @@ async function report(
     await printJson({ from: from.logId, to: to.logId, events, sha256 });
     return;
   }
+  if (events === 0) process.stderr.write(`The log ${from.logId} holds nothing.\n`);
   await print(
     `Copied the log ${from.logId} to ${to.logId}: ${events} events, the same by SHA-256 (${sha256}).\n`,
   );

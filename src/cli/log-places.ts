@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs';
 import { loadConfig } from '../config.ts';
 import { openDatabase, type Database } from '../database/database.ts';
 import { openEmbeddedServer } from '../database/embedded-server/embedded-server.ts';
 import { migrate } from '../database/migrations.ts';
+import { checkUrl, EventStoreUrlError } from '../event-store/eventstoredb/connection.ts';
 import { openEventStoreDB } from '../event-store/eventstoredb/eventstoredb-event-store.ts';
 import type { OpenEventStore } from '../event-store/port.ts';
 import { openPostgresEventStore } from '../event-store/postgres/postgres-event-store.ts';
@@ -29,6 +31,12 @@ export class Places {
   async open(option: string, url: string): Promise<Place> {
     const logger = this.#logger;
     if (/^esdb(\+discover)?:\/\//.test(url)) {
+      try {
+        checkUrl(url);
+      } catch (error) {
+        if (!(error instanceof EventStoreUrlError)) throw error;
+        throw new UsageError(`${option}: ${error.message}`);
+      }
       return { log: this.#kept(await openEventStoreDB({ url, logger })), database: undefined };
     }
     if (url !== EMBEDDED && !/^postgres(ql)?:\/\//.test(url)) {
@@ -40,9 +48,24 @@ export class Places {
     return { log: this.#kept(await openPostgresEventStore({ database, logger })), database };
   }
 
-  /** The one that the settings name. */
-  configuredDatabase(): Promise<Database> {
-    return this.#database(loadConfig().databaseUrl ?? EMBEDDED);
+  /** The one that the settings name, if they name one. */
+  async configuredDatabase(): Promise<Database | undefined> {
+    const { databaseUrl } = loadConfig();
+    return databaseUrl === undefined ? undefined : this.#database(databaseUrl);
+  }
+
+  /**
+   * The one that services beside a log in EventStoreDB use.
+   * @throws UsageError when the settings are not those of any: it could not be seen who writes
+   */
+  async databaseOfServices(): Promise<Database> {
+    const configured = await this.configuredDatabase();
+    if (configured !== undefined) return configured;
+    const { dataDir } = loadConfig();
+    if (existsSync(dataDir)) return this.#database(EMBEDDED);
+    throw new UsageError(
+      `There is no ${dataDir}: set DATABASE_URL or DATA_DIR as the service has them, so that it is seen whether it still writes.`,
+    );
   }
 
   async close(): Promise<void> {

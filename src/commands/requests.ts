@@ -231,28 +231,28 @@ export class IdempotentRequests {
     answer: KeptAnswer,
     entropy: Entropy,
   ): Promise<Replay> {
-    const events = answerEvents(request, answer, this.#store.logId);
-    let found = { revision: 0n, answer: undefined as KeptAnswer | undefined };
-    while (found.answer === undefined) {
-      if (await this.#append(stream, events, found.revision)) {
-        return { answer, isReplayed: false, entropy };
+    let expectedRevision = 0n;
+    // Each event is an append: they may be large.
+    for (const event of answerEvents(request, answer, this.#store.logId)) {
+      for (;;) {
+        const [appended] = await this.#store.append([
+          { stream, expectedRevision, events: [event] },
+        ]);
+        if (appended?.outcome === 'appended') {
+          expectedRevision = appended.revision;
+          break;
+        }
+        // A twin in another process was faster. Or it keeps the parts of a large body, as we do, or has
+        // died over that: its parts may stand between ours, as each tells whose it is.
+        const found = await this.#find(stream);
+        if (found.answer !== undefined) {
+          // There is one answer, and it is the twin's.
+          return { answer: found.answer, isReplayed: true, entropy };
+        }
+        expectedRevision = found.revision;
       }
-      // A twin in another process was faster, or has died while it kept a large body.
-      found = await this.#find(stream);
     }
-    // There is one answer, and it is the twin's.
-    return { answer: found.answer, isReplayed: true, entropy };
-  }
-
-  /** False when somebody else has written meanwhile. Each event is an append: they may be large. */
-  async #append(stream: StreamName, events: readonly NewEvent[], after: bigint): Promise<boolean> {
-    let expectedRevision = after;
-    for (const event of events) {
-      const [appended] = await this.#store.append([{ stream, expectedRevision, events: [event] }]);
-      if (appended?.outcome !== 'appended') return false;
-      expectedRevision = appended.revision;
-    }
-    return true;
+    return { answer, isReplayed: false, entropy };
   }
 
   async #find(stream: StreamName): Promise<Reservation> {

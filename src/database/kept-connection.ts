@@ -35,11 +35,11 @@ export function keepConnection(
   };
   const reconnectLater = (): void => {
     if (isClosed || retry !== undefined) return;
-    const lost = connection;
+    connection?.close().catch(() => undefined);
     connection = undefined;
     retry = setTimeout(() => {
       retry = undefined;
-      connecting = (lost?.close().catch(() => undefined) ?? Promise.resolve()).then(connect);
+      connecting = connect();
     }, RECONNECT_AFTER_MS);
   };
 

@@ -3,22 +3,29 @@ import type { Database } from './database.ts';
 import { keepConnection, type KeptConnection } from './kept-connection.ts';
 
 /**
- * Says in the database that a service runs on it, for as long as it does: by a lock that is shared by
- * all services, and gone at once when their process is.
+ * Says in the database that a service runs on it, and writes to a log, for as long as it does: by a lock
+ * that is shared by all services, and gone at once when their process is.
  */
-export function announcePresence(database: Database, logger: Logger): KeptConnection {
+export function announcePresence(
+  database: Database,
+  logId: string,
+  logger: Logger,
+): KeptConnection {
   return keepConnection(
     database,
     'the presence of the service',
     async (connection) => {
-      await connection.query({ text: 'select pg_advisory_lock_shared(7001, 2)' });
+      await connection.query({
+        text: `select pg_advisory_lock_shared(7002, ('x' || $1::text)::bit(32)::integer) /* log */`,
+        values: [logId],
+      });
     },
     logger,
   );
 }
 
-/** Whether a service runs on the database, in whichever process. */
-export async function isServicePresent(database: Database): Promise<boolean> {
+/** Whether a service on the database writes to a log, in whichever process. */
+export async function isServicePresent(database: Database, logId: string): Promise<boolean> {
   const [row] = await database.query<{ is_present: boolean }>({
     text: `
       select exists (
@@ -26,9 +33,10 @@ export async function isServicePresent(database: Database): Promise<boolean> {
         from pg_locks
         where locktype = 'advisory'
           and database = (select oid from pg_database where datname = current_database())
-          and classid = 7001
-          and objid = 2
+          and classid = 7002
+          and objid = ('x' || $1::text)::bit(32)::bigint /* log */
       ) as is_present`,
+    values: [logId],
   });
   return row?.is_present === true;
 }

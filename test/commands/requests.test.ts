@@ -306,6 +306,30 @@ describe('a request that is sent 20 times at once', () => {
   });
 });
 
+describe('an answer with a large body', () => {
+  test('is kept once by twins that keep it at the same time, and given again whole', async () => {
+    const processes = [await start(), await start()];
+    for (let round = 0; round < 15; round += 1) {
+      const request = newRequest();
+      const work = async (): Promise<KeptAnswer> => ({
+        status: 200,
+        headers: {},
+        body: { text: '"x€'.repeat(150_000) },
+        shownKeys: [],
+        position: null,
+      });
+      const replays = await Promise.all(
+        processes.map(({ requests }) => requests.run(request, work)),
+      );
+      expect(replays.filter(({ isReplayed }) => !isReplayed)).toHaveLength(1);
+      const again = await (await start()).requests.run(request, work);
+      for (const replay of [...replays, again]) {
+        expect(replay.answer.body).toEqual((await work()).body);
+      }
+    }
+  });
+});
+
 describe('a request that died', () => {
   test('after its commands were stored is answered as it would have been, and stores nothing', async () => {
     const process = await start();

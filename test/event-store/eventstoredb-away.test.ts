@@ -3,6 +3,7 @@ import type { OpenEventStore } from '../../src/event-store/port.ts';
 import { Follower } from './contract/follower.ts';
 import {
   append,
+  appendUntilAnswered,
   collect,
   ids,
   mustAppend,
@@ -22,7 +23,7 @@ const UNAVAILABLE = { name: 'LedgerError', code: 'store-unavailable' };
 test('appends to a store that stays away end as unavailable, and go on when it is back', async () => {
   const server = await startServer();
   const reader = await openLog(server, { connectionName: 'reader' });
-  const { appender } = openAppender(server, 'writer', { attemptTimeoutMs: 100, retryForMs: 300 });
+  const { appender } = openAppender(server, 'writer', { attemptTimeoutMs: 100, retryForMs: 1_500 });
   const project = new TestProject();
   const write = (id: string, events = project.events(1)) => ({
     stream: project.stream(id),
@@ -245,4 +246,34 @@ test.each(['killed', 'stalled'])('closing ends while the server is %s', async (a
   if (away === 'stalled') server.resume();
   await eventually(() => server.openConnections === 0, 'a connection is left open');
   expect(unhandled).toEqual([]);
+});
+
+test('outages under load leave no connections behind', async () => {
+  const server = await startServer();
+  const store = await openLog(server);
+  const project = new TestProject();
+  let isOver = false;
+  let stored = 0;
+  const writing = Array.from({ length: 100 }, async (_, writer) => {
+    while (!isOver) {
+      await appendUntilAnswered(store, {
+        stream: project.stream(String(writer)),
+        events: project.events(1),
+        expectedRevision: 'any',
+      });
+      stored += 1;
+    }
+  });
+  for (let outage = 0; outage < 4; outage += 1) {
+    const before = stored;
+    await eventually(() => stored > before + 200);
+    await server.kill();
+    await expect(store.head()).rejects.toMatchObject(UNAVAILABLE);
+    await server.restart();
+  }
+  const before = stored;
+  await eventually(() => stored > before + 500);
+  isOver = true;
+  await Promise.all(writing);
+  await eventually(() => server.openConnections <= 8, 'connections are left open');
 });

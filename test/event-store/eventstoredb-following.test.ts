@@ -42,13 +42,17 @@ function startTail(client: EventStoreDBClient, after: Position): LiveTail {
 
 /** Position of the last record of the server, whoever wrote it, or of one before it. */
 async function lastRecord(server: EventStoreStandIn, before = 0): Promise<Position> {
-  const { events } = await new Reading(connectTo(server)).all('end', {
+  let last: Position | undefined;
+  await new Reading(connectTo(server)).all('end', {
     direction: 'backwards',
     maxCount: before + 1,
+    take(event) {
+      last = positionOf(event);
+      return false;
+    },
   });
-  const last = events.at(-1);
   if (last === undefined) throw new Error('the server has no records');
-  return positionOf(last);
+  return last;
 }
 
 async function appendMany(

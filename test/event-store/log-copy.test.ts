@@ -89,6 +89,15 @@ describe.each<[Kind, Kind]>([
     const event = project.event({ text: 'Grüße \u0000 🛰️ \ud800', __proto__: 1, 10: 1, 9: 2 });
     await mustAppend(from, project.stream('odd/%'), [event]);
     await fill(from, project);
+    // What one append takes is counted in bytes: of characters beyond ASCII, and of numbers.
+    for (const data of [
+      { text: '日'.repeat(130_000) },
+      { list: Array.from({ length: 40_000 }, () => Math.PI) },
+    ]) {
+      for (let count = 0; count < 3; count += 1) {
+        await mustAppend(from, project.stream('large'), [project.event(data)]);
+      }
+    }
 
     await copy(from, to);
 

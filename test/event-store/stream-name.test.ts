@@ -1,6 +1,12 @@
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseStreamName, streamName } from '../../src/event-store/stream-name.ts';
+import {
+  parseStreamName,
+  STREAM_CATEGORIES,
+  streamName,
+} from '../../src/event-store/stream-name.ts';
 
 const RUNS = { numRuns: 5_000 };
 
@@ -187,4 +193,18 @@ describe('the name of a stream', () => {
 
 function idBytes(id: string): number {
   return Buffer.byteLength(streamName('sensor', 'p', id)) - 'sensor-p.'.length;
+}
+
+test('every category that is used is one that a log on a shared server is known by', async () => {
+  const used = new Set<string>();
+  for (const file of await sourceFiles()) {
+    const source = await readFile(file, 'utf8');
+    for (const [, name = ''] of source.matchAll(/streamName\(\s*'([^']*)'/g)) used.add(name);
+  }
+  expect([...used].toSorted()).toEqual([...STREAM_CATEGORIES]);
+});
+
+async function sourceFiles(): Promise<string[]> {
+  const entries = await readdir('src', { recursive: true });
+  return entries.filter((name) => name.endsWith('.ts')).map((name) => path.join('src', name));
 }

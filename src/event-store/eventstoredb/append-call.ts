@@ -1,12 +1,14 @@
 import {
   CancelledError,
   convertToCommandError,
+  UnknownError,
   type EventData,
   type EventStoreDBClient,
 } from '@eventstore/db-client';
 import { unpackToCommandError } from '@eventstore/db-client/dist/streams/appendToStream/unpackError.js';
 import type { UUID } from '@eventstore/db-client/generated/shared_pb.js';
 import shared from '@eventstore/db-client/generated/shared_pb.js';
+import type { Status } from '@eventstore/db-client/generated/status_pb.js';
 import { StreamsClient } from '@eventstore/db-client/generated/streams_grpc_pb.js';
 import type {
   BatchAppendReq,
@@ -151,7 +153,7 @@ class OpenCall {
     const error = response.getError();
     const success = response.getSuccess();
     if (error !== undefined) {
-      waiting.reject(unpackToCommandError(error, waiting.request.stream));
+      waiting.reject(reasonOf(error, waiting.request.stream));
     } else if (success !== undefined) {
       const position = success.getPosition()?.getCommitPosition();
       waiting.resolve({
@@ -190,6 +192,15 @@ class Timeout {
 
   clear(): void {
     clearTimeout(this.#timer);
+  }
+}
+
+function reasonOf(error: Status, stream: string): unknown {
+  try {
+    return unpackToCommandError(error, stream);
+  } catch {
+    // It brings no details, which the client takes for granted.
+    return new UnknownError(undefined, error.getMessage());
   }
 }
 

@@ -7,7 +7,7 @@ import type { Logger } from '../../shared/logger.ts';
 import type { Appended, Position, Write } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
 import type { AppendCall } from './append-call.ts';
-import { asLedgerError, isPassing } from './failures.ts';
+import { asLedgerError, isPassing, NoAnswerError } from './failures.ts';
 import type { Reading } from './reading.ts';
 import { eventData, positionOf, type StreamNames } from './wire-event.ts';
 
@@ -30,6 +30,7 @@ export interface AppenderOptions {
 const MAX_IN_FLIGHT = 512;
 const MAX_WAITING = 20_000;
 const MAX_REMEMBERED = 10_000;
+const WARN_INTERVAL_MS = 10_000;
 const ATTEMPT_TIMEOUT_MS = 5_000;
 const RETRY_FOR_MS = 10_000;
 const MAX_POSITION = 2n ** 63n - 1n;
@@ -47,6 +48,9 @@ export class Appender {
   readonly #limit = pLimit(MAX_IN_FLIGHT);
   /** What ended without an answer, by the id of its last event: what was known before it. */
   readonly #unknown = new LRUCache<string, Position>({ max: MAX_REMEMBERED });
+  /** Since it was last said. */
+  #repeated = 0;
+  #warnedAtMs = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   #running = 0;
   #idle: (() => void) | undefined;
@@ -86,17 +90,18 @@ export class Appender {
 
   /** Over streams at once, within a stream one after the other. */
   async #pipelined(writes: readonly Write[]): Promise<Appended[]> {
+    const sinceMs = performance.now();
     const [only] = writes;
     if (only !== undefined && writes.length === 1) {
-      return [await this.#limit(() => this.#store(only))];
+      return [await this.#limit(() => this.#store(only, sinceMs))];
     }
     const last = new Map<StreamName, Promise<unknown>>();
     const answers = writes.map((write) => {
       const before = last.get(write.stream);
       const answer =
         before === undefined
-          ? this.#limit(() => this.#store(write))
-          : before.then(() => this.#limit(() => this.#store(write)));
+          ? this.#limit(() => this.#store(write, sinceMs))
+          : before.then(() => this.#limit(() => this.#store(write, sinceMs)));
       last.set(write.stream, answer);
       return answer;
     });
@@ -108,8 +113,10 @@ export class Appender {
     });
   }
 
-  async #store(write: Write): Promise<Appended> {
-    const { onStored, newestKnown } = this.#options;
+  async #store(write: Write, sinceMs: number): Promise<Appended> {
+    const { onStored, newestKnown, retryForMs = RETRY_FOR_MS } = this.#options;
+    // It has waited behind others for as long as it would be tried: nothing was sent.
+    if (performance.now() - sinceMs > retryForMs) throw new NoAnswerError(retryForMs);
     const id = write.events.at(-1)?.id ?? '';
     // The caller sends it again, after it could not be found out what had become of it.
     const unknownSince = this.#unknown.get(id);
@@ -122,7 +129,7 @@ export class Appender {
         return this.#repeat(write, before, error);
       })
       .catch((error: unknown) => {
-        if (isPassing(error)) this.#unknown.set(id, before);
+        if (isPassing(error) && !isByRevision(write)) this.#unknown.set(id, before);
         throw error;
       });
     if (unknownSince !== undefined) this.#unknown.delete(id);
@@ -132,7 +139,13 @@ export class Appender {
 
   #repeat(write: Write, before: Position, cause: unknown): Promise<Appended> {
     const { logger, retryForMs = RETRY_FOR_MS } = this.#options;
-    logger.warn({ err: cause }, 'an append is repeated: its outcome is unknown');
+    this.#repeated += 1;
+    if (performance.now() - this.#warnedAtMs > WARN_INTERVAL_MS) {
+      this.#warnedAtMs = performance.now();
+      const count = this.#repeated;
+      logger.warn({ err: cause, count }, 'appends are repeated: their outcome is unknown');
+      this.#repeated = 0;
+    }
     return pRetry(() => this.#findOrAttempt(write, before), {
       retries: 1_000,
       minTimeout: 50,
@@ -175,9 +188,7 @@ export class Appender {
    * the first attempt stored lies after everything that was known when it was made.
    */
   async #foundSince(before: Position, write: Write): Promise<Appended | undefined> {
-    if (write.expectedRevision !== 'any' && write.expectedRevision !== 'stream-exists') {
-      return undefined;
-    }
+    if (isByRevision(write)) return undefined;
     const { reading, names } = this.#options;
     const ownId = write.events.at(-1)?.id;
     let from: bigint | 'end' = 'end';
@@ -239,6 +250,11 @@ export class Appender {
     if (event === undefined) throw new Error(`${stream} has no event ${revision}, just appended`);
     return positionOf(event);
   }
+}
+
+/** The server knows a repetition by its place then, and not by its ids alone. */
+function isByRevision({ expectedRevision }: Write): boolean {
+  return expectedRevision !== 'any' && expectedRevision !== 'stream-exists';
 }
 
 /** A repetition may be answered without its position, or with -1 for it. */

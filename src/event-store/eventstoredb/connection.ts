@@ -1,33 +1,43 @@
-import { EventStoreDBClient } from '@eventstore/db-client';
+import { convertToCommandError, EventStoreDBClient, NotLeaderError } from '@eventstore/db-client';
+import { Reading } from './reading.ts';
 
 /**
- * The client of this process for one server. All logs on that server share it: the package keeps the
- * appends that wait for an answer in one table for all its clients, so that the broken stream of one
- * rejects those of the others, and a late answer to such an append ends the process.
+ * The connection of this process to one server. All logs on that server share it, and what bounds its
+ * use: to one address gRPC makes one connection anyway, which carries about 100 streams.
  */
 export interface Connection {
   readonly client: EventStoreDBClient;
+  readonly reading: Reading;
   /** When the last log on the server is closed, the connection is. */
   close(): Promise<void>;
 }
 
 interface Shared {
   readonly client: EventStoreDBClient;
+  readonly reading: Reading;
   users: number;
+}
+
+/** Of the client, whose version is pinned. */
+interface ClientInternals {
+  createChannel(): Promise<{ close(): void }>;
+  handleError(
+    grpcClient: unknown,
+    error: Parameters<typeof convertToCommandError>[0],
+  ): Promise<void>;
+  getChannel(): Promise<{ close(): void }>;
 }
 
 const shared = new Map<string, Shared>();
 
 export function connect(connectionString: string): Connection {
-  const connection = shared.get(connectionString) ?? {
-    client: EventStoreDBClient.connectionString(connectionString),
-    users: 0,
-  };
+  const connection = shared.get(connectionString) ?? open(connectionString);
   connection.users += 1;
   shared.set(connectionString, connection);
   let isClosed = false;
   return {
     client: connection.client,
+    reading: connection.reading,
     async close() {
       if (isClosed) return;
       isClosed = true;
@@ -39,10 +49,78 @@ export function connect(connectionString: string): Connection {
   };
 }
 
+function open(connectionString: string): Shared {
+  const client = clientOf(connectionString);
+  const internals = client as unknown as ClientInternals;
+  closeForgotten(internals);
+  boundReconnects(internals);
+  return { client, reading: new Reading(client), users: 0 };
+}
+
+/** A connection that fails is made anew so often, and not for each call that has failed on it. */
+const RECONNECT_INTERVAL_MS = 1_000;
+
+/**
+ * The client takes another channel at each call that fails: a hundred callers and an outage of some
+ * seconds are hundreds of channels, and sockets that are never closed.
+ */
+function boundReconnects(internals: ClientInternals): void {
+  const handleError = internals.handleError.bind(internals);
+  let reconnectedAtMs = Number.NEGATIVE_INFINITY;
+  internals.handleError = async (grpcClient, error) => {
+    const isToAnotherNode = convertToCommandError(error) instanceof NotLeaderError;
+    if (!isToAnotherNode && performance.now() - reconnectedAtMs < RECONNECT_INTERVAL_MS) return;
+    reconnectedAtMs = performance.now();
+    // The client waits for it nowhere: while no node is found, its failure would end the process.
+    await handleError(grpcClient, error).catch(() => undefined);
+  };
+}
+
+/**
+ * Of calls that fail at once, several make the client forget its channel and take another: the ones
+ * between would stay connected for ever. Only the newest is kept; what was on another is tried again.
+ */
+function closeForgotten(internals: ClientInternals): void {
+  const createChannel = internals.createChannel.bind(internals);
+  let newest: { readonly number: number; readonly channel: { close(): void } } | undefined;
+  let number = 0;
+  internals.createChannel = async () => {
+    number += 1;
+    const own = number;
+    const channel = await createChannel();
+    if (newest !== undefined && newest.number > own) {
+      channel.close();
+    } else {
+      newest?.channel.close();
+      newest = { number: own, channel };
+    }
+    return channel;
+  };
+}
+
+/** The client does not take it. */
+export class EventStoreUrlError extends Error {
+  override readonly name = 'EventStoreUrlError';
+}
+
+/** @throws EventStoreUrlError */
+export function checkUrl(url: string): void {
+  clientOf(parseUrl(url).connectionString);
+}
+
+function clientOf(connectionString: string): EventStoreDBClient {
+  try {
+    return EventStoreDBClient.connectionString(connectionString);
+  } catch (error) {
+    const [line = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+    throw new EventStoreUrlError(`it is not understood: ${line}`, { cause: error });
+  }
+}
+
 /** `dispose` ends the calls, and leaves the channel open, which keeps the process from ending. */
 async function closeClient(client: EventStoreDBClient): Promise<void> {
   await client.dispose();
-  const internals = client as unknown as { getChannel(): Promise<{ close(): void }> };
+  const internals = client as unknown as ClientInternals;
   // Where there is no server, no channel was made either.
   const channel = await internals.getChannel().catch(() => undefined);
   channel?.close();
@@ -55,10 +133,15 @@ const STREAM_PREFIX = /[?&]streamPrefix=([^&]*)/i;
  * several ledgers can live on one server.
  */
 export function parseUrl(url: string): { connectionString: string; streamPrefix: string } {
-  const streamPrefix = decodeURIComponent(STREAM_PREFIX.exec(url)?.[1] ?? '');
+  const streamPrefix = STREAM_PREFIX.exec(url)?.[1] ?? '';
   const without = url.replace(STREAM_PREFIX, (found) => (found.startsWith('?') ? '?' : ''));
   return {
     connectionString: without.replace('?&', '?').replace(/\?$/, ''),
     streamPrefix,
   };
+}
+
+/** As it may be shown. */
+export function withoutPassword(connectionString: string): string {
+  return connectionString.replace(/\/\/[^/?]*@/, '//').replace(/\?.*$/, '');
 }

@@ -1,6 +1,7 @@
 import { UnknownError, type EventStoreDBClient } from '@eventstore/db-client';
-import pRetry from 'p-retry';
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { LedgerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { AppendSignal } from '../append-signal.ts';
 import {
@@ -19,13 +20,14 @@ import {
 import { STREAM_CATEGORIES, type StreamName } from '../stream-name.ts';
 import { AppendCall } from './append-call.ts';
 import { Appender } from './appender.ts';
-import { connect, parseUrl, type Connection } from './connection.ts';
+import { connect, parseUrl, withoutPassword, type Connection } from './connection.ts';
 import { EventStoreDBCopyTarget } from './eventstoredb-copy-target.ts';
-import { asLedgerError, isPassing } from './failures.ts';
+import { isPassing } from './failures.ts';
 import { Head } from './head.ts';
 import { LiveTail } from './live-tail.ts';
 import { LogBook } from './log-book.ts';
-import { Reading } from './reading.ts';
+import type { Reading } from './reading.ts';
+import { retried, untilAnswered } from './retrying.ts';
 import {
   approximateSize,
   eventTime,
@@ -46,26 +48,32 @@ const MAX_PAGE_EVENTS = 2_000;
 const MAX_PAGE_BYTES = 2 * 1024 * 1024;
 const FIRST_STREAM_PAGE = 50;
 const STREAM_PAGE = 500;
-const READ_RETRY_FOR_MS = 5_000;
 const RESUME_AFTER_MS = 200;
 const NEWS_WITHIN_MS = 10_000;
+const BEYOND_PAUSE_MS = 1_000;
 
 /** The log in EventStoreDB (23.10 and later), beside whatever else the server holds. */
 export async function openEventStoreDB(options: EventStoreDBOptions): Promise<OpenEventStore> {
   const { connectionString, streamPrefix } = parseUrl(options.url);
   const connection = connect(connectionString);
   try {
-    const reading = new Reading(connection.client);
+    const { reading } = connection;
     const names = new StreamNames(streamPrefix, options.categories ?? STREAM_CATEGORIES);
     const { logger } = options;
     const call = new AppendCall(connection.client);
-    const book = await untilAnswered(() => LogBook.open({ call, reading, names, logger }));
+    const book = await retried(() => LogBook.open({ call, reading, names, logger }));
     const store = new EventStoreDBEventStore({ connection, call, reading, names, book, logger });
     await store.head();
     return store;
   } catch (error) {
     await connection.close();
-    throw asLedgerError(error);
+    if (!isPassing(error)) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new LedgerError(
+      'store-unavailable',
+      `The event store at ${withoutPassword(connectionString)} cannot be reached: ${reason}`,
+      { cause: error },
+    );
   }
 }
 
@@ -93,6 +101,7 @@ class EventStoreDBEventStore implements OpenEventStore {
   readonly #news = new AppendSignal();
   #tail: LiveTail | undefined;
   #followers = 0;
+  #isClosed = false;
   #pastDrops = 0;
 
   constructor(parts: Parts) {
@@ -188,22 +197,31 @@ class EventStoreDBEventStore implements OpenEventStore {
     this.#followers += 1;
     try {
       while (!signal.aborted) {
+        if (this.#isClosed) {
+          // Nothing comes any more. It ends when it is told to, as any other.
+          await once(signal, 'abort');
+          return;
+        }
         // Taken before looking: what comes meanwhile ends the wait below at once.
         const news = this.#news.next();
+        let isOverdue = false;
         if (this.#tail !== undefined && this.#tail.start <= position) {
           const batch = this.#tail.after(position, MAX_PAGE_EVENTS, MAX_PAGE_BYTES);
-          if (batch === undefined) {
-            await news.wait(NEWS_WITHIN_MS, signal);
+          if (batch !== undefined) {
+            position = batch.position;
+            yield batchOf(batch, wanted);
             continue;
           }
-          position = batch.position;
-          yield batchOf(batch, wanted);
-          continue;
+          if ((await news.wait(NEWS_WITHIN_MS, signal)) === 'news') continue;
+          // So long without a word: it is made sure that there is nothing.
+          isOverdue = true;
         }
         const page = await this.#pageUnlessAway(position, signal);
         if (page === undefined || signal.aborted) return;
         if (page.position > position) {
           position = page.position;
+          // What the tail should have given, and has not, it will never give.
+          if (isOverdue && page.events.length > 0) await this.#stopTail();
           // Here, and not at an empty page: a log that does not stop growing has none.
           if (page.isEnd) this.#tail ??= this.#startTail(position);
           yield batchOf(page, wanted);
@@ -242,6 +260,8 @@ class EventStoreDBEventStore implements OpenEventStore {
 
   async close(): Promise<void> {
     await this.#appender.close();
+    this.#isClosed = true;
+    this.#news.notify();
     await this.#stopTail();
     await this.#parts.book.close();
     await this.#parts.call.close();
@@ -278,11 +298,11 @@ class EventStoreDBEventStore implements OpenEventStore {
     let bytes = 0;
     // What else the server holds may be much more, and older.
     const from = after < book.start ? book.start : after;
-    const { isEnd } = await reading.all(from, {
+    const isEnd = await reading.all(from, {
       direction: 'forwards',
       // The record at the position itself comes first, and was given before.
       maxCount: MAX_PAGE_EVENTS + 1,
-      isEnough: (event) => {
+      take: (event) => {
         const at = positionOf(event);
         if (at <= after) return false;
         position = at;
@@ -317,12 +337,15 @@ class EventStoreDBEventStore implements OpenEventStore {
    */
   async #isWithinLog(position: Position, signal: AbortSignal): Promise<boolean> {
     try {
-      const { events } = await this.#parts.reading.all('end', {
+      let end = BEGINNING;
+      await this.#parts.reading.all('end', {
         direction: 'backwards',
         maxCount: 1,
+        take(event) {
+          end = positionOf(event);
+          return true;
+        },
       });
-      const [last] = events;
-      const end = last === undefined ? BEGINNING : positionOf(last);
       // It has grown since: whether there is a record at the position, reading on will tell.
       if (end > position) return false;
       if (end === position) return true;
@@ -330,7 +353,7 @@ class EventStoreDBEventStore implements OpenEventStore {
     } catch (error) {
       if (!isPassing(error)) throw error;
     }
-    await pause(RESUME_AFTER_MS, signal);
+    await pause(BEYOND_PAUSE_MS, signal);
     return false;
   }
 
@@ -358,20 +381,4 @@ function batchOf({ events, position }: Batch, wanted: ReadonlySet<string> | unde
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => undefined);
-}
-
-/** A server that is away for a moment is not noticed. */
-async function untilAnswered<T>(attempt: () => Promise<T>): Promise<T> {
-  try {
-    return await pRetry(attempt, {
-      retries: 100,
-      minTimeout: 50,
-      maxTimeout: 500,
-      maxRetryTime: READ_RETRY_FOR_MS,
-      randomize: true,
-      shouldRetry: ({ error }) => isPassing(error),
-    });
-  } catch (error) {
-    throw asLedgerError(error);
-  }
 }

@@ -32,9 +32,19 @@ export function isPassing(error: unknown): boolean {
   return !isMistake(error);
 }
 
-/** Of this code, or of the package: waiting does not help. */
+/** The server holds what no ledger has written. */
+export class UnexpectedLogError extends Error {
+  override readonly name = 'UnexpectedLogError';
+}
+
+/** Of this code, of the package, or of whoever has changed the log: waiting does not help. */
 function isMistake(error: Error): boolean {
-  return error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError;
+  return (
+    error instanceof UnexpectedLogError ||
+    error instanceof TypeError ||
+    error instanceof RangeError ||
+    error instanceof SyntaxError
+  );
 }
 
 /** What is thrown to callers of the log. */

@@ -15,11 +15,9 @@ export class Head {
   /** The last event of ours that is known of: nothing of ours lies between it and `#lookedThrough`. */
   #newestKnown: Position = BEGINNING;
   #lookedThrough: Position;
-  readonly #start: Position;
 
   /** `start`: nothing of ours lies before it. */
   constructor(reading: Reading, names: StreamNames, start: Position) {
-    this.#start = start;
     this.#lookedThrough = start;
     this.#reading = reading;
     this.#names = names;
@@ -35,39 +33,52 @@ export class Head {
   }
 
   async position(): Promise<Position> {
-    const last = await this.#look(this.#lookedThrough);
-    return last === undefined ? this.#newestKnown : positionOf(last);
+    const after = this.#lookedThrough;
+    let from: Position | 'end' = 'end';
+    let top: Position | undefined;
+    for (let page = 0; ; page += 1) {
+      const start: Position | 'end' = from;
+      let found: Position | undefined;
+      let isThrough = false;
+      const isEnd = await this.#reading.all(start, {
+        direction: 'backwards',
+        maxCount: PAGES[page] ?? PAGES[2],
+        take: (event) => {
+          const position = positionOf(event);
+          // Servers differ in whether they give the record at the position itself.
+          if (start !== 'end' && position >= start) return false;
+          top ??= position;
+          from = position;
+          if (this.#isOurs(event)) found = position;
+          isThrough = found !== undefined || position <= after;
+          return isThrough;
+        },
+      });
+      if (found !== undefined) this.saw(found);
+      if (isThrough && top !== undefined) this.#lookedThroughTo(top);
+      if (isThrough || isEnd) return this.#newestKnown;
+    }
   }
 
   /** The last event itself; undefined when there is none. */
   async event(): Promise<AllStreamRecordedEvent | undefined> {
-    return this.#look(this.#start);
+    const position = await this.position();
+    let last: AllStreamRecordedEvent | undefined;
+    if (position === BEGINNING) return undefined;
+    await this.#reading.all(position, {
+      direction: 'forwards',
+      maxCount: 1,
+      take: (event) => {
+        last = event;
+        return true;
+      },
+    });
+    return last;
   }
 
-  /** The last of ours that lies after a position. */
-  async #look(after: Position): Promise<AllStreamRecordedEvent | undefined> {
-    let from: Position | 'end' = 'end';
-    let top: Position | undefined;
-    for (let page = 0; ; page += 1) {
-      const maxCount = PAGES[page] ?? PAGES[2];
-      const { events, isEnd } = await this.#reading.all(from, { direction: 'backwards', maxCount });
-      for (const event of events) {
-        const position = positionOf(event);
-        // Servers differ in whether they give the record at the position itself.
-        if (from !== 'end' && position >= from) continue;
-        top ??= position;
-        const stream = this.#names.ours(event.streamId);
-        const isOurs = stream !== undefined && recordedEvent(stream, event) !== undefined;
-        if (!isOurs && position > after) continue;
-        this.#lookedThroughTo(top);
-        if (!isOurs) return undefined;
-        this.saw(position);
-        return event;
-      }
-      const last = events.at(-1);
-      if (isEnd || last === undefined) return undefined;
-      from = positionOf(last);
-    }
+  #isOurs(event: AllStreamRecordedEvent): boolean {
+    const stream = this.#names.ours(event.streamId);
+    return stream !== undefined && recordedEvent(stream, event) !== undefined;
   }
 
   #lookedThroughTo(position: Position): void {

@@ -8,7 +8,7 @@ import type { Logger } from '../../shared/logger.ts';
 import type { Position, RecordedEvent } from '../port.ts';
 import { INSTALLATION_PROJECT } from '../stream-name.ts';
 import type { AppendCall } from './append-call.ts';
-import { isPassing } from './failures.ts';
+import { isPassing, UnexpectedLogError } from './failures.ts';
 import type { Reading } from './reading.ts';
 import { eventTime, positionOf, type StreamNames } from './wire-event.ts';
 
@@ -83,7 +83,9 @@ export class LogBook {
     }
     const logId = (created?.data as { readonly logId?: unknown } | undefined)?.logId;
     if (created === undefined || typeof logId !== 'string' || !/^[0-9a-f]{8}$/.test(logId)) {
-      throw new Error(`${stream} does not name the log: somebody else has written there`);
+      throw new UnexpectedLogError(
+        `${stream} does not name the log: somebody else has written there`,
+      );
     }
     return new LogBook(logId, positionOf(created), stream, options);
   }
@@ -125,13 +127,14 @@ export class LogBook {
    */
   async lastWhere(isBefore: (milestone: Milestone) => boolean): Promise<Position> {
     const [last] = await this.#read('end');
-    if (last === undefined) throw new Error(`${this.#stream} is gone`);
+    if (last === undefined) throw new UnexpectedLogError(`${this.#stream} is gone`);
     let low = { revision: 0n, position: this.start };
     let high = last.revision;
     while (low.revision < high) {
       const middle = (low.revision + high + 1n) / 2n;
       const [event] = middle === last.revision ? [last] : await this.#read(middle);
-      if (event === undefined) throw new Error(`${this.#stream} has no event ${middle}`);
+      if (event === undefined)
+        throw new UnexpectedLogError(`${this.#stream} has no event ${middle}`);
       const position = positionOf(event);
       if (isBefore({ position, recordedAt: eventTime(event) }))
         low = { revision: middle, position };

@@ -24,14 +24,6 @@ const MAX_SILENCE_MS = 10_000;
 
 type Direction = 'forwards' | 'backwards';
 
-interface PageOf<Event> {
-  readonly events: readonly Event[];
-  /** False when it was cut off by its count, or by its reader. */
-  readonly isEnd: boolean;
-}
-
-export type Page = PageOf<AllStreamRecordedEvent>;
-
 /**
  * Bounded readings. Each page is taken into memory whole, so that a consumer that takes its time
  * holds no stream of the connection meanwhile.
@@ -45,27 +37,27 @@ export class Reading {
   }
 
   /**
-   * Records of the whole server, the one at `from` included.
-   * `isEnough` is asked after each: a page ends early when its events are large.
+   * Records of the whole server, the one at `from` included. Each is given to `take`, which tells
+   * whether it is enough; none is kept here, as most may be somebody else's. True at the log's end.
    */
   all(
     from: Position | 'end',
     options: {
       readonly direction: Direction;
       readonly maxCount: number;
-      readonly isEnough?: (event: AllStreamRecordedEvent) => boolean;
+      readonly take: (event: AllStreamRecordedEvent) => boolean;
     },
-  ): Promise<Page> {
-    const { direction, maxCount, isEnough } = options;
+  ): Promise<boolean> {
+    const { direction, maxCount, take } = options;
     return this.#limit(() =>
-      collect<AllStreamRecordedEvent>(
+      consume<AllStreamRecordedEvent>(
         this.#client.readAll({
           fromPosition: serverPosition(from),
           direction: direction === 'forwards' ? FORWARDS : BACKWARDS,
           maxCount,
         }),
         maxCount,
-        isEnough,
+        take,
       ),
     );
   }
@@ -79,20 +71,26 @@ export class Reading {
       readonly maxCount: number;
       readonly isEnough?: (event: Received) => boolean;
     },
-  ): Promise<PageOf<Received>> {
+  ): Promise<{ readonly events: readonly Received[]; readonly isEnd: boolean }> {
     const { from, direction, maxCount, isEnough } = options;
+    const events: Received[] = [];
+    const take = (event: Received): boolean => {
+      events.push(event);
+      return isEnough?.(event) ?? false;
+    };
     try {
-      return await this.#limit(() =>
-        collect<Received>(
+      const isEnd = await this.#limit(() =>
+        consume<Received>(
           this.#client.readStream(nameOnServer, {
             fromRevision: serverRevision(from),
             direction: direction === 'forwards' ? FORWARDS : BACKWARDS,
             maxCount,
           }),
           maxCount,
-          isEnough,
+          take,
         ),
       );
+      return { events, isEnd };
     } catch (error) {
       const isMissing = error instanceof StreamNotFoundError || error instanceof StreamDeletedError;
       if (isMissing) return { events: [], isEnd: true };
@@ -101,20 +99,20 @@ export class Reading {
   }
 }
 
-interface Source {
-  on(event: 'data', listener: (resolved: { readonly event?: unknown }) => void): this;
+interface Source<Event> {
+  on(event: 'data', listener: (resolved: { readonly event?: Event }) => void): this;
   on(event: 'error', listener: (error: unknown) => void): this;
   on(event: 'end', listener: () => void): this;
   cancel(): Promise<void>;
 }
 
-function collect<Event>(
-  source: Source,
+/** True when there was no more. */
+function consume<Event>(
+  source: Source<Event>,
   maxCount: number,
-  isEnough: (event: Event) => boolean = () => false,
-): Promise<PageOf<Event>> {
+  take: (event: Event) => boolean,
+): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const events: Event[] = [];
     let count = 0;
     let isSettled = false;
     const settle = (how: () => void): void => {
@@ -133,12 +131,10 @@ function collect<Event>(
       silence.refresh();
       count += 1;
       // A link whose event is gone has none.
-      if (event === undefined) return;
-      events.push(event as Event);
-      if (isEnough(event as Event)) settle(() => resolve({ events, isEnd: false }));
+      if (event !== undefined && take(event)) settle(() => resolve(false));
     });
     source.on('error', (error) => settle(() => reject(error)));
-    source.on('end', () => settle(() => resolve({ events, isEnd: count < maxCount })));
+    source.on('end', () => settle(() => resolve(count < maxCount)));
   });
 }
 

@@ -39,8 +39,12 @@ export class SharedFeed {
       while (!signal.aborted) {
         if (this.#reading?.isOver === true) this.#reading = undefined;
         if (this.#reading === undefined || follower.position < this.#reading.start) {
+          // As far as the reading, which may stand beyond the last event: its position moves on where
+          // nothing of ours is.
+          const until = this.#reading?.start;
           const own = this.#store.readAll({
             after: follower.position,
+            ...(until !== undefined && { until }),
             types: [...wanted],
           });
           for await (const batch of own) {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Queryable } from '../../database/database.ts';
 import { BEGINNING, type Batch, type EventStore, type Position } from '../../event-store/port.ts';
 import { LeaseLostError, type GenerationWriter } from './generation-writer.ts';
@@ -41,6 +42,7 @@ function lockTimeoutMs(attempt: number): number {
 /** So much is caught up with while readers wait. */
 const MAX_GAP_EVENTS = 1_000;
 const MAX_GAP_BATCHES = 5;
+const MAX_GAP_READING_MS = 1_000;
 
 /**
  * Puts a generation in the live one's place, in one transaction. It holds all tables of the old one,
@@ -65,7 +67,10 @@ export async function swapIn(options: SwapOptions, attempt: number): Promise<Swa
     const answering = replaced ?? live[0];
     const isOfThisLog = answering?.logId === options.store.logId;
     const reached = isOfThisLog ? (await readCheckpoint(tx, answering.schema)).position : BEGINNING;
-    const gap = await gapUntil(reached, options);
+    // The log may be elsewhere, and slow, while readers wait.
+    const reading = gapUntil(reached, options);
+    const gap = await Promise.race([reading, delay(MAX_GAP_READING_MS)]);
+    reading.catch(() => undefined);
     if (gap === undefined) return 'behind';
     const position = await catchUp(tx, options, gap);
     if (!(await markEnded(tx, options.replay, { status: 'completed', position, target: position })))
