@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Appender } from '../../src/event-store/eventstoredb/appender.ts';
 import type {
   Appended,
@@ -258,7 +258,11 @@ for (const expectedRevision of KINDS) {
       ]);
       await server.restart();
 
-      const answer = await write(appender, stream, events, expectedRevision);
+      // Again and again, until there is a connection: this appender is told soon that there is none.
+      const answer = await vi.waitFor(
+        () => write(appender, stream, events, expectedRevision),
+        20_000,
+      );
       const recorded = await readStream(reader, stream);
       expect(ids(recorded)).toEqual(ids([...before, ...events]));
       expect(stored(answer)).toMatchObject({
