@@ -1,13 +1,16 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
-import { ExitCode, Interrupted, onAskedToEnd, UsageError } from './cli/ending.ts';
+import { addDemoCommand } from './cli/demo.ts';
+import { ExitCode, Interrupted, UsageError } from './cli/ending.ts';
+import { addDevEuiBatchCommand } from './cli/deveui-batch.ts';
 import { addKeysCommand } from './cli/keys.ts';
 import { addLogCommand } from './cli/log.ts';
 import { addProjectionsCommand } from './cli/projections.ts';
-import { ConfigError, loadConfig } from './config.ts';
+import { addServeCommand } from './cli/serve.ts';
+import { addSimulateCommand, SimulatorStartError } from './cli/simulate.ts';
+import { ConfigError } from './config.ts';
 import { EmbeddedServerError } from './database/embedded-server/errors.ts';
 import { CopyRefusedError } from './event-store/port.ts';
-import { startService } from './main.ts';
 import { LedgerError } from './shared/errors.ts';
 
 const program = new Command('fleetledger')
@@ -17,33 +20,13 @@ const program = new Command('fleetledger')
   .enablePositionalOptions()
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? ExitCode.done : ExitCode.usage));
 
-program
-  .command('serve')
-  .description('run the service; its settings come from the environment and .env')
-  .action(serve);
-
+addServeCommand(program);
+addDemoCommand(program);
+addDevEuiBatchCommand(program);
 addProjectionsCommand(program);
 addLogCommand(program);
 addKeysCommand(program);
-
-async function serve(): Promise<void> {
-  // Listened for before the start, so that a signal in the midst of it leaves no server behind.
-  const starting = startService(loadConfig());
-  let isStopping = false;
-  const stop = (exitCode: number): void => {
-    if (isStopping) return;
-    isStopping = true;
-    starting
-      .then((service) => service.stop())
-      .then(
-        () => process.exit(exitCode),
-        (error: unknown) => fail(error),
-      );
-  };
-  onAskedToEnd(() => stop(0), 130);
-  const { running } = await starting;
-  running.catch(() => stop(1));
-}
+addSimulateCommand(program);
 
 /** One clear line for what the user can mend; everything for what only we can. */
 function fail(error: unknown): never {
@@ -53,6 +36,7 @@ function fail(error: unknown): never {
     error instanceof UsageError ||
     error instanceof LedgerError ||
     error instanceof CopyRefusedError ||
+    error instanceof SimulatorStartError ||
     error instanceof EmbeddedServerError;
   const text =
     error instanceof Error

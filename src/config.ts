@@ -23,20 +23,38 @@ function url(...schemes: readonly string[]): z.ZodType<string> {
     );
 }
 
+function wholeNumber(
+  min: number,
+  max: number,
+  byDefault: number,
+): z.ZodDefault<z.ZodCoercedNumber> {
+  const message = `must be a whole number, ${min} to ${max}`;
+  return z.coerce
+    .number(message)
+    .int(message)
+    .min(min, message)
+    .max(max, message)
+    .default(byDefault);
+}
+
 const environment = z.object({
   HOST: z.string().default('127.0.0.1'),
-  PORT: z.coerce
-    .number('must be a port, 0 to 65535')
-    .int('must be a port, 0 to 65535')
-    .min(0, 'must be a port, 0 to 65535')
-    .max(65_535, 'must be a port, 0 to 65535')
-    .default(8080),
+  PORT: wholeNumber(0, 65_535, 8080),
   DATABASE_URL: url('postgres', 'postgresql').optional(),
   // Of one node, or of several with commas between them: more than URL.canParse takes.
   EVENTSTORE_URL: z
     .string()
     .regex(/^esdb(\+discover)?:\/\/[^/?#\s]+/, 'must be a URL of the form esdb://…')
     .optional(),
+  LORAWAN_API_URL: url('http', 'https').optional(),
+  LORAWAN_API_KEY: z
+    .string()
+    .regex(/^[\x20-\x7e]+$/, 'must be printable ASCII')
+    .optional(),
+  LORAWAN_TIMEOUT_MS: wholeNumber(100, 600_000, 15_000),
+  LORAWAN_RETRY_MIN_MS: wholeNumber(1, 600_000, 250),
+  LORAWAN_RETRY_MAX_MS: wholeNumber(1, 600_000, 10_000),
+  LORAWAN_MAX_FAILURES: wholeNumber(1, 1_000, 8),
   DATA_DIR: z.string().default('.fleetledger'),
   ADMIN_API_KEY: z
     .string()
@@ -58,10 +76,24 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   /** Undefined: the log is in the database, too. */
   readonly eventStoreUrl: string | undefined;
+  /** Undefined: batches of DevEUIs are refused. */
+  readonly lorawanApiUrl: string | undefined;
+  readonly lorawan: LorawanSettings;
   readonly dataDir: string;
   readonly adminApiKey: string | undefined;
   readonly roles: readonly ProcessRole[];
   readonly logLevel: string;
+}
+
+/** How the LoRaWAN provider is asked, whichever it is. */
+export interface LorawanSettings {
+  readonly apiKey: string | undefined;
+  /** Of one request. */
+  readonly timeoutMs: number;
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
+  /** So many failures of one DevEUI in a row, with no answer to any other, and the batch has failed. */
+  readonly maxFailures: number;
 }
 
 /** Settings that cannot be used: one line for each mistake. */
@@ -76,8 +108,11 @@ export function loadConfig(): Config {
   return parseConfig({ ...fromFile, ...process.env });
 }
 
-/** @throws ConfigError */
-function parseConfig(variables: Readonly<Record<string, string | undefined>>): Config {
+/**
+ * The settings that variables give; those that they leave out have their defaults.
+ * @throws ConfigError
+ */
+export function parseConfig(variables: Readonly<Record<string, string | undefined>>): Config {
   // A variable that is set to nothing is not set.
   const set = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
   const result = environment.safeParse(set);
@@ -91,6 +126,14 @@ function parseConfig(variables: Readonly<Record<string, string | undefined>>): C
     port: settings.PORT,
     databaseUrl: settings.DATABASE_URL,
     eventStoreUrl: settings.EVENTSTORE_URL,
+    lorawanApiUrl: settings.LORAWAN_API_URL,
+    lorawan: {
+      apiKey: settings.LORAWAN_API_KEY,
+      timeoutMs: settings.LORAWAN_TIMEOUT_MS,
+      retryMinMs: settings.LORAWAN_RETRY_MIN_MS,
+      retryMaxMs: settings.LORAWAN_RETRY_MAX_MS,
+      maxFailures: settings.LORAWAN_MAX_FAILURES,
+    },
     dataDir: settings.DATA_DIR,
     adminApiKey: settings.ADMIN_API_KEY,
     roles: settings.ROLES,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Authentication } from './api/authentication.ts';
-import type { HealthChecks, PartHealth } from './api/health.ts';
+import { devEuiRoutes } from './api/deveui/deveui.ts';
 import { createMetrics } from './api/metrics.ts';
 import { Pipeline } from './api/pipeline.ts';
 import { Responder } from './api/responder.ts';
@@ -8,8 +8,6 @@ import { adminRoutes } from './api/admin/admin.ts';
 import { createApp, listen, type RunningServer } from './api/server.ts';
 import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
-import { FoldedStates } from './commands/folded-states.ts';
-import { CommandHandler } from './commands/handler.ts';
 import { formatApiKey, mintKey } from './commands/keys.ts';
 import { IdempotentRequests } from './commands/requests.ts';
 import { StateCommands } from './commands/state.ts';
@@ -19,130 +17,19 @@ import {
   installationStream,
 } from './commands/tenancy.ts';
 import { ConfigError, type Config } from './config.ts';
-import { openDatabase, type Database } from './database/database.ts';
-import { openEmbeddedServer } from './database/embedded-server/embedded-server.ts';
 import { installationSecret } from './database/installation-secret.ts';
-import { migrate } from './database/migrations.ts';
-import { announcePresence } from './database/presence.ts';
-import { checkUrl, EventStoreUrlError } from './event-store/eventstoredb/connection.ts';
-import { openEventStoreDB } from './event-store/eventstoredb/eventstoredb-event-store.ts';
-import type { EventStore, OpenEventStore } from './event-store/port.ts';
-import { openPostgresEventStore } from './event-store/postgres/postgres-event-store.ts';
-import { openPostgresSnapshotStore } from './event-store/postgres/postgres-snapshot-store.ts';
+import { providerAddress } from './lorawan/http-provider.ts';
+import { healthChecks } from './main/health.ts';
+import { openLedger, type Ledger } from './main/ledger.ts';
+import { openProvisioning, type OpenProvisioning } from './main/provisioning.ts';
+import { DevEuiQueries } from './projections/deveui/deveui-queries.ts';
 import { Positions } from './projections/engine/as-of.ts';
-import {
-  ProjectionAdministration,
-  type ProjectionStatus,
-} from './projections/engine/administration.ts';
-import { ProjectionEngine } from './projections/engine/engine.ts';
 import { LogReader } from './projections/engine/log-reader.ts';
-import type { Projection } from './projections/engine/projection.ts';
-import { ReadModels } from './projections/engine/read-model.ts';
-import { stateProjection } from './projections/state/state-projection.ts';
 import { StateQueries } from './projections/state/state-queries.ts';
 import { KeyDirectory } from './projections/tenancy/key-directory.ts';
-import { tenancyProjection } from './projections/tenancy/tenancy-projection.ts';
 import { TenancyQueries } from './projections/tenancy/tenancy-queries.ts';
 import { systemClock } from './shared/clock.ts';
 import { randomEntropy } from './shared/ids.ts';
-import { createLogger, type Logger } from './shared/logger.ts';
-
-/** An opened ledger: the log, the write side, the read side; nothing runs yet. */
-export interface Ledger {
-  readonly logger: Logger;
-  readonly database: Database;
-  readonly store: EventStore;
-  /** The same, as it was opened. */
-  readonly log: OpenEventStore;
-  readonly engine: ProjectionEngine;
-  readonly administration: ProjectionAdministration;
-  readonly handler: CommandHandler;
-  readonly models: ReadModels;
-  close(): Promise<void>;
-}
-
-/** The lowest version that has what is used: `nulls not distinct`, and statistics by `pg_stat_io`. */
-const MIN_SERVER_VERSION = 150_000;
-
-const PROJECTIONS: readonly Projection[] = [tenancyProjection, stateProjection];
-
-/** `role`: a service holds the data directory for itself; a tool may come beside it. */
-export async function openLedger(config: Config, role: 'service' | 'tool'): Promise<Ledger> {
-  const logger = createLogger(config.logLevel);
-  refuseBrokenUrl(config);
-  const processId = `${process.pid}-${randomUUID()}`;
-  const embedded =
-    config.databaseUrl === undefined
-      ? await openEmbeddedServer({ dataDir: config.dataDir, logger, role })
-      : undefined;
-  const url = config.databaseUrl ?? embedded?.url ?? '';
-  const applicationName = `fleetledger-${process.pid}`;
-  const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
-  // Apart: queries that wait for a table must not take the connections of those they wait for.
-  const readers = openDatabase({ url, logger, applicationName, maxConnections: 15 });
-  let opened: { close(): Promise<void> } | undefined;
-  let presence: { close(): Promise<void> } | undefined;
-  try {
-    await refuseOldServer(database);
-    await migrate(database, logger);
-    const log = await openLog(config, database, logger);
-    opened = log;
-    presence = role === 'service' ? announcePresence(database, log.logId, logger) : undefined;
-    const engine = new ProjectionEngine({
-      database,
-      store: log,
-      projections: PROJECTIONS,
-      logger,
-      processId,
-    });
-    await engine.prepare();
-    const store = engine.freshness.tracking(log);
-    const states = new FoldedStates(store, openPostgresSnapshotStore(database, log.logId), logger);
-    return {
-      logger,
-      database,
-      store,
-      log,
-      engine,
-      administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
-      handler: new CommandHandler(store, states),
-      models: new ReadModels(readers, engine, store),
-      async close() {
-        await engine.stop();
-        await log.close();
-        // Not before: whoever copies the log takes it that nothing is written any more.
-        await presence?.close();
-        await readers.close();
-        await database.close();
-        await embedded?.close();
-      },
-    };
-  } catch (error) {
-    await opened?.close().catch(() => undefined);
-    await presence?.close().catch(() => undefined);
-    await readers.close().catch(() => undefined);
-    await database.close().catch(() => undefined);
-    await embedded?.close();
-    throw error;
-  }
-}
-
-/** Before anything is started. */
-function refuseBrokenUrl({ eventStoreUrl }: Config): void {
-  try {
-    if (eventStoreUrl !== undefined) checkUrl(eventStoreUrl);
-  } catch (error) {
-    if (!(error instanceof EventStoreUrlError)) throw error;
-    throw new ConfigError(`EVENTSTORE_URL: ${error.message}`);
-  }
-}
-
-function openLog(config: Config, database: Database, logger: Logger): Promise<OpenEventStore> {
-  const { eventStoreUrl } = config;
-  return eventStoreUrl === undefined
-    ? openPostgresEventStore({ database, logger })
-    : openEventStoreDB({ url: eventStoreUrl, logger });
-}
 
 export interface RunningService {
   /** Undefined when this process does not serve the API. */
@@ -153,19 +40,28 @@ export interface RunningService {
   stop(): Promise<void>;
 }
 
-export async function startService(config: Config): Promise<RunningService> {
+/** `prepare` is run on the opened ledger, before anything else. */
+export async function startService(
+  config: Config,
+  prepare: (ledger: Ledger) => Promise<void> = () => Promise.resolve(),
+): Promise<RunningService> {
   const ledger = await openLedger(config, 'service');
   const { logger, engine } = ledger;
+  const draining = new AbortController();
   const stopping = new AbortController();
-  if (config.roles.includes('projections')) engine.start();
+  let provisioning: OpenProvisioning | undefined;
   let api: ServedApi | undefined;
   const close = async (): Promise<void> => {
-    await api?.server.drain();
+    draining.abort();
+    await Promise.all([api?.server.drain(), provisioning?.stop()]);
     stopping.abort();
     await engine.stop();
     await ledger.close();
   };
   try {
+    await prepare(ledger);
+    if (config.roles.includes('projections')) engine.start();
+    provisioning = startProvisioning(config, ledger);
     if (config.roles.includes('api')) {
       api = await serveApi(config, ledger, stopping.signal);
       // Last of all, so that no failure of the start comes between issuing the key and showing it.
@@ -187,6 +83,14 @@ export async function startService(config: Config): Promise<RunningService> {
   };
 }
 
+function startProvisioning(config: Config, ledger: Ledger): OpenProvisioning | undefined {
+  const { roles, lorawanApiUrl: url, lorawan } = config;
+  if (url === undefined || !roles.includes('provisioning')) return undefined;
+  const provisioning = openProvisioning(ledger, { url, ...lorawan });
+  provisioning.start();
+  return provisioning;
+}
+
 interface ServedApi {
   readonly server: RunningServer;
   /** Rejects when keys that other processes revoke would stay valid here; ends when aborted. */
@@ -194,6 +98,7 @@ interface ServedApi {
 }
 
 async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Promise<ServedApi> {
+  const { lorawanApiUrl } = config;
   const { logger, database, log, store, engine, administration, handler, models } = ledger;
   const tenancy = new TenancyQueries(models);
   const states = new StateQueries(models);
@@ -218,6 +123,11 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
     routes: [
       // In the order in which they are matched: what devices send comes first.
       ...stateRoutes({ commands: new StateCommands(handler, store), queries: states, positions }),
+      ...devEuiRoutes({
+        handler,
+        queries: new DevEuiQueries(models),
+        provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
+      }),
       ...tenancyRoutes({ handler, queries: tenancy, states, positions }),
       ...adminRoutes({ handler, administration, positions, log: new LogReader(store) }),
     ],
@@ -253,47 +163,6 @@ async function inheritWrites({ engine, administration }: Ledger): Promise<void> 
   }
 }
 
-/** How far a projection may be behind before health turns red. */
-const MAX_LAG_SECONDS = 10;
-
-function healthChecks({ database, store, administration }: Ledger): HealthChecks {
-  return () => {
-    const statuses = administration.statuses();
-    const projection = (name: string) => async () => {
-      const found = (await statuses).find((candidate) => candidate.name === name);
-      return found === undefined ? { status: 'ok' as const } : healthOf(found);
-    };
-    return {
-      database: async () => {
-        await database.query({ text: 'select 1' });
-        return { status: 'ok' };
-      },
-      log: async () => {
-        await store.head();
-        return { status: 'ok' };
-      },
-      ...Object.fromEntries(
-        administration.names.map((name) => [`projection:${name}`, projection(name)]),
-      ),
-    };
-  };
-}
-
-function healthOf(projection: ProjectionStatus): PartHealth {
-  const { status, generation, lagSeconds, isStalled, isBeingBuilt, lastError } = projection;
-  const behind = `${Math.round(lagSeconds)} s behind`;
-  if (lastError !== undefined) {
-    const { eventId, message } = lastError;
-    return { status: 'failing', detail: `stopped at event ${eventId}: ${message}` };
-  }
-  // An admin wants it so, and the rest of the service is as it should be.
-  if (status === 'paused') return { status: 'ok', detail: `paused by an admin, ${behind}` };
-  if (generation === 0) return { status: 'failing', detail: 'being built from this log' };
-  if (isBeingBuilt) return { status: 'ok', detail: `being built for this release, ${behind}` };
-  if (isStalled) return { status: 'failing', detail: `stalled, ${behind}` };
-  return lagSeconds > MAX_LAG_SECONDS ? { status: 'failing', detail: behind } : { status: 'ok' };
-}
-
 async function issueFirstAdminKey({ handler }: Ledger): Promise<string | undefined> {
   const key = mintKey('adm', randomEntropy(), systemClock());
   const handled = await handler.execute(
@@ -306,9 +175,7 @@ async function issueFirstAdminKey({ handler }: Ledger): Promise<string | undefin
 }
 
 /** On stdout, and never in the log: this is the one time that the admin key is shown. */
-function greet({ address }: RunningServer, firstAdminKey: string | undefined): void {
-  const host = address.address.includes(':') ? `[${address.address}]` : address.address;
-  const url = `http://${host}:${address.port}`;
+function greet({ url }: RunningServer, firstAdminKey: string | undefined): void {
   const lines = [`Fleetledger is ready on ${url} (try ${url}/docs).`];
   if (firstAdminKey !== undefined) {
     lines.push(
@@ -324,16 +191,4 @@ function greet({ address }: RunningServer, firstAdminKey: string | undefined): v
     );
   }
   process.stdout.write(`${lines.join('\n')}\n`);
-}
-
-async function refuseOldServer(database: Database): Promise<void> {
-  const [row] = await database.query<{ version: number; text: string }>({
-    text: `
-      select
-        current_setting('server_version_num')::integer as version,
-        current_setting('server_version') as text`,
-  });
-  if (row !== undefined && row.version < MIN_SERVER_VERSION) {
-    throw new Error(`PostgreSQL ${row.text} is too old: 15 or later is needed.`);
-  }
 }

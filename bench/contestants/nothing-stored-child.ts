@@ -1,3 +1,4 @@
+import { parseConfig } from '../../src/config.ts';
 import type * as mainModule from '../../src/main.ts';
 import type * as groupCommitModule from '../../src/event-store/postgres/group-commit.ts';
 import type { Appended, Position } from '../../src/event-store/port.ts';
@@ -33,7 +34,7 @@ GroupCommit.prototype.append = function append(writes) {
 
 const [databaseUrl, adminApiKey] = process.argv.slice(2);
 const service = await startService({
-  host: '127.0.0.1',
+  ...parseConfig({}),
   port: 0,
   databaseUrl,
   eventStoreUrl: undefined,

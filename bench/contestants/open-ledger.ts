@@ -1,5 +1,6 @@
-import type * as mainModule from '../../src/main.ts';
-import type { Ledger } from '../../src/main.ts';
+import { parseConfig } from '../../src/config.ts';
+import type * as ledgerModule from '../../src/main/ledger.ts';
+import type { Ledger } from '../../src/main/ledger.ts';
 import { compiled } from '../build.ts';
 
 /** Ours, as the service composes it, without its API; nothing runs yet. */
@@ -7,10 +8,10 @@ export async function openBenchLedger(
   databaseUrl: string,
   eventStoreUrl?: string,
 ): Promise<Ledger> {
-  const { openLedger } = await compiled<typeof mainModule>('main.ts');
+  const { openLedger } = await compiled<typeof ledgerModule>('main/ledger.ts');
   return openLedger(
     {
-      host: '127.0.0.1',
+      ...parseConfig({}),
       port: 0,
       databaseUrl,
       eventStoreUrl,

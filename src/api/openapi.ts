@@ -43,8 +43,11 @@ const problemSchema = z
 export function openApiDocument(routes: readonly Route[], basePath: string): oas31.OpenAPIObject {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const route of routes) {
-    const path = (paths[route.path] ??= {});
-    path[route.method] = operation(route);
+    (paths[route.path] ??= {})[route.method] = operation(route, operationId(route, route.path));
+    for (const alias of route.aliases ?? []) {
+      const id = `${operationId(route, alias)}Alias`;
+      (paths[alias] ??= {})[route.method] = operation(route, id);
+    }
   }
   return createDocument({
     openapi: '3.1.1',
@@ -66,7 +69,12 @@ export function openApiDocument(routes: readonly Route[], basePath: string): oas
   });
 }
 
-function operation(route: Route): unknown {
+function operationId({ method }: Route, path: string): string {
+  const words = path.replace(/\W+(\w)/g, (_all, first: string) => first.toUpperCase());
+  return method + words.replace(/\W/g, '');
+}
+
+function operation(route: Route, id: string): unknown {
   const content = Object.fromEntries(
     Object.entries(route.body?.content ?? {}).map(([type, schema]) => [type, { schema }]),
   );
@@ -74,7 +82,7 @@ function operation(route: Route): unknown {
     content[type] = { schema: z.string().meta({ description: 'One JSON value a line' }) };
   }
   return {
-    operationId: `${route.method}${route.path.replace(/\W+(\w)/g, (_all, first: string) => first.toUpperCase()).replace(/\W/g, '')}`,
+    operationId: id,
     summary: route.summary,
     description: `Keys: ${route.access.join(', ')}.`,
     tags: [route.tag],
@@ -90,7 +98,7 @@ function operation(route: Route): unknown {
   };
 }
 
-function requestHeaders({ method, hasEtag }: Route): z.ZodObject {
+function requestHeaders({ method, hasEtag, takesWait }: Route): z.ZodObject {
   return z.object({
     'Fleetledger-Min-Position': z
       .string()
@@ -103,6 +111,12 @@ function requestHeaders({ method, hasEtag }: Route): z.ZodObject {
         .max(255)
         .optional()
         .meta({ description: 'The same key and request give the first answer again' }),
+    }),
+    ...(takesWait === true && {
+      Prefer: z
+        .string()
+        .optional()
+        .meta({ description: '`wait=<s>`: how long the answer may wait for the end (RFC 7240)' }),
     }),
     ...(hasEtag === true && {
       'If-None-Match': z
@@ -138,6 +152,12 @@ function answers(route: Route): Record<string, unknown> {
         .literal('true')
         .optional()
         .meta({ description: 'This is the first answer again' }),
+    }),
+    ...(route.takesWait === true && {
+      'Preference-Applied': z
+        .string()
+        .optional()
+        .meta({ description: 'How long it waited at most' }),
     }),
     ...Object.fromEntries(
       Object.entries(route.headers ?? {}).map(([name, description]) => [

@@ -194,6 +194,7 @@ function requestFor<Body>(
     headers: {
       ifMatch: request.headers['if-match'],
       ifNoneMatch: request.headers['if-none-match'],
+      prefer: request.get('prefer'),
     },
     read,
     now,

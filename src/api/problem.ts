@@ -21,6 +21,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'precondition-failed': 412,
   'idempotency-key-reused': 422,
   'position-of-another-log': 422,
+  'provider-not-configured': 503,
   'read-model-behind': 503,
   'newer-event-version': 503,
   'store-unavailable': 503,

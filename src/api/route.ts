@@ -54,6 +54,8 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete';
   /** As OpenAPI writes it, below the base path: `/sensors/{id}`. */
   readonly path: string;
+  /** Other paths at which it answers the same. */
+  readonly aliases?: readonly string[];
   readonly summary: string;
   readonly tag: string;
   readonly access: readonly Access[];
@@ -69,6 +71,8 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly errors?: readonly ErrorCode[];
   /** Answers that carry an ETag, and take If-None-Match. */
   readonly hasEtag?: boolean;
+  /** Takes `Prefer: wait=<s>` (RFC 7240). */
+  readonly takesWait?: boolean;
   readonly handle: (request: ApiRequest<Params, Query, Body>) => Promise<Answer>;
 }
 
@@ -96,6 +100,7 @@ export interface ApiRequest<Params, Query, Body> {
 export interface RequestHeaders {
   readonly ifMatch: string | undefined;
   readonly ifNoneMatch: string | undefined;
+  readonly prefer: string | undefined;
 }
 
 export interface Answer {

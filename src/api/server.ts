@@ -40,12 +40,14 @@ export function createApp({
   if (logger.isLevelEnabled('debug')) app.use(accessLog(logger));
   const methodsByPath = new Map<string, string[]>();
   for (const route of routes) {
-    const path = BASE_PATH + route.path.replace(/\{(\w+)\}/g, ':$1');
-    methodsByPath.set(path, [...(methodsByPath.get(path) ?? []), route.method.toUpperCase()]);
-    app[route.method](path, async (request: Request, response: Response) => {
-      metrics.nameRoute(response, route);
-      await pipeline.run(route, request, response);
-    });
+    for (const template of [route.path, ...(route.aliases ?? [])]) {
+      const path = BASE_PATH + template.replace(/\{(\w+)\}/g, ':$1');
+      methodsByPath.set(path, [...(methodsByPath.get(path) ?? []), route.method.toUpperCase()]);
+      app[route.method](path, async (request: Request, response: Response) => {
+        metrics.nameRoute(response, route);
+        await pipeline.run(route, request, response);
+      });
+    }
   }
   for (const [path, methods] of methodsByPath) {
     app.all(path, (request: Request, response: Response) => {
@@ -115,6 +117,8 @@ function accessLog(logger: Logger): express.RequestHandler {
 
 export interface RunningServer {
   readonly address: AddressInfo;
+  /** Without a slash at its end. */
+  readonly url: string;
   /** No new requests; those that run finish. */
   drain(): Promise<void>;
 }
@@ -146,8 +150,11 @@ export async function listen(
     server.once('error', reject);
     server.listen(port, host, resolve);
   });
+  const address = server.address() as AddressInfo;
+  const authority = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return {
-    address: server.address() as AddressInfo,
+    address,
+    url: `http://${authority}:${address.port}`,
     drain() {
       isDraining = true;
       // `Connection: close`, where the head of the answer is not sent yet.

@@ -1,5 +1,4 @@
-import { InvalidArgumentError, Option, type Command } from 'commander';
-import { projectIdField } from '../api/fields.ts';
+import { Option, type Command } from 'commander';
 import { formatApiKey, mintKey, type MintedKey } from '../commands/keys.ts';
 import {
   deviceDecider,
@@ -11,6 +10,7 @@ import {
 } from '../commands/tenancy.ts';
 import { systemClock } from '../shared/clock.ts';
 import { randomEntropy } from '../shared/ids.ts';
+import { projectId } from './arguments.ts';
 import { UsageError } from './ending.ts';
 import { context, withLedger } from './with-ledger.ts';
 
@@ -33,12 +33,6 @@ export function addKeysCommand(program: Command): void {
     .option('--project <id>', 'the project of the member or device', projectId)
     .option('--device <id>', 'the device that holds it; otherwise a member does')
     .action(revokeKey);
-}
-
-function projectId(text: string): string {
-  const { data, error } = projectIdField.safeParse(text);
-  if (data === undefined) throw new InvalidArgumentError(`It ${error?.issues[0]?.message}.`);
-  return data;
 }
 
 interface HolderOptions {

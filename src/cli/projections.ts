@@ -3,7 +3,7 @@ import { ProjectionActions, type ProjectionAction } from '../api/admin/projectio
 import { projectionBody } from '../api/admin/projections.ts';
 import { rebuildBody } from '../api/admin/rebuilds.ts';
 import { verificationBody } from '../api/admin/verifications.ts';
-import type { Ledger } from '../main.ts';
+import type { Ledger } from '../main/ledger.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import { Positions } from '../projections/engine/as-of.ts';
 import type { Replay } from '../projections/engine/replays.ts';

@@ -38,7 +38,12 @@ export interface CommandIdentity {
 
 export type Handled<State> =
   /** The revision of the command's last event, and a position at which the log holds it. */
-  | { readonly outcome: 'recorded'; readonly revision: bigint; readonly position: Position }
+  | {
+      readonly outcome: 'recorded';
+      readonly revision: bigint;
+      readonly position: Position;
+      readonly events: readonly NewEvent[];
+    }
   /** The command has run before; its events stand there. */
   | { readonly outcome: 'repeated'; readonly revision: bigint; readonly position: Position }
   /** The command decided nothing on this state, which was the stream's newest. */
@@ -303,7 +308,7 @@ function settle(
       continue;
     }
     revision = (revision === 'no-stream' ? -1n : revision) + BigInt(events.length);
-    job.resolve({ outcome: 'recorded', revision, position });
+    job.resolve({ outcome: 'recorded', revision, position, events });
   }
 }
 

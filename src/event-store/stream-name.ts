@@ -4,6 +4,7 @@ export type StreamName = string & { readonly [streamNameBrand]: true };
 
 /** What is kept in streams of its own. A log that shares a server is known by these. */
 export const STREAM_CATEGORIES = [
+  'batch',
   'dedup',
   'device',
   'installation',

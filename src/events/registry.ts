@@ -1,6 +1,7 @@
 import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
 import type { DomainEvent, EventDefinition, EventMetadata } from './event.ts';
+import { devEuiEvents } from './deveui.ts';
 import { projectionEvents } from './projections.ts';
 import { requestEvents } from './requests.ts';
 import { stateEvents } from './state.ts';
@@ -9,6 +10,7 @@ import { tenancyEvents } from './tenancy.ts';
 const definitions: ReadonlyMap<string, EventDefinition> = new Map(
   (
     [
+      ...devEuiEvents,
       ...projectionEvents,
       ...requestEvents,
       ...stateEvents,

@@ -23,6 +23,7 @@ export const errorTable = {
   'projection-busy': 'A rebuild or verification of the projection is running',
   'projection-not-stopped': 'The projection is not stopped',
   'replay-ended': 'The rebuild or verification has ended',
+  'provider-not-configured': 'No LoRaWAN provider is configured',
   'read-model-behind': 'The read model has not reached the position yet',
   'newer-event-version': 'A newer release has written what this one cannot read',
   'store-unavailable': 'The store is away',

@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { formatApiKey, mintKey } from '../../src/commands/keys.ts';
 import { installationDecider, installationStream } from '../../src/commands/tenancy.ts';
+import { parseConfig } from '../../src/config.ts';
 import { streamName, type StreamName } from '../../src/event-store/stream-name.ts';
-import { openLedger, type Ledger } from '../../src/main.ts';
+import { openLedger, type Ledger } from '../../src/main/ledger.ts';
 import { systemClock } from '../../src/shared/clock.ts';
 import { newEventId, randomEntropy } from '../../src/shared/ids.ts';
 import type { JsonObject } from '../../src/shared/json.ts';
@@ -53,7 +54,7 @@ beforeAll(async () => {
   idle = await startTestService(idleDatabase.url, { roles: ['api'] });
   ledger = await openLedger(
     {
-      host: '127.0.0.1',
+      ...parseConfig({}),
       port: 0,
       databaseUrl: database.url,
       eventStoreUrl: testEventStoreUrl(database.url),

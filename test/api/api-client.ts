@@ -1,5 +1,5 @@
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
-import type { Config } from '../../src/config.ts';
+import { parseConfig, type Config } from '../../src/config.ts';
 import { startService } from '../../src/main.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
 import { DocumentedAnswers, type OpenApiDocument, type WireAnswer } from './openapi-answers.ts';
@@ -71,7 +71,7 @@ export async function startTestService(
   settings: Partial<Config> = {},
 ): Promise<TestService> {
   const running = await startService({
-    host: '127.0.0.1',
+    ...parseConfig({}),
     port: 0,
     databaseUrl,
     eventStoreUrl: testEventStoreUrl(databaseUrl),

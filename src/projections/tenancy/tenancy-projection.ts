@@ -13,7 +13,7 @@ import { changeDevices, type AppliedToDevice } from './device-spans.ts';
  */
 export const tenancyProjection: Projection = {
   name: 'tenancy',
-  version: 1,
+  version: 2,
   handles: [
     'ProjectCreated',
     'MemberAdded',
@@ -68,7 +68,9 @@ export const tenancyProjection: Projection = {
     )`,
   indexes: `
     create index keys_of_project on keys (project_id, position);
-    create index members_of_project on members (project_id, from_position)`,
+    create index members_of_project on members (project_id, from_position);
+    create index devices_by_deveui on devices (project_id, dev_eui, device_id)
+      where to_position is null`,
   apply,
 };
 

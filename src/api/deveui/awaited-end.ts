@@ -1,0 +1,24 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ReadOptions } from '../../projections/engine/read-model.ts';
+import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
+
+const POLL_INTERVAL_MS = 100;
+
+/**
+ * Waits until nothing more is asked for a batch, or the time is over. The read model is polled: whoever
+ * works on the batch may be another process, and its progress is nobody's request.
+ */
+export async function awaitEnd(
+  queries: DevEuiQueries,
+  batch: { readonly projectId: string; readonly batchId: string },
+  waitMs: number,
+  options: ReadOptions,
+): Promise<void> {
+  const endsAtMs = performance.now() + waitMs;
+  for (;;) {
+    const { value } = await queries.summary(batch.projectId, batch.batchId, options);
+    const leftMs = endsAtMs - performance.now();
+    if (value?.status !== 'Processing' || leftMs <= 0) return;
+    await delay(Math.min(POLL_INTERVAL_MS, leftMs));
+  }
+}

@@ -1,0 +1,135 @@
+import { z } from 'zod';
+import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
+import { idField, timeAnswer } from '../fields.ts';
+import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
+import { notFound } from '../problem.ts';
+import { defineRoute, jsonTime, type Route } from '../route.ts';
+
+const batchParams = z.object({ id: idField });
+const partitionParams = batchParams.extend({
+  n: z
+    .string()
+    .regex(/^[1-9]\d{0,8}$/, 'must be a whole number from 1')
+    .transform(Number)
+    .meta({ override: { type: 'integer', minimum: 1 } }),
+});
+
+/** What a batch holds, piece by piece: its DevEUIs in partitions, its attempts in pages. */
+export function batchContentRoutes(queries: DevEuiQueries): Route[] {
+  const listPartitions = defineRoute({
+    method: 'get',
+    path: '/batches/{id}/partitions',
+    summary: 'The DevEUIs of a large batch, as links to 1,000 of them each',
+    tag: 'Provisioning',
+    access: ['owner', 'member', 'viewer'],
+    params: batchParams,
+    answers: {
+      200: z.object({
+        items: z.array(
+          z.object({
+            partition: z.int(),
+            href: z.string(),
+            size: z.int().meta({ description: 'How many DevEUIs it holds' }),
+          }),
+        ),
+      }),
+    },
+    errors: ['not-found'],
+    async handle({ params, projectId, read }) {
+      const { value: sizes, position } = await queries.partitions(projectId, params.id, read);
+      if (sizes === undefined) throw notFound();
+      const base = `/api/v1/batches/${encodeURIComponent(params.id)}/partitions`;
+      const items = sizes.map((size, index) => ({
+        partition: index + 1,
+        href: `${base}/${index + 1}`,
+        size,
+      }));
+      return { status: 200, body: { items }, position };
+    },
+  });
+
+  const readPartition = defineRoute({
+    method: 'get',
+    path: '/batches/{id}/partitions/{n}',
+    summary: 'Up to 1,000 DevEUIs of a batch, in the order in which they were drawn',
+    tag: 'Provisioning',
+    access: ['owner', 'member', 'viewer'],
+    params: partitionParams,
+    answers: {
+      200: z.object({
+        id: z.string(),
+        partition: z.int(),
+        items: z.array(
+          z.object({
+            deveui: z.string(),
+            short_code: z.string(),
+            status: z.enum(['registered', 'unconfirmed', 'in_flight']),
+          }),
+        ),
+      }),
+    },
+    errors: ['not-found'],
+    async handle({ params: { id, n }, projectId, read }) {
+      const { value, position } = await queries.partition(projectId, id, n, read);
+      if (value === undefined) throw notFound();
+      const items = value.map(({ devEui, shortCode, status }) => ({
+        deveui: devEui,
+        short_code: shortCode,
+        status,
+      }));
+      return { status: 200, body: { id, partition: n, items }, position };
+    },
+  });
+
+  const listAttempts = defineRoute({
+    method: 'get',
+    path: '/batches/{id}/attempts',
+    summary: 'Every request to the provider for a batch, oldest first',
+    tag: 'Provisioning',
+    access: ['owner', 'member', 'viewer'],
+    params: batchParams,
+    query: cursorQuery,
+    answers: {
+      200: cursorPage(
+        z.object({
+          deveui: z.string(),
+          attempt: z.int().meta({ description: 'Which one for this DevEUI, from 1' }),
+          outcome: z.enum(['registered', 'conflicted', 'unconfirmed', 'failed', 'in_flight']),
+          provider_status: z.int().nullable(),
+          reason: z.string().nullable().meta({ description: 'Why it failed' }),
+          sent_at: timeAnswer,
+          ended_at: timeAnswer.nullable(),
+        }),
+      ),
+    },
+    errors: ['not-found'],
+    handle: (request) =>
+      walkPage(request, {
+        name: `attempts:${request.params.id}`,
+        place: placeAfterPosition,
+        async rows(limit, place) {
+          const { projectId, params, read } = request;
+          const { value, position } = await queries.attempts(
+            projectId,
+            params.id,
+            { limit, ...place },
+            read,
+          );
+          if (value === undefined) throw notFound();
+          return { value, position };
+        },
+        item: (attempt) => ({
+          deveui: attempt.devEui,
+          attempt: attempt.attempt,
+          outcome: attempt.outcome,
+          provider_status: attempt.providerStatus,
+          reason: attempt.reason,
+          sent_at: jsonTime(attempt.sentAt),
+          ended_at: jsonTime(attempt.endedAt),
+        }),
+        placeOf: ({ position }) => ({ after: position }),
+      }),
+  });
+
+  return [listPartitions, readPartition, listAttempts];
+}

@@ -1,0 +1,305 @@
+import { z } from 'zod';
+import {
+  batchDecider,
+  batchStream,
+  isDone,
+  type BatchCommand,
+  type BatchState,
+} from '../../commands/deveui.ts';
+import { MAX_PREFIX_DIGITS, shortCodesBehind } from '../../commands/deveui-drawing.ts';
+import type { CommandContext, CommandHandler, Handled } from '../../commands/handler.ts';
+import {
+  atLeast,
+  type Fresh,
+  type Position,
+  type ReadOptions,
+} from '../../projections/engine/read-model.ts';
+import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
+import type { BatchSummary, BatchView } from '../../projections/deveui/deveui-views.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import { shortId } from '../../shared/ids.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { idField, timeAnswer } from '../fields.ts';
+import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
+import { notFound } from '../problem.ts';
+import { defineRoute, jsonTime, type Route } from '../route.ts';
+import { awaitEnd } from './awaited-end.ts';
+import { waitPreference } from './wait-preference.ts';
+
+export interface BatchRoutesParts {
+  readonly handler: CommandHandler;
+  readonly queries: DevEuiQueries;
+  /** The address of the LoRaWAN provider; undefined where none is configured. */
+  readonly provider: string | undefined;
+}
+
+const MAX_BATCH_SIZE = 10_000;
+const DEFAULT_BATCH_SIZE = 100;
+/** So many DevEUIs of a batch may be open: what the provider takes at once. */
+const CONCURRENCY = 10;
+
+const sizeField = z
+  .int(`must be a whole number from 1 to ${MAX_BATCH_SIZE}`)
+  .min(1, `must be a whole number from 1 to ${MAX_BATCH_SIZE}`)
+  .max(MAX_BATCH_SIZE, `must be a whole number from 1 to ${MAX_BATCH_SIZE}`);
+
+const batchBody = z
+  .object({
+    batch_size: sizeField.optional().meta({ default: DEFAULT_BATCH_SIZE }),
+    batchSize: sizeField.optional().meta({ description: 'The same as `batch_size`' }),
+    deveui_prefix: z
+      .string()
+      .regex(
+        new RegExp(`^[0-9A-Fa-f]{0,${MAX_PREFIX_DIGITS}}$`),
+        `must be at most ${MAX_PREFIX_DIGITS} hex digits`,
+      )
+      .optional()
+      .meta({ description: 'With what each DevEUI begins: the OUI of a company, for one' }),
+  })
+  .transform((body) => ({
+    size: body.batch_size ?? body.batchSize ?? DEFAULT_BATCH_SIZE,
+    prefix: body.deveui_prefix?.toUpperCase() ?? '',
+  }))
+  .refine(({ size, prefix }) => size <= shortCodesBehind(prefix), {
+    path: ['batch_size'],
+    error: ({ input }) => {
+      const { prefix } = input as { prefix: string };
+      return `must not be above ${shortCodesBehind(prefix)}, the short codes that the prefix leaves`;
+    },
+  });
+
+const summaryFields = z.object({
+  id: z.string(),
+  status: z.enum(['Processing', 'Stopped', 'Failed', 'Completed']),
+  counts: z
+    .object({
+      requested: z.int(),
+      attempted: z.int(),
+      registered: z.int(),
+      conflicted: z.int(),
+      unconfirmed: z.int(),
+      in_flight: z.int(),
+    })
+    .meta({ description: 'attempted = registered + conflicted + unconfirmed + in_flight' }),
+  requested_at: timeAnswer,
+  reason: z.string().optional().meta({ description: 'Why it is `Failed`' }),
+});
+const summaryAnswer = summaryFields.meta({ id: 'BatchSummary' });
+const batchAnswer = summaryFields
+  .extend({
+    deveuis: z.array(z.string()).meta({ description: 'The registered ones' }),
+    unconfirmed: z.array(z.string()).meta({
+      description: 'In use, perhaps by this batch: an earlier request was never answered',
+    }),
+  })
+  .meta({ id: 'Batch' });
+
+const batchParams = z.object({ id: idField });
+
+export function batchRoutes({ handler, queries, provider }: BatchRoutesParts): Route[] {
+  function execute(
+    projectId: string,
+    batchId: string,
+    command: BatchCommand,
+    context: CommandContext,
+  ): Promise<Handled<BatchState>> {
+    return handler.execute(batchDecider, batchStream(projectId, batchId), command, context);
+  }
+
+  const request = defineRoute({
+    method: 'post',
+    path: '/batches',
+    summary: 'Register a batch of DevEUIs with the LoRaWAN provider',
+    tag: 'Provisioning',
+    access: ['owner', 'member'],
+    body: { content: { 'application/json': batchBody }, isOptional: true },
+    answers: { 201: batchAnswer },
+    headers: { Location: 'The batch' },
+    errors: ['provider-not-configured'],
+    takesWait: true,
+    async handle({ body, headers, projectId, now, entropy, read, command }) {
+      const batchId = shortId(entropy('batch:id', 16));
+      const requestedAt = now.toISOString();
+      const { position } = await execute(
+        projectId,
+        batchId,
+        {
+          type: 'request',
+          batchId,
+          ...body,
+          seed: entropy('batch:seed', 32).toString('hex'),
+          provider: configured(provider),
+          concurrency: CONCURRENCY,
+          requestedAt,
+        },
+        command(),
+      );
+      const waitSeconds = waitPreference(headers.prefer);
+      const found =
+        waitSeconds === undefined
+          ? undefined
+          : await whenDone({ projectId, batchId }, waitSeconds, atLeast(read, position));
+      return {
+        status: 201,
+        headers: {
+          Location: `/api/v1/batches/${batchId}`,
+          ...(waitSeconds !== undefined && { 'Preference-Applied': `wait=${waitSeconds}` }),
+        },
+        body: batchBodyOf(found?.value ?? begun(batchId, body.size, now, position)),
+        position: found?.position ?? position,
+      };
+    },
+  });
+  /**
+   * Undefined when the read model cannot answer: the batch is in the log, and a refusal would make a
+   * client ask for another one.
+   */
+  async function whenDone(
+    { projectId, batchId }: { readonly projectId: string; readonly batchId: string },
+    waitSeconds: number,
+    options: ReadOptions,
+  ): Promise<Fresh<BatchView | undefined> | undefined> {
+    try {
+      await awaitEnd(queries, { projectId, batchId }, waitSeconds * 1_000, options);
+      return await queries.batch(projectId, batchId, options);
+    } catch (error) {
+      if (error instanceof LedgerError) return undefined;
+      throw error;
+    }
+  }
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/batches',
+    summary: 'The batches of the project, newest first; the DevEUIs are in each one alone',
+    tag: 'Provisioning',
+    access: ['owner', 'member', 'viewer'],
+    query: cursorQuery,
+    answers: { 200: cursorPage(summaryAnswer) },
+    handle: (request) =>
+      walkPage(request, {
+        name: 'batches',
+        place: placeBeforePosition,
+        rows: (limit, place) =>
+          queries.batches(request.projectId, { limit, ...place }, request.read),
+        item: summaryBodyOf,
+        placeOf: ({ position }) => ({ before: position }),
+      }),
+  });
+
+  const readOne = defineRoute({
+    method: 'get',
+    path: '/batches/{id}',
+    summary: 'A batch with its DevEUIs',
+    tag: 'Provisioning',
+    access: ['owner', 'member', 'viewer'],
+    params: batchParams,
+    answers: { 200: batchAnswer },
+    errors: ['not-found'],
+    handle: async ({ params, projectId, read }) => ({
+      status: 200,
+      ...(await existing(projectId, params.id, read)),
+    }),
+  });
+
+  const stopOrHide = defineRoute({
+    method: 'delete',
+    path: '/batches/{id}',
+    summary: 'Stop a batch that is running (202), or hide one that is done (204)',
+    tag: 'Provisioning',
+    access: ['owner', 'member'],
+    params: batchParams,
+    answers: { 202: batchAnswer, 204: null },
+    errors: ['not-found'],
+    async handle({ params, projectId, read, command }) {
+      for (;;) {
+        const stopped = await execute(projectId, params.id, { type: 'stop' }, command());
+        if (stopped.outcome !== 'nothing' || !isDone(stopped.state)) {
+          const options = atLeast(read, stopped.position);
+          return { status: 202, ...(await existing(projectId, params.id, options)) };
+        }
+        const hidden = await execute(projectId, params.id, { type: 'hide' }, command());
+        // Otherwise it was resumed in between, and is to be stopped.
+        if (hidden.outcome !== 'nothing') return { status: 204, position: hidden.position };
+      }
+    },
+  });
+
+  const resume = defineRoute({
+    method: 'post',
+    path: '/batches/{id}/resume',
+    summary: 'Go on with a batch that was stopped, or has failed',
+    tag: 'Provisioning',
+    access: ['owner', 'member'],
+    params: batchParams,
+    answers: { 202: batchAnswer },
+    errors: ['not-found', 'provider-not-configured'],
+    async handle({ params, projectId, read, command }) {
+      const { position } = await execute(
+        projectId,
+        params.id,
+        { type: 'resume', provider: configured(provider) },
+        command(),
+      );
+      const options = atLeast(read, position);
+      return { status: 202, ...(await existing(projectId, params.id, options)) };
+    },
+  });
+
+  async function existing(
+    projectId: string,
+    batchId: string,
+    options: ReadOptions,
+  ): Promise<{ body: JsonObject; position: Position }> {
+    const { value, position } = await queries.batch(projectId, batchId, options);
+    if (value === undefined) throw notFound();
+    return { body: batchBodyOf(value), position };
+  }
+
+  return [request, list, readOne, stopOrHide, resume];
+}
+
+/** @throws LedgerError `provider-not-configured` */
+function configured(provider: string | undefined): string {
+  if (provider !== undefined) return provider;
+  throw new LedgerError(
+    'provider-not-configured',
+    'Have the operator set LORAWAN_API_URL: without it no DevEUI can be registered.',
+  );
+}
+
+/** A batch of which no more is known than that it was asked for. */
+function begun(
+  batchId: string,
+  requested: number,
+  requestedAt: Date,
+  position: Position,
+): BatchView {
+  const none = { attempted: 0, registered: 0, conflicted: 0, unconfirmed: 0, inFlight: 0 };
+  return {
+    batchId,
+    position,
+    status: 'Processing',
+    reason: null,
+    requestedAt,
+    counts: { requested, ...none },
+    devEuis: [],
+    unconfirmed: [],
+  };
+}
+
+function batchBodyOf(batch: BatchView): JsonObject {
+  const { devEuis, unconfirmed } = batch;
+  return { ...summaryBodyOf(batch), deveuis: [...devEuis], unconfirmed: [...unconfirmed] };
+}
+
+function summaryBodyOf({ batchId, status, counts, requestedAt, reason }: BatchSummary): JsonObject {
+  const { inFlight, ...others } = counts;
+  return {
+    id: batchId,
+    status,
+    counts: { ...others, in_flight: inFlight },
+    requested_at: jsonTime(requestedAt),
+    ...(reason !== null && { reason }),
+  };
+}

@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
+import type { DevEuiView } from '../../projections/deveui/deveui-views.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { devEuiField } from '../fields.ts';
+import { cursorPage, cursorQuery, walkPage } from '../paging.ts';
+import { notFound } from '../problem.ts';
+import { defineRoute, type Route } from '../route.ts';
+
+const DEVEUI_DIGITS = 16;
+
+const devEuiAnswer = z
+  .object({
+    deveui: z.string(),
+    short_code: z.string(),
+    batch_id: z.string(),
+    status: z.enum(['registered', 'unconfirmed', 'in_flight', 'conflicted']),
+    device_id: z.string().nullable().meta({ description: 'The device that carries it now' }),
+  })
+  .meta({ id: 'DevEui' });
+
+const shortCodeQuery = z
+  .string()
+  .regex(/^[0-9A-Fa-f]{5}$/, 'must be 5 hex digits')
+  .transform((hex) => hex.toUpperCase())
+  .optional();
+
+/** A DevEUI and the batch behind it: together they are one line of the list. */
+const placeAfterLine = z.object({ after: z.string().regex(/^[0-9A-F]{16}./s) });
+
+export function devEuiQueryRoutes(queries: DevEuiQueries): Route[] {
+  const list = defineRoute({
+    method: 'get',
+    path: '/deveuis',
+    summary: 'The DevEUIs of the project, in each of their batches, hidden or not',
+    tag: 'Provisioning',
+    access: ['owner', 'member', 'viewer'],
+    query: cursorQuery.extend({ short_code: shortCodeQuery }),
+    answers: { 200: cursorPage(devEuiAnswer) },
+    handle(request) {
+      const shortCode = request.query.short_code;
+      return walkPage(request, {
+        name: `deveuis:${shortCode ?? ''}`,
+        place: placeAfterLine,
+        rows: (limit, place) =>
+          queries.devEuis(
+            request.projectId,
+            {
+              limit,
+              ...(shortCode !== undefined && { shortCode }),
+              ...(place !== undefined && {
+                after: {
+                  devEui: place.after.slice(0, DEVEUI_DIGITS),
+                  batchId: place.after.slice(DEVEUI_DIGITS),
+                },
+              }),
+            },
+            request.read,
+          ),
+        item: devEuiBody,
+        placeOf: ({ devEui, batchId }) => ({ after: devEui + batchId }),
+      });
+    },
+  });
+
+  const readOne = defineRoute({
+    method: 'get',
+    path: '/deveuis/{deveui}',
+    summary: 'A DevEUI, in the batch where it got furthest',
+    tag: 'Provisioning',
+    access: ['owner', 'member', 'viewer'],
+    params: z.object({ deveui: devEuiField }),
+    answers: { 200: devEuiAnswer },
+    errors: ['not-found'],
+    async handle({ params, projectId, read }) {
+      const { value, position } = await queries.devEui(projectId, params.deveui, read);
+      if (value === undefined) throw notFound();
+      return { status: 200, body: devEuiBody(value), position };
+    },
+  });
+
+  return [list, readOne];
+}
+
+function devEuiBody({ devEui, shortCode, batchId, status, deviceId }: DevEuiView): JsonObject {
+  return {
+    deveui: devEui,
+    short_code: shortCode,
+    batch_id: batchId,
+    status,
+    device_id: deviceId,
+  };
+}

@@ -1,0 +1,17 @@
+import { InvalidArgumentError } from 'commander';
+import { projectIdField } from '../api/fields.ts';
+
+/** The id of a project. */
+export function projectId(text: string): string {
+  const { data, error } = projectIdField.safeParse(text);
+  if (data === undefined) throw new InvalidArgumentError(`It ${error?.issues[0]?.message}.`);
+  return data;
+}
+
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`It must be a whole number, ${min} to ${max}.`);
+  };
+}

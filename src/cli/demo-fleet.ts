@@ -1,0 +1,97 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+export interface DemoDevice {
+  readonly deviceId: string;
+  readonly sensorId: string;
+  readonly key: string;
+}
+
+const REPORT_INTERVAL_MS = 1_000;
+const BATCH_INTERVAL_MS = 30_000;
+const BATCH_SIZE = 4;
+
+/** Devices that use the API as devices do, and somebody who gives them DevEUIs. */
+export class DemoFleet {
+  readonly #url: string;
+  readonly #ownerKey: string;
+  readonly #devices: readonly DemoDevice[];
+  readonly #stopping = new AbortController();
+  #done: Promise<unknown> = Promise.resolve();
+
+  constructor(url: string, ownerKey: string, devices: readonly DemoDevice[]) {
+    this.#url = url;
+    this.#ownerKey = ownerKey;
+    this.#devices = devices;
+  }
+
+  start(): void {
+    this.#done = Promise.all([
+      this.#every(REPORT_INTERVAL_MS, () => this.#report()),
+      this.#every(BATCH_INTERVAL_MS, () => this.#provision()),
+    ]);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#done;
+  }
+
+  async #every(intervalMs: number, work: () => Promise<void>): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      // Devices are patient: what fails now is tried again with the next report.
+      await work().catch(() => undefined);
+      await delay(intervalMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async #report(): Promise<void> {
+    const device = this.#devices[Math.floor(Math.random() * this.#devices.length)];
+    if (device === undefined) return;
+    const flow = Math.round(40 + 20 * Math.random());
+    await this.#send('PATCH', `/sensors/${device.sensorId}`, device.key, {
+      data: { flow, unit: 'l/min', valve: flow > 45 ? 'open' : 'closed' },
+    });
+  }
+
+  /** A batch for those that have no DevEUI yet; each gets one of those that were registered. */
+  async #provision(): Promise<void> {
+    const { items } = (await this.#send('GET', '/devices?has_dev_eui=false', this.#ownerKey)) as {
+      items: { device_id: string }[];
+    };
+    const waiting = items.slice(0, BATCH_SIZE);
+    if (waiting.length === 0) return;
+    const { deveuis } = (await this.#send(
+      'POST',
+      '/batches',
+      this.#ownerKey,
+      { batch_size: waiting.length },
+      { Prefer: 'wait=20' },
+    )) as { deveuis: string[] };
+    for (const [index, { device_id: deviceId }] of waiting.entries()) {
+      const devEui = deveuis[index];
+      if (devEui === undefined) break;
+      await this.#send('PATCH', `/devices/${deviceId}`, this.#ownerKey, { dev_eui: devEui });
+    }
+  }
+
+  async #send(
+    method: string,
+    path: string,
+    key: string,
+    body?: object,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<unknown> {
+    const response = await fetch(`${this.#url}/api/v1${path}`, {
+      method,
+      headers: {
+        Authorization: `Bearer ${key}`,
+        ...(body !== undefined && { 'Content-Type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal: this.#stopping.signal,
+    });
+    return response.json();
+  }
+}

@@ -1,0 +1,123 @@
+import path from 'node:path';
+import type { Command } from 'commander';
+import { formatApiKey, mintKey } from '../commands/keys.ts';
+import { ensureProject } from '../commands/ensured-project.ts';
+import { deviceDecider, deviceStream, projectDecider, projectStream } from '../commands/tenancy.ts';
+import { loadConfig, type Config } from '../config.ts';
+import { installationSecret } from '../database/installation-secret.ts';
+import { startSimulator, type Simulator } from '../lorawan/simulator/simulator.ts';
+import { startService, type RunningService } from '../main.ts';
+import type { Ledger } from '../main/ledger.ts';
+import { systemClock } from '../shared/clock.ts';
+import { derivedEntropy } from '../shared/ids.ts';
+import { DemoFleet, type DemoDevice } from './demo-fleet.ts';
+import { runUntilAskedToEnd } from './serve.ts';
+import { context } from './with-ledger.ts';
+
+export function addDemoCommand(program: Command): void {
+  program
+    .command('demo')
+    .description('serve, with a simulated provider and a fleet that lives')
+    .action(() => runUntilAskedToEnd(startDemo(loadConfig())));
+}
+
+const PROJECT = 'demo';
+const DEVICES = 8;
+/** Batches go on with the provider that they began with, by its address: the same with each start. */
+const PROVIDER_PORT = 8090;
+
+interface DemoKeys {
+  readonly owner: string;
+  readonly devices: readonly DemoDevice[];
+}
+
+async function startDemo(settings: Config): Promise<Pick<RunningService, 'running' | 'stop'>> {
+  const simulator = await startProvider(settings);
+  const config = { ...settings, lorawanApiUrl: settings.lorawanApiUrl ?? simulator.url };
+  let keys: DemoKeys = { owner: '', devices: [] };
+  const service = await startService(config, async (ledger) => {
+    keys = await prepareFleet(ledger);
+  });
+  const { server } = service;
+  const fleet = server && new DemoFleet(server.url, keys.owner, keys.devices);
+  if (server !== undefined) greet(server.url, simulator, keys);
+  fleet?.start();
+  return {
+    running: service.running,
+    async stop() {
+      await fleet?.stop();
+      await service.stop();
+      await simulator.close();
+    },
+  };
+}
+
+async function startProvider({ dataDir }: Config): Promise<Simulator> {
+  const options = {
+    latencyMs: 150,
+    conflictRate: 0.05,
+    lostAnswerRate: 0.01,
+    logFile: path.resolve(`${dataDir}-simulated-provider.ndjson`),
+  };
+  return startSimulator({ ...options, port: PROVIDER_PORT }).catch((error: unknown) => {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error;
+    return startSimulator(options);
+  });
+}
+
+/** The project, its devices and their keys: the same with each start, as the keys are derived. */
+async function prepareFleet({ handler, database }: Ledger): Promise<DemoKeys> {
+  await ensureProject(handler, PROJECT, 'system:demo', systemClock);
+  const now = systemClock();
+  const entropy = derivedEntropy(await installationSecret(database), ['demo']);
+  const owner = mintKey('mem', entropy, now, 'owner');
+  await handler.execute(
+    projectDecider,
+    projectStream(PROJECT),
+    { type: 'issue-key', memberId: 'owner', key: owner.newKey },
+    context(PROJECT),
+  );
+  const devices: DemoDevice[] = [];
+  for (let number = 1; number <= DEVICES; number += 1) {
+    const deviceId = `pump-${number}`;
+    const sensorId = `${deviceId}-flow`;
+    const key = mintKey('dev', entropy, now, deviceId);
+    const stream = deviceStream(PROJECT, deviceId);
+    const { state } = await handler.peek(deviceDecider, stream, 0);
+    if (state.situation === 'missing') {
+      const links = { devEui: null, simCardId: `8944000${number}`, sensorId };
+      const createdAt = now.toISOString();
+      await handler.execute(
+        deviceDecider,
+        stream,
+        { type: 'register', deviceId, links, createdAt, key: key.newKey },
+        context(PROJECT),
+      );
+    }
+    devices.push({ deviceId, sensorId, key: formatApiKey(key.apiKey) });
+  }
+  return { owner: formatApiKey(owner.apiKey), devices };
+}
+
+function greet(url: string, simulator: Simulator, { owner, devices }: DemoKeys): void {
+  const [device] = devices;
+  process.stdout.write(
+    [
+      `A fleet of ${devices.length} devices lives in the project '${PROJECT}'. The key of its owner:`,
+      '',
+      `  ${owner}`,
+      '',
+      `The key of ${device?.deviceId}: ${device?.key}`,
+      `The provider's own list of DevEUIs: ${simulator.url}/registered`,
+      '',
+      'Look at it:',
+      '',
+      ...['sensors', 'devices', 'batches'].map(
+        (path) => `  curl ${url}/api/v1/${path} -H 'Authorization: Bearer ${owner}'`,
+      ),
+      '',
+    ]
+      .map((line) => `${line}\n`)
+      .join(''),
+  );
+}

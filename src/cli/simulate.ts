@@ -1,0 +1,126 @@
+import { readFile } from 'node:fs/promises';
+import { InvalidArgumentError, type Command } from 'commander';
+import { sumOfRates, type FaultRates } from '../lorawan/simulator/faults.ts';
+import { startSimulator, type Simulator } from '../lorawan/simulator/simulator.ts';
+import { ExitCode, onAskedToEnd, UsageError } from './ending.ts';
+import { print } from './output.ts';
+
+export function addSimulateCommand(program: Command): void {
+  const simulate = program
+    .command('simulate')
+    .description('stand in for what the ledger works with, to try it out');
+
+  simulate
+    .command('lorawan')
+    .description('a provider of the LoRaWAN network, which fails as often as it is told to')
+    .option('--port <n>', 'where it listens, on 127.0.0.1; 0 for any that is free', port, 8090)
+    .option('--latency <ms>', 'from a request to its answer', durationMs, 50)
+    .option('--conflicts <rate>', 'DevEUIs that are somebody else’s, 0 to 1', rate, 0)
+    .option('--timeouts <rate>', 'requests that are never answered', rate, 0)
+    .option('--resets <rate>', 'requests whose connection is reset', rate, 0)
+    .option('--errors <rate>', 'requests that are answered with 500', rate, 0)
+    .option('--unavailable <rate>', 'requests that are answered with 503', rate, 0)
+    .option('--garbage <rate>', 'requests that are answered with what is not HTTP', rate, 0)
+    .option('--lost-answers <rate>', 'registered, and then the connection is reset', rate, 0)
+    .option('--lost-hangs <rate>', 'registered, and then never answered', rate, 0)
+    .option('--log <file>', 'keep what is registered in this file, behind a restart')
+    .option('--api-key <key>', 'register only for whoever brings this key')
+    .option('--tls-key <file>', 'the private key of the certificate; then it is https')
+    .option('--tls-cert <file>', 'the certificate')
+    .action(simulateLorawan);
+}
+
+/** The simulator cannot start, for a reason that the user can mend. */
+export class SimulatorStartError extends Error {
+  override readonly name = 'SimulatorStartError';
+}
+
+interface LorawanOptions {
+  readonly port: number;
+  readonly latency: number;
+  readonly conflicts: number;
+  readonly timeouts: number;
+  readonly resets: number;
+  readonly errors: number;
+  readonly unavailable: number;
+  readonly garbage: number;
+  readonly lostAnswers: number;
+  readonly lostHangs: number;
+  readonly log?: string;
+  readonly apiKey?: string;
+  readonly tlsKey?: string;
+  readonly tlsCert?: string;
+}
+
+async function simulateLorawan(options: LorawanOptions): Promise<void> {
+  const simulator = await start(options);
+  onAskedToEnd(() => {
+    process.stderr.write(`${JSON.stringify(simulator.stats())}\n`);
+    process.exit(ExitCode.done);
+  }, ExitCode.done);
+  await print(`The LoRaWAN provider simulator is on ${simulator.url} (GET /registered, /stats).\n`);
+}
+
+/** @throws UsageError, SimulatorStartError */
+async function start(options: LorawanOptions): Promise<Simulator> {
+  const faults: FaultRates = {
+    hangRate: options.timeouts,
+    resetRate: options.resets,
+    errorRate: options.errors,
+    unavailableRate: options.unavailable,
+    garbageRate: options.garbage,
+    lostAnswerRate: options.lostAnswers,
+    lostHangRate: options.lostHangs,
+  };
+  // Sums of decimals are a little beside: ten times 0.1 is less than 1, and others are more.
+  if (sumOfRates(faults) > 1 + 1e-9) {
+    throw new UsageError(
+      'A request has one fault at most: the rates of all together must be 1 or less.',
+    );
+  }
+  const { tlsKey, tlsCert } = options;
+  if ((tlsKey === undefined) !== (tlsCert === undefined)) {
+    throw new UsageError('Say both, --tls-key and --tls-cert, or neither.');
+  }
+  try {
+    const tls =
+      tlsKey === undefined || tlsCert === undefined
+        ? undefined
+        : { key: await readFile(tlsKey), cert: await readFile(tlsCert) };
+    return await startSimulator({
+      ...faults,
+      port: options.port,
+      latencyMs: options.latency,
+      conflictRate: options.conflicts,
+      logFile: options.log,
+      apiKey: options.apiKey,
+      tls,
+    });
+  } catch (error) {
+    throw new SimulatorStartError(startFailure(error, options.port), { cause: error });
+  }
+}
+
+function startFailure(error: unknown, port: number): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'EADDRINUSE') return `Port ${port} is in use: choose another one with --port.`;
+  const reason = error instanceof Error ? error.message : String(error);
+  return `The simulator does not start: ${reason}.`;
+}
+
+function port(text: string): number {
+  const number = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
+  if (!(number <= 65_535)) throw new InvalidArgumentError('Give a port, 0 to 65535.');
+  return number;
+}
+
+function durationMs(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Give milliseconds, 0 or more.');
+  return Number(text);
+}
+
+function rate(text: string): number {
+  const number = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
+  if (!(number <= 1)) throw new InvalidArgumentError('Give a rate, 0 to 1.');
+  return number;
+}

@@ -1,0 +1,133 @@
+import { Agent, request as requestHttp, validateHeaderValue, type RequestOptions } from 'node:http';
+import { Agent as TlsAgent, request as requestHttps } from 'node:https';
+import { urlToHttpOptions } from 'node:url';
+import pLimit from 'p-limit';
+import { sendRequest, type Endpoint, type SentRequest } from './http-request.ts';
+import type { LorawanProvider, ProviderAnswer } from './provider.ts';
+
+/** What the provider grants: so many requests at once, and not one more. */
+export const MAX_IN_FLIGHT = 10;
+
+const RESOURCE = '/sensor-onboarding-sample';
+
+export interface HttpProviderOptions {
+  /** http: or https:, to what comes before `/sensor-onboarding-sample`. Its query is sent, too. */
+  readonly url: string;
+  /** Sent as a bearer token, or as it is when it brings a scheme of its own (`Basic …`). */
+  readonly apiKey?: string | undefined;
+  /** For a whole request: to connect, to send, and to be answered. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * The provider by HTTP: `POST …/sensor-onboarding-sample` with `{"deveui":"…"}`.
+ *
+ * @throws TypeError when `url` is no URL, or `apiKey` is nothing that a header can hold
+ */
+export function openHttpProvider(options: HttpProviderOptions): LorawanProvider {
+  const url = new URL(options.url);
+  const agent = openAgent(url);
+  const endpoint = endpointOf(url, options, agent);
+  const limit = pLimit(MAX_IN_FLIGHT);
+  const inFlight = new Set<SentRequest>();
+
+  const ask = async (devEui: string): Promise<ProviderAnswer> => {
+    const request = sendRequest(endpoint, devEui);
+    inFlight.add(request);
+    try {
+      return await request.over;
+    } finally {
+      inFlight.delete(request);
+    }
+  };
+
+  return {
+    address: providerAddress(options.url),
+    get waiting() {
+      return limit.pendingCount;
+    },
+    inSlot(work) {
+      return limit(async () => {
+        // The limit is a promise to the provider: it holds also where `work` asks for two at once, or
+        // throws while it is waiting for an answer.
+        let last: Promise<unknown> = Promise.resolve();
+        try {
+          return await work((devEui) => {
+            const answer = last.then(() => ask(devEui));
+            last = answer;
+            return answer;
+          });
+        } finally {
+          await last;
+        }
+      });
+    },
+    abort() {
+      for (const request of inFlight) request.abort();
+    },
+    close() {
+      agent.destroy();
+    },
+  };
+}
+
+/**
+ * Shorter than servers keep idle connections: one that the provider closes just when a request leaves
+ * costs a request with unknown outcome. Requests of a batch follow each other faster.
+ */
+const MAX_IDLE_MS = 500;
+
+function openAgent({ protocol }: URL): Agent {
+  const OfProtocol = protocol === 'https:' ? TlsAgent : Agent;
+  return new OfProtocol({ keepAlive: true, maxSockets: MAX_IN_FLIGHT, timeout: MAX_IDLE_MS });
+}
+
+function endpointOf(url: URL, { apiKey, timeoutMs }: HttpProviderOptions, agent: Agent): Endpoint {
+  const { protocol, hostname, port, auth } = urlToHttpOptions(url);
+  const authorization = authorizationOf(apiKey, auth);
+  const headers = {
+    'Content-Type': 'application/json',
+    ...(authorization !== undefined && { Authorization: authorization }),
+  };
+  const options: RequestOptions = {
+    method: 'POST',
+    protocol,
+    hostname,
+    // The port of the protocol, where there is none.
+    ...(port !== undefined && { port }),
+    path: pathOf(url) + RESOURCE + url.search,
+    agent,
+  };
+  const request = protocol === 'https:' ? requestHttps : requestHttp;
+  return {
+    timeoutMs,
+    open: (contentLength) =>
+      request({ ...options, headers: { ...headers, 'Content-Length': contentLength } }),
+  };
+}
+
+function authorizationOf(
+  apiKey: string | undefined,
+  userAndPassword: string | null | undefined,
+): string | undefined {
+  if (apiKey !== undefined) {
+    const authorization = apiKey.includes(' ') ? apiKey : `Bearer ${apiKey}`;
+    // Now, as no request may throw.
+    validateHeaderValue('Authorization', authorization);
+    return authorization;
+  }
+  if (userAndPassword === undefined || userAndPassword === null) return undefined;
+  return `Basic ${Buffer.from(userAndPassword, 'utf8').toString('base64')}`;
+}
+
+/** What a provider is known by: its address without credentials, nor a query, which may be a key. */
+export function providerAddress(text: string): string {
+  const url = new URL(text);
+  return `${url.protocol}//${url.host}${pathOf(url)}`;
+}
+
+/** Also of the address of the resource itself, which is what people paste. */
+function pathOf({ pathname }: URL): string {
+  const path = pathname.replace(/\/+$/, '');
+  return path.endsWith(RESOURCE) ? path.slice(0, -RESOURCE.length) : path;
+}

@@ -1,0 +1,88 @@
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { answerOf, failureOf } from './http-answer.ts';
+import type { ProviderAnswer } from './provider.ts';
+
+/** Where requests go, and how. */
+export interface Endpoint {
+  readonly timeoutMs: number;
+  /** A request with everything but its body. Never throws. */
+  open(contentLength: number): ClientRequest;
+}
+
+export interface SentRequest {
+  /** What came of it, once it is over for the provider, too. Never rejects. */
+  readonly over: Promise<ProviderAnswer>;
+  /** Ends it now. An answer whose status is here already stands. */
+  abort(): void;
+}
+
+const MAX_BODY_BYTES = 64 * 1024;
+
+/**
+ * After a connection was cut off in the midst of a request, the provider counts that request until it
+ * has seen the end of the connection, which is on its way when the socket is closed here. A next request
+ * over another connection must not overtake it: the provider would count one too many.
+ */
+const GRACE_MS = 100;
+
+/** Asks for one DevEUI. The status decides; the body is read so that the request ends, and is dropped. */
+export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
+  const { timeoutMs } = endpoint;
+  const body = JSON.stringify({ deveui: devEui });
+  const request = endpoint.open(Buffer.byteLength(body));
+  let isConnected = false;
+  let response: IncomingMessage | undefined;
+  let error: Error | undefined;
+
+  request.on('socket', (socket) => {
+    const isKept = !socket.connecting;
+    if (isKept) {
+      isConnected = true;
+      return;
+    }
+    // Of TLS, nothing is sent before the handshake is over, and the certificate found good.
+    const connected = request.protocol === 'https:' ? 'secureConnect' : 'connect';
+    socket.once(connected, () => {
+      isConnected = true;
+    });
+  });
+  request.on('response', (message) => {
+    response = message;
+    let receivedBytes = 0;
+    message.on('data', (chunk: Buffer) => {
+      receivedBytes += chunk.length;
+      if (receivedBytes > MAX_BODY_BYTES) request.destroy();
+    });
+    // A body that breaks off takes nothing back from the status.
+    message.on('error', () => undefined);
+  });
+  request.on('error', (cause) => {
+    error ??= cause;
+  });
+  const timeout = setTimeout(() => {
+    request.destroy(new EndedHere(`no answer within ${timeoutMs} ms`));
+  }, timeoutMs);
+
+  const over = new Promise<ProviderAnswer>((resolve) => {
+    // Of a connection that is kept, when the answer has been read; of any other, when its socket is closed.
+    request.once('close', () => {
+      clearTimeout(timeout);
+      const answer = response ? answerOf(response) : failureOf(error, isConnected);
+      const isCutOff = isConnected && response?.complete !== true;
+      if (isCutOff) setTimeout(resolve, GRACE_MS, answer);
+      else resolve(answer);
+    });
+  });
+  request.end(body);
+  return {
+    over,
+    abort() {
+      request.destroy(new EndedHere('it was given up before it was answered'));
+    },
+  };
+}
+
+/** Not the provider's doing; its message is the reason. */
+class EndedHere extends Error {
+  override readonly name = 'EndedHere';
+}

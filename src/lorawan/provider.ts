@@ -1,0 +1,36 @@
+/** What a provider says of one DevEUI. */
+export type ProviderAnswer =
+  | { readonly outcome: 'registered'; readonly status: number }
+  /** Somebody has it already: perhaps us, when an earlier request ended without an answer. */
+  | { readonly outcome: 'in-use'; readonly status: number }
+  /** No answer, or one that says nothing of the DevEUI. */
+  | {
+      readonly outcome: 'failed';
+      /** Of HTTP; null when none came. */
+      readonly status: number | null;
+      readonly reason: string;
+      /** False only when the request cannot have had an effect: no connection was made, or it was refused. */
+      readonly mayBeRegistered: boolean;
+      /** How long the provider asks to be left alone. */
+      readonly retryAfterMs?: number;
+    };
+
+/** Asks for one DevEUI. Never throws: what goes wrong is an answer, too. */
+export type Register = (devEui: string) => Promise<ProviderAnswer>;
+
+/** The provider of the LoRaWAN network, who is paid for each DevEUI that is registered. */
+export interface LorawanProvider {
+  /** Its address without credentials: the same text, the same provider. */
+  readonly address: string;
+  /** How many wait for a slot. */
+  readonly waiting: number;
+  /**
+   * Runs `work` in one of the few slots for requests to it, first come, first served. Requests are made one
+   * after the other within it, and the slot is given back when the last has ended for the provider, too.
+   */
+  inSlot<Result>(work: (register: Register) => Promise<Result>): Promise<Result>;
+  /** Ends the requests in flight, with unknown outcome. */
+  abort(): void;
+  /** Gives up the connections. */
+  close(): void;
+}

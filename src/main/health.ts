@@ -1,0 +1,44 @@
+import type { HealthChecks, PartHealth } from '../api/health.ts';
+import type { ProjectionStatus } from '../projections/engine/administration.ts';
+import type { Ledger } from './ledger.ts';
+
+/** How far a projection may be behind before health turns red. */
+const MAX_LAG_SECONDS = 10;
+
+export function healthChecks({ database, store, administration }: Ledger): HealthChecks {
+  return () => {
+    const statuses = administration.statuses();
+    const projection = (name: string) => async () => {
+      const found = (await statuses).find((candidate) => candidate.name === name);
+      return found === undefined ? { status: 'ok' as const } : healthOf(found);
+    };
+    return {
+      database: async () => {
+        await database.query({ text: 'select 1' });
+        return { status: 'ok' };
+      },
+      log: async () => {
+        await store.head();
+        return { status: 'ok' };
+      },
+      ...Object.fromEntries(
+        administration.names.map((name) => [`projection:${name}`, projection(name)]),
+      ),
+    };
+  };
+}
+
+function healthOf(projection: ProjectionStatus): PartHealth {
+  const { status, generation, lagSeconds, isStalled, isBeingBuilt, lastError } = projection;
+  const behind = `${Math.round(lagSeconds)} s behind`;
+  if (lastError !== undefined) {
+    const { eventId, message } = lastError;
+    return { status: 'failing', detail: `stopped at event ${eventId}: ${message}` };
+  }
+  // An admin wants it so, and the rest of the service is as it should be.
+  if (status === 'paused') return { status: 'ok', detail: `paused by an admin, ${behind}` };
+  if (generation === 0) return { status: 'failing', detail: 'being built from this log' };
+  if (isBeingBuilt) return { status: 'ok', detail: `being built for this release, ${behind}` };
+  if (isStalled) return { status: 'failing', detail: `stalled, ${behind}` };
+  return lagSeconds > MAX_LAG_SECONDS ? { status: 'failing', detail: behind } : { status: 'ok' };
+}

@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto';
+import { FoldedStates } from '../commands/folded-states.ts';
+import { CommandHandler } from '../commands/handler.ts';
+import { ConfigError, type Config } from '../config.ts';
+import { openDatabase, type Database } from '../database/database.ts';
+import { openEmbeddedServer } from '../database/embedded-server/embedded-server.ts';
+import { migrate } from '../database/migrations.ts';
+import { announcePresence } from '../database/presence.ts';
+import { checkUrl, EventStoreUrlError } from '../event-store/eventstoredb/connection.ts';
+import { openEventStoreDB } from '../event-store/eventstoredb/eventstoredb-event-store.ts';
+import type { EventStore, OpenEventStore, SnapshotStore } from '../event-store/port.ts';
+import { openPostgresEventStore } from '../event-store/postgres/postgres-event-store.ts';
+import { openPostgresSnapshotStore } from '../event-store/postgres/postgres-snapshot-store.ts';
+import { devEuiProjection } from '../projections/deveui/deveui-projection.ts';
+import { ProjectionAdministration } from '../projections/engine/administration.ts';
+import { ProjectionEngine } from '../projections/engine/engine.ts';
+import type { Projection } from '../projections/engine/projection.ts';
+import { ReadModels } from '../projections/engine/read-model.ts';
+import { stateProjection } from '../projections/state/state-projection.ts';
+import { tenancyProjection } from '../projections/tenancy/tenancy-projection.ts';
+import { createLogger, type Logger } from '../shared/logger.ts';
+
+/** An opened ledger: the log, the write side, the read side; nothing runs yet. */
+export interface Ledger {
+  readonly logger: Logger;
+  readonly database: Database;
+  readonly store: EventStore;
+  /** The same, as it was opened. */
+  readonly log: OpenEventStore;
+  readonly snapshots: SnapshotStore;
+  readonly engine: ProjectionEngine;
+  readonly administration: ProjectionAdministration;
+  readonly handler: CommandHandler;
+  readonly models: ReadModels;
+  close(): Promise<void>;
+}
+
+/** The lowest version that has what is used: `nulls not distinct`, and statistics by `pg_stat_io`. */
+const MIN_SERVER_VERSION = 150_000;
+
+const PROJECTIONS: readonly Projection[] = [tenancyProjection, stateProjection, devEuiProjection];
+
+/** `role`: a service holds the data directory for itself; a tool may come beside it. */
+export async function openLedger(config: Config, role: 'service' | 'tool'): Promise<Ledger> {
+  const logger = createLogger(config.logLevel);
+  refuseBrokenUrl(config);
+  const processId = `${process.pid}-${randomUUID()}`;
+  const embedded =
+    config.databaseUrl === undefined
+      ? await openEmbeddedServer({ dataDir: config.dataDir, logger, role })
+      : undefined;
+  const url = config.databaseUrl ?? embedded?.url ?? '';
+  const applicationName = `fleetledger-${process.pid}`;
+  const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
+  // Apart: queries that wait for a table must not take the connections of those they wait for.
+  const readers = openDatabase({ url, logger, applicationName, maxConnections: 15 });
+  let opened: { close(): Promise<void> } | undefined;
+  let presence: { close(): Promise<void> } | undefined;
+  try {
+    await refuseOldServer(database);
+    await migrate(database, logger);
+    const log = await openLog(config, database, logger);
+    opened = log;
+    presence = role === 'service' ? announcePresence(database, log.logId, logger) : undefined;
+    const engine = new ProjectionEngine({
+      database,
+      store: log,
+      projections: PROJECTIONS,
+      logger,
+      processId,
+    });
+    await engine.prepare();
+    const store = engine.freshness.tracking(log);
+    const snapshots = openPostgresSnapshotStore(database, log.logId);
+    const states = new FoldedStates(store, snapshots, logger);
+    return {
+      logger,
+      database,
+      store,
+      log,
+      snapshots,
+      engine,
+      administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
+      handler: new CommandHandler(store, states),
+      models: new ReadModels(readers, engine, store),
+      async close() {
+        await engine.stop();
+        await log.close();
+        // Not before: whoever copies the log takes it that nothing is written any more.
+        await presence?.close();
+        await readers.close();
+        await database.close();
+        await embedded?.close();
+      },
+    };
+  } catch (error) {
+    await opened?.close().catch(() => undefined);
+    await presence?.close().catch(() => undefined);
+    await readers.close().catch(() => undefined);
+    await database.close().catch(() => undefined);
+    await embedded?.close();
+    throw error;
+  }
+}
+
+/** Before anything is started. */
+function refuseBrokenUrl({ eventStoreUrl }: Config): void {
+  try {
+    if (eventStoreUrl !== undefined) checkUrl(eventStoreUrl);
+  } catch (error) {
+    if (!(error instanceof EventStoreUrlError)) throw error;
+    throw new ConfigError(`EVENTSTORE_URL: ${error.message}`);
+  }
+}
+
+function openLog(config: Config, database: Database, logger: Logger): Promise<OpenEventStore> {
+  const { eventStoreUrl } = config;
+  return eventStoreUrl === undefined
+    ? openPostgresEventStore({ database, logger })
+    : openEventStoreDB({ url: eventStoreUrl, logger });
+}
+
+async function refuseOldServer(database: Database): Promise<void> {
+  const [row] = await database.query<{ version: number; text: string }>({
+    text: `
+      select
+        current_setting('server_version_num')::integer as version,
+        current_setting('server_version') as text`,
+  });
+  if (row !== undefined && row.version < MIN_SERVER_VERSION) {
+    throw new Error(`PostgreSQL ${row.text} is too old: 15 or later is needed.`);
+  }
+}

@@ -1,0 +1,40 @@
+import type { LorawanSettings } from '../config.ts';
+import { lead } from '../database/leadership.ts';
+import { openHttpProvider } from '../lorawan/http-provider.ts';
+import type { LorawanProvider } from '../lorawan/provider.ts';
+import { Provisioning } from '../reactors/provisioning.ts';
+import { systemClock } from '../shared/clock.ts';
+import type { Ledger } from './ledger.ts';
+
+/** Registers DevEUIs with one provider, once it is started, whenever no other process does. */
+export interface OpenProvisioning {
+  readonly provider: LorawanProvider;
+  start(): void;
+  stop(): Promise<void>;
+}
+
+export function openProvisioning(
+  { store, snapshots, handler, database, logger }: Ledger,
+  { url, retryMinMs, retryMaxMs, maxFailures, ...options }: LorawanSettings & { url: string },
+): OpenProvisioning {
+  const provider = openHttpProvider({ url, ...options });
+  const provisioning = new Provisioning({
+    store,
+    snapshots,
+    handler,
+    provider,
+    backoff: { minMs: retryMinMs, maxMs: retryMaxMs },
+    maxFailures,
+    lead: (signal) => lead(database, `provisioning:${provider.address}`, signal, logger),
+    clock: systemClock,
+    logger,
+  });
+  return {
+    provider,
+    start: () => provisioning.start(),
+    async stop() {
+      await provisioning.stop();
+      provider.close();
+    },
+  };
+}

@@ -1,0 +1,107 @@
+import type { BatchEvent } from '../events/deveui.ts';
+import { domainEvent } from '../events/registry.ts';
+import {
+  BEGINNING,
+  type EventStore,
+  type Position,
+  type RecordedEvent,
+  type SnapshotStore,
+} from '../event-store/port.ts';
+import { INSTALLATION_PROJECT, streamName, type StreamName } from '../event-store/stream-name.ts';
+import type { JsonObject } from '../shared/json.ts';
+
+/** A batch that is to be worked on. */
+export interface OpenBatch {
+  readonly stream: StreamName;
+  readonly projectId: string;
+  readonly provider: string;
+  /** Of the request that it came with. */
+  readonly correlationId: string;
+}
+
+const TYPES: readonly BatchEvent['type'][] = [
+  'BatchRequested',
+  'BatchResumed',
+  'BatchStopped',
+  'BatchCompleted',
+  'BatchFailed',
+];
+const FOLD = 'open-batches:1';
+/** Under which name it is kept. No stream of the log: it is folded from all of those of batches. */
+const KEPT_AS = streamName('batch', INSTALLATION_PROJECT, 'open');
+const KEEP_INTERVAL_MS = 300_000;
+
+/**
+ * Which batches are processing, as the log says: folded from it, and kept as snapshots are (derived data, safe
+ * to delete), so that a start reads what came since and not the whole log.
+ */
+export class OpenBatches {
+  readonly #store: EventStore;
+  readonly #snapshots: SnapshotStore;
+  readonly #open = new Map<StreamName, OpenBatch>();
+  #position: Position = BEGINNING;
+  #keptAtMs = performance.now();
+
+  constructor(store: EventStore, snapshots: SnapshotStore) {
+    this.#store = store;
+    this.#snapshots = snapshots;
+  }
+
+  get all(): OpenBatch[] {
+    return [...this.#open.values()];
+  }
+
+  /** Follows the log; `changed` is told of each batch that opened or closed, and of nothing in the past. */
+  async follow(
+    signal: AbortSignal,
+    onReady: () => Promise<void>,
+    onChanged: (stream: StreamName, open: OpenBatch | undefined) => void,
+  ): Promise<void> {
+    await this.#load();
+    const head = await this.#store.head();
+    let isReady = this.#position >= head;
+    if (isReady) await onReady();
+    const options = { after: this.#position, types: TYPES, signal };
+    for await (const { events, position } of this.#store.subscribe(options)) {
+      for (const recorded of events) {
+        this.#apply(recorded);
+        if (isReady) onChanged(recorded.stream, this.#open.get(recorded.stream));
+      }
+      this.#position = position;
+      if (!isReady && position >= head) {
+        isReady = true;
+        await onReady();
+      }
+      if (performance.now() - this.#keptAtMs > KEEP_INTERVAL_MS) await this.keep();
+    }
+  }
+
+  async keep(): Promise<void> {
+    this.#keptAtMs = performance.now();
+    const state = { open: this.all.map((open) => ({ ...open })) as JsonObject[] };
+    const position = this.#position;
+    await this.#snapshots.save(KEPT_AS, FOLD, { revision: position, position, state });
+  }
+
+  async #load(): Promise<void> {
+    this.#open.clear();
+    this.#position = BEGINNING;
+    const kept = await this.#snapshots.load(KEPT_AS, FOLD);
+    if (kept === undefined) return;
+    this.#position = kept.position;
+    const { open } = kept.state as unknown as { readonly open: readonly OpenBatch[] };
+    for (const batch of open) this.#open.set(batch.stream, batch);
+  }
+
+  #apply(recorded: RecordedEvent): void {
+    const { stream, metadata } = recorded;
+    const event = domainEvent(recorded) as BatchEvent;
+    if (event.type === 'BatchRequested' || event.type === 'BatchResumed') {
+      const { provider } = event.data;
+      const { projectId, correlationId } = metadata;
+      this.#open.set(stream, { stream, projectId, provider, correlationId });
+    } else {
+      this.#open.delete(stream);
+    }
+  }
+}

@@ -1,0 +1,258 @@
+import { describe, expect, test, vi } from 'vitest';
+import { prepareWriteProcesses } from '../commands/write-process.ts';
+import {
+  EVENTUALLY,
+  eventsOf,
+  eventually,
+  isBalanced,
+  requestBatch,
+  simulate,
+  startProvisioning,
+  tallyOf,
+} from './provisioning-fixture.ts';
+
+const startProcess = prepareWriteProcesses();
+
+describe('a batch', () => {
+  test('registers as many as were asked for, with the provider and in the log', async () => {
+    const process = await startProcess();
+    const simulator = await simulate();
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 50);
+
+    const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
+
+    expect(registered).toHaveLength(50);
+    expect(new Set(registered)).toEqual(new Set(simulator.registered()));
+    expect(new Set(registered.map((devEui) => devEui.slice(-5))).size).toBe(50);
+    expect(simulator.stats()).toMatchObject({ requests: 50 });
+  });
+
+  test('has what was in use replaced, by DevEUIs with short codes of their own', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({ conflictRate: 0.4 });
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 60, { prefix: 'AC1DE5' });
+
+    const events = await eventually(process.store, batch, 'BatchCompleted');
+
+    const { registered, conflicted, attempted } = tallyOf(events);
+    expect(registered).toHaveLength(60);
+    expect(conflicted.length).toBeGreaterThan(0);
+    expect(new Set(registered)).toEqual(new Set(simulator.registered()));
+    expect(new Set([...attempted].map((devEui) => devEui.slice(-5))).size).toBe(attempted.size);
+    for (const devEui of attempted) expect(devEui).toMatch(/^AC1DE5[0-9A-F]{10}$/);
+  });
+
+  test('is exact at every position, whatever the provider does', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({
+      hangRate: 0.05,
+      resetRate: 0.08,
+      errorRate: 0.08,
+      unavailableRate: 0.05,
+      retryAfterSeconds: 0,
+      garbageRate: 0.05,
+      lostAnswerRate: 0.08,
+      lostHangRate: 0.05,
+    });
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 150);
+
+    const events = await eventually(process.store, batch, 'BatchCompleted');
+
+    const { registered, unconfirmed, conflicted, inFlight } = tallyOf(events, (tally) => {
+      expect(isBalanced(tally, 150)).toBe(true);
+    });
+    expect(registered).toHaveLength(150);
+    expect(unconfirmed.length).toBeGreaterThan(0);
+    expect({ conflicted, inFlight }).toEqual({ conflicted: [], inFlight: new Set() });
+    expect([...registered, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
+    expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(10);
+  });
+
+  test('that finds no answer fails with its reason, and goes on when it is resumed', async () => {
+    const process = await startProcess();
+    const dead = await simulate({ errorRate: 1 });
+    const provisioning = startProvisioning(process, dead, { maxFailures: 3 });
+    const batch = await requestBatch(process.handler, dead, 5);
+
+    const events = await eventually(process.store, batch, 'BatchFailed');
+    expect(events.findLast(({ type }) => type === 'BatchFailed')?.data).toMatchObject({
+      reason: expect.stringContaining('500') as string,
+    });
+    expect(tallyOf(events).inFlight.size).toBe(5);
+    await provisioning.stop();
+
+    const alive = await simulate();
+    startProvisioning(process, alive);
+    await batch.execute({ type: 'resume', provider: alive.url });
+    const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
+    expect(registered).toEqual(expect.arrayContaining(alive.registered()));
+    expect(alive.registered()).toHaveLength(5);
+  });
+
+  test('fails when the prefix leaves no further DevEUI', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({ conflictRate: 1 });
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 16, { prefix: 'FFFFFFFFFFFFFFF' });
+
+    await eventually(process.store, batch, 'BatchFailed');
+
+    await vi.waitFor(async () => {
+      const tally = tallyOf(await eventsOf(process.store, batch.stream));
+      expect(tally.conflicted).toHaveLength(16);
+    }, EVENTUALLY);
+    expect(simulator.stats()).toMatchObject({ requests: 16, registered: 0 });
+  });
+
+  test('that is stopped sends nothing more, keeps what was in flight, and can be resumed', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({ latencyMs: 50 });
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 100);
+    await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(5);
+
+    await batch.execute({ type: 'stop' });
+    await vi.waitFor(async () => {
+      const tally = tallyOf(await eventsOf(process.store, batch.stream));
+      expect(tally.inFlight.size).toBe(0);
+      expect(tally.registered.toSorted()).toEqual(simulator.registered().toSorted());
+    }, EVENTUALLY);
+    expect(simulator.registered().length).toBeLessThan(100);
+
+    await batch.execute({ type: 'resume', provider: simulator.url });
+    const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
+    expect(registered.toSorted()).toEqual(simulator.registered().toSorted());
+    expect(registered).toHaveLength(100);
+  });
+
+  test('that a process left behind goes on in the next one', async () => {
+    const first = await startProcess();
+    const simulator = await simulate({ latencyMs: 30 });
+    const provisioning = startProvisioning(first, simulator);
+    const batch = await requestBatch(first.handler, simulator, 60);
+    await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(5);
+    await provisioning.stop();
+
+    const second = await startProcess();
+    startProvisioning(second, simulator);
+    const events = await eventually(second.store, batch, 'BatchCompleted');
+    const { registered, unconfirmed } = tallyOf(events);
+    expect({ registered: registered.length, unconfirmed }).toEqual({
+      registered: 60,
+      unconfirmed: [],
+    });
+    expect(simulator.stats().requests).toBe(60);
+  });
+
+  test('with another provider waits until it is resumed with this one', async () => {
+    const process = await startProcess();
+    const [elsewhere, here] = [await simulate(), await simulate()];
+    startProvisioning(process, here);
+    const batch = await requestBatch(process.handler, elsewhere, 3);
+    const own = await requestBatch(process.handler, here, 3);
+    await eventually(process.store, own, 'BatchCompleted');
+    expect(tallyOf(await eventsOf(process.store, batch.stream)).attempted.size).toBe(0);
+
+    await batch.execute({ type: 'resume', provider: here.url });
+    await eventually(process.store, batch, 'BatchCompleted');
+    expect(elsewhere.registered()).toEqual([]);
+  });
+
+  test('loses no outcome while the log is away', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({ latencyMs: 10 });
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 80);
+    for (const when of ['before it is stored', 'after it was stored'] as const) {
+      for (let fault = 0; fault < 3; fault += 1) {
+        process.store.failNextAppend('batch', when);
+        const before = simulator.registered().length;
+        await expect
+          .poll(() => simulator.registered().length, EVENTUALLY)
+          .toBeGreaterThan(Math.min(before, 79));
+      }
+    }
+
+    const events = await eventually(process.store, batch, 'BatchCompleted');
+    const { registered, unconfirmed } = tallyOf(events, (tally) => {
+      expect(isBalanced(tally, 80)).toBe(true);
+    });
+    expect(registered).toHaveLength(80);
+    expect([...registered, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
+  });
+});
+
+describe('several processes', () => {
+  test('never have more than ten requests in flight together, and share the batches fairly', async () => {
+    const processes = [await startProcess(), await startProcess(), await startProcess()];
+    const simulator = await simulate({ latencyMs: 20, hangRate: 0.01, lostHangRate: 0.01 });
+    for (const process of processes) startProvisioning(process, simulator);
+    const [first] = processes;
+    if (first === undefined) throw new Error('there is no process');
+    const batches = await Promise.all(
+      Array.from({ length: 12 }, () => requestBatch(first.handler, simulator, 25)),
+    );
+
+    const counts = new Set<number>();
+    await vi.waitFor(async () => {
+      let done = 0;
+      for (const { stream } of batches) {
+        const events = await eventsOf(first.store, stream);
+        const { registered } = tallyOf(events, (tally) => expect(isBalanced(tally, 25)).toBe(true));
+        counts.add(registered.length);
+        if (events.at(-1)?.type === 'BatchCompleted') done += 1;
+      }
+      expect(done).toBe(12);
+    }, EVENTUALLY);
+    const ours: string[] = [];
+    for (const { stream } of batches) {
+      const { registered, unconfirmed } = tallyOf(await eventsOf(first.store, stream));
+      expect(registered).toHaveLength(25);
+      ours.push(...registered, ...unconfirmed);
+    }
+    expect(ours.toSorted()).toEqual(simulator.registered().toSorted());
+    expect(simulator.stats().peak_in_flight).toBe(10);
+  });
+
+  test('go on with each other’s batches when the one that leads gives up', async () => {
+    const [first, second] = [await startProcess(), await startProcess()];
+    const simulator = await simulate({ latencyMs: 20 });
+    const leader = startProvisioning(first, simulator);
+    startProvisioning(second, simulator);
+    const batch = await requestBatch(first.handler, simulator, 60);
+    await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(5);
+
+    await leader.stop();
+    const { registered } = tallyOf(await eventually(second.store, batch, 'BatchCompleted'));
+
+    expect(registered.toSorted()).toEqual(simulator.registered().toSorted());
+    expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(10);
+  });
+
+  test('that lose their leadership break off what is in flight, and ask about it when they lead again', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({ latencyMs: 30, lostHangRate: 0.2 });
+    let lose: (() => void) | undefined;
+    const provisioning = startProvisioning(process, simulator, {
+      timeoutMs: 1_500,
+      lead: () => {
+        const lost = new AbortController();
+        lose = () => lost.abort();
+        return Promise.resolve({ lost: lost.signal, end: () => Promise.resolve() });
+      },
+    });
+    const batch = await requestBatch(process.handler, simulator, 40);
+    await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(15);
+
+    lose?.();
+    const events = await eventually(process.store, batch, 'BatchCompleted');
+
+    const { registered, unconfirmed } = tallyOf(events);
+    expect([...registered, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
+    expect(registered).toHaveLength(40);
+    await provisioning.stop();
+  });
+});
