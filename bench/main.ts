@@ -11,6 +11,7 @@ import { eventStoreDBBacklogRow, eventStoreDBRebuildRow } from './rows/eventstor
 import { httpPatchRow } from './rows/http-patch.ts';
 import { longStreamRow } from './rows/long-stream.ts';
 import { projectionBacklogRow } from './rows/projection-backlog.ts';
+import { provisioningRow } from './rows/provisioning.ts';
 import { rebuildBesideRow } from './rows/rebuild-beside.ts';
 import { rebuildRow } from './rows/rebuild.ts';
 import { eventStoreDBVisibilityRow, visibilityRow } from './rows/visibility.ts';
@@ -25,6 +26,7 @@ const ROWS: readonly Row[] = [
   projectionBacklogRow,
   rebuildRow,
   rebuildBesideRow,
+  provisioningRow,
 ];
 /** Those that read first: what the others leave on a server is read over. */
 const EVENT_STORE_ROWS: readonly Row<EventStoreSetting>[] = [

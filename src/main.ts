@@ -63,7 +63,10 @@ export async function startService(
     if (config.roles.includes('projections')) engine.start();
     provisioning = startProvisioning(config, ledger);
     if (config.roles.includes('api')) {
-      api = await serveApi(config, ledger, stopping.signal);
+      api = await serveApi(config, ledger, {
+        draining: draining.signal,
+        stopping: stopping.signal,
+      });
       // Last of all, so that no failure of the start comes between issuing the key and showing it.
       const isKeySet = config.adminApiKey !== undefined;
       greet(api.server, isKeySet ? undefined : await issueFirstAdminKey(ledger));
@@ -97,7 +100,11 @@ interface ServedApi {
   readonly following: Promise<void>;
 }
 
-async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Promise<ServedApi> {
+async function serveApi(
+  config: Config,
+  ledger: Ledger,
+  { draining, stopping }: { readonly draining: AbortSignal; readonly stopping: AbortSignal },
+): Promise<ServedApi> {
   const { lorawanApiUrl } = config;
   const { logger, database, log, store, engine, administration, handler, models } = ledger;
   const tenancy = new TenancyQueries(models);
@@ -106,7 +113,7 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
   const directory = new KeyDirectory(tenancy, store);
   await inheritWrites(ledger);
   engine.freshness.onAppended((write, position) => directory.appended(write, position));
-  const { ended: following } = await directory.follow(signal);
+  const { ended: following } = await directory.follow(stopping);
   following.catch((error: unknown) => {
     logger.fatal({ err: error }, 'the key directory can no longer follow the log');
   });
@@ -126,6 +133,7 @@ async function serveApi(config: Config, ledger: Ledger, signal: AbortSignal): Pr
       ...devEuiRoutes({
         handler,
         queries: new DevEuiQueries(models),
+        draining,
         provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
       }),
       ...tenancyRoutes({ handler, queries: tenancy, states, positions }),

@@ -74,8 +74,11 @@ export type BatchCommand =
   | { readonly type: 'hide' }
   | { readonly type: 'resume'; readonly provider: string; readonly concurrency?: number };
 
-/** However often a provider answers others: a DevEUI that it never answers ends the batch, too. */
-const MAX_ATTEMPTS_PER_DEVEUI = 100;
+/**
+ * However often a provider answers others: each time that it has not answered so many attempts for one DevEUI,
+ * the batch ends, too.
+ */
+const ATTEMPTS_WITHOUT_ANSWER = 100;
 
 /**
  * A batch of DevEUIs. Each is in one situation at any position of the log: open (counted as in flight),
@@ -134,7 +137,8 @@ export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
         refuseHidden(batch);
         const { provider, concurrency = batch.concurrency } = command;
         if (batch.situation === 'completed') return [];
-        if (batch.situation === 'processing' && batch.provider === provider) return [];
+        const isSame = batch.provider === provider && batch.concurrency === concurrency;
+        if (batch.situation === 'processing' && isSame) return [];
         return [{ type: 'BatchResumed', data: { batchId, provider, concurrency } }];
       }
     }
@@ -158,6 +162,8 @@ function begin(batch: ExistingBatch, sentAt: string): BatchEvent[] {
   if (situation !== 'processing' || open.length >= concurrency) return [];
   if (registered + open.length >= size) return [];
   if (drawn >= shortCodesBehind(prefix)) {
+    // One that is open may be registered yet.
+    if (open.length > 0) return [];
     const reason = `all ${drawn} DevEUIs that the prefix leaves have been tried`;
     return [{ type: 'BatchFailed', data: { batchId, reason } }];
   }
@@ -208,7 +214,7 @@ function settle(
     type: 'DevEuiAttemptFailed',
     data: { ...answered, providerStatus, reason, mayBeRegistered, failures },
   };
-  const isHopeless = failures >= maxFailures || attempt >= MAX_ATTEMPTS_PER_DEVEUI;
+  const isHopeless = failures >= maxFailures || attempt % ATTEMPTS_WITHOUT_ANSWER === 0;
   return isHopeless && situation === 'processing'
     ? [failed, { type: 'BatchFailed', data: { batchId, reason } }]
     : [failed];

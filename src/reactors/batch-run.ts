@@ -139,8 +139,8 @@ export class BatchRun {
     while (sent !== undefined) {
       const answered = { sent, answer: await register(sent.devEui) };
       if (answered.answer.outcome === 'failed' || !this.#mayGoOn()) return answered;
-      const command = this.#settling(answered);
       try {
+        const command = this.#settling(answered);
         sent = sentIn(await this.#execute({ ...command, nextSentAt: command.endedAt }));
       } catch (error) {
         // Whether the next one is in the log is not known, but this outcome must be.

@@ -8,6 +8,7 @@ import { openLedger, type Ledger } from '../../src/main/ledger.ts';
 import { systemClock } from '../../src/shared/clock.ts';
 import { newEventId, randomEntropy } from '../../src/shared/ids.ts';
 import type { JsonObject } from '../../src/shared/json.ts';
+import { PROJECTION_NAMES, PROJECTION_VERSIONS } from '../projections/projection-versions.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
 import {
@@ -272,9 +273,9 @@ describe('the projections', () => {
       const { status, body } = await admin.get('/admin/projections');
       expect(status).toBe(200);
       expect(body).toEqual({
-        items: ['tenancy', 'state'].map((name) => ({
+        items: Object.entries(PROJECTION_VERSIONS).map(([name, version]) => ({
           name,
-          version: 1,
+          version,
           generation: expect.any(Number),
           status: 'live',
           position: expect.stringMatching(POSITION),
@@ -854,7 +855,7 @@ describe('an event that cannot be applied', () => {
       const { body } = await admin.get<{ items: Projection[] }>('/admin/projections');
       for (const item of body.items) expect(item).toMatchObject({ status: 'live', lag_events: 0 });
     }, EVENTUALLY);
-    for (const name of ['tenancy', 'state']) {
+    for (const name of PROJECTION_NAMES) {
       expect(await verified(name)).toMatchObject({ status: 'completed', differing: [] });
     }
     expect(await log({ type: 'UnheardOf' })).toMatchObject([

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createTestDatabase } from '../database/test-database.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
 import { cuttableConnection, type CuttableConnection } from '../database/cuttable-connection.ts';
+import { PROJECTION_NAMES, PROJECTION_PARTS } from '../projections/projection-versions.ts';
 import { problem, startTestService, type ApiClient, type TestService } from './api-client.ts';
 import { pointerTo, schemaCompiler, type Operation } from './openapi-answers.ts';
 
@@ -217,7 +218,7 @@ describe('/metrics', () => {
     expect(text).toMatch(
       /^fleetledger_http_request_duration_seconds_count\{method="PATCH",route="\/sensors\/\{id\}",status="200"\} 1$/m,
     );
-    for (const projection of ['tenancy', 'state']) {
+    for (const projection of PROJECTION_NAMES) {
       for (const name of ['lag_events', 'lag_seconds', 'stopped']) {
         expect(text).toMatch(
           new RegExp(`^fleetledger_projection_${name}\\{projection="${projection}"\\} \\d`, 'm'),
@@ -245,8 +246,7 @@ describe('/health', () => {
     expect(ready.body.parts).toEqual({
       database: { status: 'ok' },
       log: { status: 'ok' },
-      'projection:tenancy': { status: 'ok' },
-      'projection:state': { status: 'ok' },
+      ...Object.fromEntries(PROJECTION_PARTS.map((part) => [part, { status: 'ok' }])),
     });
   });
 

@@ -23,7 +23,10 @@ let owner: ApiClient;
 let anybody: ApiClient;
 
 beforeAll(async () => {
-  service = await startTestService(database.url);
+  service = await startTestService(database.url, {
+    // Where nobody listens: batches are made, and nobody works on them.
+    lorawanApiUrl: 'http://127.0.0.1:1',
+  });
   project = await service.newProject();
   ({ owner } = project);
   anybody = service.client();

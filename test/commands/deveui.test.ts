@@ -210,6 +210,18 @@ describe('a batch', () => {
     }
   });
 
+  test('does not fail for want of DevEUIs while one that is open may be registered', () => {
+    const prefix = 'FFA45722AA73824';
+    const before = [
+      requested(16, { prefix }),
+      ...Array.from({ length: 16 }, (_, place) => drawn(place, prefix)),
+      ...Array.from({ length: 15 }, (_, place) => answered('DevEuiConflicted', place, 1, prefix)),
+    ];
+    batch(...before)
+      .when(begin)
+      .thenNothing();
+  });
+
   test('fails when its prefix leaves no DevEUI that was not tried', () => {
     const prefix = 'FFA45722AA73824';
     const before = [

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, test, vi } from 'vitest';
 import { open } from '../database/embedded-server-fixture.ts';
 import { EventStoreStandIn } from '../event-store/eventstoredb/stand-in.ts';
+import { PROJECTION_PARTS } from '../projections/projection-versions.ts';
 import { throughAnOutage } from './through-an-outage.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
@@ -20,7 +21,7 @@ async function settings(prefix: string): Promise<Record<string, string>> {
 }
 
 // Health asks the log for its head, and so do the projections for how far they are behind.
-const failing = ['log', 'projection:tenancy', 'projection:state'];
+const failing = ['log', ...PROJECTION_PARTS];
 
 test('an EventStoreDB that is killed for a minute under load costs nothing but that time', async () => {
   await throughAnOutage({

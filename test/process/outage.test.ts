@@ -1,15 +1,14 @@
 import { test, vi } from 'vitest';
 import { dataDir, open, processesIn, signal } from '../database/embedded-server-fixture.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
+import { PROJECTION_PARTS } from '../projections/projection-versions.ts';
 import { throughAnOutage } from './through-an-outage.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
 
-const PROJECTIONS = ['projection:tenancy', 'projection:state'];
-
 /** With the log elsewhere, commands are carried out without the database. */
 const isLogElsewhere = testEventStoreUrl('postgres://any/any') !== undefined;
-const failing = ['database', ...PROJECTIONS, ...(isLogElsewhere ? [] : ['log'])];
+const failing = ['database', ...PROJECTION_PARTS, ...(isLogElsewhere ? [] : ['log'])];
 const LATE = [503, 200, 201];
 
 test('a database that is stopped for 30 s under load costs nothing but that time', async () => {

@@ -14,6 +14,7 @@ import {
   until,
 } from '../database/embedded-server-fixture.ts';
 import { createTestDatabase } from '../database/test-database.ts';
+import { PROJECTION_NAMES, PROJECTION_VERSIONS } from '../projections/projection-versions.ts';
 import {
   printedAdminKey,
   runCli,
@@ -76,10 +77,9 @@ describe('without a service', () => {
     expect(await terminate(service)).toBe(0);
 
     const [before] = answered<{ items: Projection[] }>(await projections(['list', '--json']));
-    expect(before?.items.map(({ name, status }) => [name, status])).toEqual([
-      ['tenancy', 'live'],
-      ['state', 'live'],
-    ]);
+    expect(before?.items.map(({ name, status }) => [name, status])).toEqual(
+      PROJECTION_NAMES.map((name) => [name, 'live']),
+    );
     const generation = before?.items[1]?.generation ?? 0;
     const [rebuild] = answered(await projections(['rebuild', 'state', '--json']));
     expect(rebuild).toMatchObject({ projection: 'state', status: 'completed', percent: 100 });
@@ -87,8 +87,18 @@ describe('without a service', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toMatch(/^The verification \S+ of 'state' completed .* none differ\.\n$/);
     const [, tenancy, state] = cells((await projections(['list'])).stdout);
-    expect(tenancy?.slice(0, 4)).toEqual(['tenancy', '1', '1', 'live']);
-    expect(state?.slice(0, 4)).toEqual(['state', '1', String(generation + 1), 'live']);
+    expect(tenancy?.slice(0, 4)).toEqual([
+      'tenancy',
+      String(PROJECTION_VERSIONS['tenancy']),
+      '1',
+      'live',
+    ]);
+    expect(state?.slice(0, 4)).toEqual([
+      'state',
+      String(PROJECTION_VERSIONS['state']),
+      String(generation + 1),
+      'live',
+    ]);
     expect(processesIn(dataDir)).toEqual([]);
 
     const again = (await startServiceProcess().serving()).client(owner.key);
@@ -205,7 +215,7 @@ describe('beside a service', () => {
     expect(cells(stdout).slice(1)).toEqual(
       body.items.map(({ name, generation, position }) => [
         name,
-        '1',
+        String(PROJECTION_VERSIONS[name]),
         String(generation),
         'live',
         position,
@@ -331,11 +341,12 @@ describe('beside a service', () => {
   });
 
   test('what cannot be done is refused in a line', async () => {
+    const known = new RegExp(`'nope'.* ${PROJECTION_NAMES.join(', ')}\\.\\n$`);
     const refusals: [readonly string[], number, RegExp][] = [
-      [['rebuild', 'nope'], 1, /'nope'.* tenancy, state\.\n$/],
-      [['verify', 'nope'], 1, /'nope'.* tenancy, state\.\n$/],
-      [['pause', 'nope'], 1, /'nope'.* tenancy, state\.\n$/],
-      [['skip', 'nope'], 1, /'nope'.* tenancy, state\.\n$/],
+      [['rebuild', 'nope'], 1, known],
+      [['verify', 'nope'], 1, known],
+      [['pause', 'nope'], 1, known],
+      [['skip', 'nope'], 1, known],
       [['retry', 'state'], 1, /not stopped/],
       [['rebuild'], 2, /name/],
       [['rebuild', 'state', '--repair'], 2, /--repair/],

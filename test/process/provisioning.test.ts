@@ -7,12 +7,7 @@ import { createLogger } from '../../src/shared/logger.ts';
 import { createProject } from '../api/api-client.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { openTestLog } from '../event-store/test-log.ts';
-import {
-  EVENTUALLY,
-  eventually,
-  isBalanced,
-  tallyOf,
-} from '../reactors/provisioning-fixture.ts';
+import { EVENTUALLY, eventually, isBalanced, tallyOf } from '../reactors/provisioning-fixture.ts';
 import { runCli, startCli, startServiceProcess, terminate } from './service-process.ts';
 
 const ADMIN_KEY = 'the-admin-key';

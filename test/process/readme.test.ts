@@ -7,6 +7,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startStandInProcess } from '../event-store/eventstoredb/stand-in-child.ts';
 
 const run = promisify(execFile);
+/** Without the user's own settings, which have something to say of their own. */
+const BASH = ['--norc', '-euo', 'pipefail'];
 
 let blocks: string[] = [];
 let dataDir: string;
@@ -61,7 +63,7 @@ test('the first steps do what they say', async () => {
     .replace(/^ADMIN=.*$/m, `ADMIN=${admin}`)
     .replace(/^URL=.*$/m, `URL=${url}/api/v1`);
 
-  const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', script]);
+  const { stdout } = await run('bash', [...BASH, '-c', script]);
 
   const [first, duplicated, current, history] = stdout
     .trim()
@@ -77,29 +79,39 @@ test('the first steps do what they say', async () => {
 });
 
 test('the command line does what it says, beside the service', async () => {
-  const { stdout, stderr } = await run('bash', ['-euo', 'pipefail', '-c', blocks[3] ?? ''], {
+  const { stdout, stderr } = await run('bash', [...BASH, '-c', blocks[3] ?? ''], {
     env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' },
   });
 
   expect(stderr).toBe('');
-  const [titles, tenancy, state, rebuild, verification, patch, ...more] = stdout
+  const [titles, tenancy, state, devEui, rebuild, verification, patch, ...more] = stdout
     .trimEnd()
     .split('\n');
   expect(titles).toMatch(/^NAME /);
   expect(tenancy).toMatch(/^tenancy .* live /);
   expect(state).toMatch(/^state .* live /);
+  expect(devEui).toMatch(/^deveui .* live /);
   expect(rebuild).toMatch(/^The rebuild .* completed /);
   expect(verification).toMatch(/^The verification .* none differ\.$/);
   expect(patch).toContain('{"temperature":21}');
   expect(more).toEqual([]);
 });
 
+test('a batch of DevEUIs is registered with a simulated provider, beside the service', async () => {
+  const { stdout, stderr } = await run('bash', [...BASH, '-mc', blocks[4] ?? ''], {
+    env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' },
+  });
+
+  expect(stdout.match(/^[0-9A-F]{5} {2}[0-9A-F]{16}$/gm)).toHaveLength(20);
+  expect(stderr).toMatch(/^20 of 20 are registered/m);
+});
+
 test('the log is copied to an EventStoreDB once the service is stopped', async () => {
   const standIn = await startStandInProcess();
   try {
     await stopService();
-    const script = (blocks[4] ?? '').replace(/esdb:[^']+/, standIn.connectionString);
-    const { stdout, stderr } = await run('bash', ['-euo', 'pipefail', '-c', script], {
+    const script = (blocks[5] ?? '').replace(/esdb:[^']+/, standIn.connectionString);
+    const { stdout, stderr } = await run('bash', [...BASH, '-c', script], {
       env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' },
     });
     expect(stderr).toBe('');

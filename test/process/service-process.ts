@@ -100,7 +100,7 @@ export function startServiceProcess(
 }
 
 /** Asks it to end, and gives its exit code. */
-export function terminate(service: ServiceProcess): Promise<number | null> {
+export function terminate(service: CliProcess): Promise<number | null> {
   service.child.kill('SIGTERM');
   return service.ended();
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect, vi } from 'vitest';
 import { connectTo, createProject, type Answer, type ApiClient } from '../api/api-client.ts';
 import { until } from '../database/embedded-server-fixture.ts';
+import { PROJECTION_NAMES } from '../projections/projection-versions.ts';
 import { startLoad } from './load.ts';
 import { startServiceProcess, terminate } from './service-process.ts';
 
@@ -121,7 +122,7 @@ export async function throughAnOutage(outage: Outage): Promise<void> {
       expect(projection).toMatchObject({ status: 'live', lag_events: 0, last_error: null });
     }
   }, EVENTUALLY);
-  for (const name of ['tenancy', 'state']) {
+  for (const name of PROJECTION_NAMES) {
     const verification = await admin.post(`/admin/projections/${name}/verify`);
     expect(await ended(admin, verification)).toMatchObject({ status: 'completed', differing: [] });
   }

@@ -12,13 +12,15 @@ export async function awaitEnd(
   queries: DevEuiQueries,
   batch: { readonly projectId: string; readonly batchId: string },
   waitMs: number,
-  options: ReadOptions,
+  { draining, ...options }: ReadOptions & { readonly draining: AbortSignal },
 ): Promise<void> {
   const endsAtMs = performance.now() + waitMs;
   for (;;) {
     const { value } = await queries.summary(batch.projectId, batch.batchId, options);
     const leftMs = endsAtMs - performance.now();
-    if (value?.status !== 'Processing' || leftMs <= 0) return;
-    await delay(Math.min(POLL_INTERVAL_MS, leftMs));
+    if (value?.status !== 'Processing' || leftMs <= 0 || draining.aborted) return;
+    await delay(Math.min(POLL_INTERVAL_MS, leftMs), undefined, { signal: draining }).catch(
+      () => undefined,
+    );
   }
 }

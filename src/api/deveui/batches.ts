@@ -31,6 +31,8 @@ export interface BatchRoutesParts {
   readonly queries: DevEuiQueries;
   /** The address of the LoRaWAN provider; undefined where none is configured. */
   readonly provider: string | undefined;
+  /** Aborted when the process is to end: whoever waits is answered as far as it is. */
+  readonly draining: AbortSignal;
 }
 
 const MAX_BATCH_SIZE = 10_000;
@@ -96,7 +98,7 @@ const batchAnswer = summaryFields
 
 const batchParams = z.object({ id: idField });
 
-export function batchRoutes({ handler, queries, provider }: BatchRoutesParts): Route[] {
+export function batchRoutes({ handler, queries, provider, draining }: BatchRoutesParts): Route[] {
   function execute(
     projectId: string,
     batchId: string,
@@ -160,7 +162,10 @@ export function batchRoutes({ handler, queries, provider }: BatchRoutesParts): R
     options: ReadOptions,
   ): Promise<Fresh<BatchView | undefined> | undefined> {
     try {
-      await awaitEnd(queries, { projectId, batchId }, waitSeconds * 1_000, options);
+      await awaitEnd(queries, { projectId, batchId }, waitSeconds * 1_000, {
+        ...options,
+        draining,
+      });
       return await queries.batch(projectId, batchId, options);
     } catch (error) {
       if (error instanceof LedgerError) return undefined;

@@ -6,11 +6,11 @@ const MAX_WAIT_SECONDS = 60;
  */
 export function waitPreference(prefer: string | undefined): number | undefined {
   // Commas and semicolons within quotes separate nothing.
-  const preferences = prefer?.match(/(?:[^,"]|"(?:[^"\\]|\\.)*")+/g) ?? [];
+  const preferences = prefer?.match(/(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|$))+/g) ?? [];
   for (const preference of preferences) {
-    const [, value] = /^\s*wait\s*=\s*("?\d{1,9}"?)\s*(?:;|$)/i.exec(preference) ?? [];
+    const [, , seconds] = /^\s*wait\s*=\s*("?)(\d{1,9})\1\s*(?:;|$)/i.exec(preference) ?? [];
     // Of several the first counts.
-    if (value !== undefined) return Math.min(Number(value.replaceAll('"', '')), MAX_WAIT_SECONDS);
+    if (seconds !== undefined) return Math.min(Number(seconds), MAX_WAIT_SECONDS);
   }
   return undefined;
 }

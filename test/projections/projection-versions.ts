@@ -1,0 +1,11 @@
+/** The projections of the product in their order, with their versions. */
+export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
+  tenancy: 2,
+  state: 1,
+  deveui: 1,
+};
+
+export const PROJECTION_NAMES = Object.keys(PROJECTION_VERSIONS);
+
+/** The parts that health names for them. */
+export const PROJECTION_PARTS = PROJECTION_NAMES.map((name) => `projection:${name}`);
