@@ -27,6 +27,7 @@ import { Positions } from './projections/engine/as-of.ts';
 import { LogReader } from './projections/engine/log-reader.ts';
 import { StateQueries } from './projections/state/state-queries.ts';
 import { KeyDirectory } from './projections/tenancy/key-directory.ts';
+import { TimelineQueries } from './projections/tenancy/timeline-queries.ts';
 import { TenancyQueries } from './projections/tenancy/tenancy-queries.ts';
 import { systemClock } from './shared/clock.ts';
 import { randomEntropy } from './shared/ids.ts';
@@ -136,7 +137,13 @@ async function serveApi(
         draining,
         provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
       }),
-      ...tenancyRoutes({ handler, queries: tenancy, states, positions }),
+      ...tenancyRoutes({
+        handler,
+        queries: tenancy,
+        states,
+        timelines: new TimelineQueries(models),
+        positions,
+      }),
       ...adminRoutes({ handler, administration, positions, log: new LogReader(store) }),
     ],
     pipeline,

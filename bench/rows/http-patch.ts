@@ -131,7 +131,7 @@ async function catchUp(database: Database, endedAt: number): Promise<number> {
   for (;;) {
     const [row] = await database.query<{ is_at_head: boolean }>({
       text: `
-        select (select position from read_state_v1.checkpoint) >= max(position) as is_at_head
+        select (select position from read_state_v2.checkpoint) >= max(position) as is_at_head
         from ledger.events`,
     });
     if (row?.is_at_head === true) return Date.now() - endedAt;
@@ -145,7 +145,7 @@ async function verify(database: Database, patches: number): Promise<void> {
     text: `
       select
         (select count(*) from ledger.events where type = 'SensorPatched') as events,
-        (select count(*) from read_state_v1.history) as history`,
+        (select count(*) from read_state_v2.history) as history`,
   });
   if (row?.events !== BigInt(patches) || row.history !== BigInt(patches)) {
     throw new Error(

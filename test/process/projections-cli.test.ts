@@ -115,7 +115,7 @@ describe('without a service', () => {
     const server = await open('tool');
     const reader = await connect(server.url);
     await reader.query('begin');
-    await reader.query('lock table read_state_v1.checkpoint in access share mode');
+    await reader.query('lock table read_state_v2.checkpoint in access share mode');
     const rebuilding = startCli(['projections', 'rebuild', 'state']);
     let id = '';
     await until(async () => {
@@ -184,7 +184,7 @@ describe('beside a service', () => {
   async function holdTables(): Promise<{ release(): Promise<void> }> {
     const reader = await connect(database.url);
     await reader.query('begin');
-    await reader.query('lock table read_state_v1.checkpoint in access share mode');
+    await reader.query('lock table read_state_v2.checkpoint in access share mode');
     return {
       async release() {
         await reader.query('rollback');
@@ -195,7 +195,7 @@ describe('beside a service', () => {
   async function changeByHand(): Promise<void> {
     const client = await connect(database.url);
     const changed = await client.query(
-      `update read_state_v1.sensors set state = '{"n":"by hand"}' where sensor_id = 's-2'`,
+      `update read_state_v2.sensors set state = '{"n":"by hand"}' where sensor_id = 's-2'`,
     );
     expect(changed.rowCount).toBe(1);
   }
@@ -305,7 +305,7 @@ describe('beside a service', () => {
 
   test('one that is stopped tries again, and goes on without the event', async () => {
     const client = await connect(database.url);
-    const table = 'alter table read_state_v1.sensors';
+    const table = 'alter table read_state_v2.sensors';
     await client.query(`${table} add constraint by_hand check (sensor_id not like 'bad-%')`);
     await project.owner.patch('/sensors/bad-1', { json: { data: { n: 1 } } });
     await until(async () => (await status()).status === 'stopped');

@@ -1,7 +1,7 @@
 /** The projections of the product in their order, with their versions. */
 export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
   tenancy: 2,
-  state: 1,
+  state: 2,
   deveui: 1,
 };
 

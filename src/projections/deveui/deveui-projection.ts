@@ -4,6 +4,12 @@ import { domainEvent } from '../../events/registry.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
+import {
+  saveSubjectEvents,
+  subjectEventsKey,
+  subjectEventsTable,
+  type SubjectEvent,
+} from '../engine/subject-events.ts';
 import { answerOf, beginAttempts, endAttempts } from './attempts.ts';
 
 /**
@@ -69,13 +75,15 @@ export const devEuiProjection: Projection = {
       sent_at         timestamptz not null,
       ended_at        timestamptz,
       primary key (project_id, batch_id, dev_eui, attempt)
-    )`,
+    );
+    ${subjectEventsTable('deveui_events')}`,
   indexes: `
     create index batches_by_position on batches (project_id, position);
     create index deveuis_by_deveui on deveuis (project_id, dev_eui, batch_id);
     create index deveuis_by_short_code on deveuis (project_id, short_code, dev_eui, batch_id);
     create index deveuis_by_candidate on deveuis (project_id, batch_id, candidate);
-    create index attempts_by_position on attempts (project_id, batch_id, position)`,
+    create index attempts_by_position on attempts (project_id, batch_id, position);
+    ${subjectEventsKey('deveui_events')}`,
   apply,
 };
 
@@ -104,6 +112,16 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
   await answerDevEuis(answered, tx);
   await beginAttempts(attempted, tx);
   await endAttempts(ofTypes(applied, 'DevEuiAttemptFailed', ...ANSWERS), tx);
+  const ofDevEuis = ofTypes(applied, 'DevEuiAttempted', 'DevEuiAttemptFailed', ...ANSWERS);
+  await saveSubjectEvents('deveui_events', ofDevEuis.map(devEuiEvent), tx);
+}
+
+function devEuiEvent({
+  projectId,
+  recorded,
+  event,
+}: OfType<'DevEuiAttempted' | 'DevEuiAttemptFailed' | (typeof ANSWERS)[number]>): SubjectEvent {
+  return { projectId, subject: event.data.devEui, recorded, data: event.data };
 }
 
 function ofTypes<Type extends BatchEvent['type']>(

@@ -247,7 +247,7 @@ export class DevEuiQueries {
       'deveui',
       {
         name: 'deveui',
-        joins: 'tenancy',
+        joins: ['tenancy'],
         text: `
           select ${DEVEUI_COLUMNS}
           from read_deveui.deveuis d
@@ -280,7 +280,7 @@ export class DevEuiQueries {
       'deveui',
       {
         name: isByShortCode ? 'deveuis-by-short-code' : 'deveuis',
-        joins: 'tenancy',
+        joins: ['tenancy'],
         text: `
           select ${DEVEUI_COLUMNS}
           from read_deveui.deveuis d

@@ -19,8 +19,8 @@ export interface ReadQuery {
   /** A `select` whose tables are named `read_<projection>.<table>`. */
   readonly text: string;
   readonly values: readonly unknown[];
-  /** Another projection whose tables it reads: waited for, too; the position is the lower one. */
-  readonly joins?: string;
+  /** Other projections whose tables it reads: waited for, too; the position is the lowest. */
+  readonly joins?: readonly string[];
   /** The order of the answer, by columns of the result: `sensor_id` or `position desc`. */
   readonly orderBy?: string;
 }
@@ -73,7 +73,7 @@ export class ReadModels {
     query: ReadQuery,
     { minPosition }: ReadOptions = {},
   ): Promise<Fresh<Row[]>> {
-    const projections = query.joins === undefined ? [projection] : [projection, query.joins];
+    const projections = [projection, ...(query.joins ?? [])];
     await this.#freshness.allReached(projections, minPosition);
     const generations = projections.map((name) => this.#answering.of(name));
     const checkpoints = generations.map(({ schema }, index) => `${schema}.checkpoint c${index}`);

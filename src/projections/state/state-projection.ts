@@ -22,7 +22,7 @@ const MAX_SENSORS_AT_ONCE = 1_000;
 /** Sensors with their current state, and every patch they took. */
 export const stateProjection: Projection = {
   name: 'state',
-  version: 1,
+  version: 2,
   handles: ['SensorPatched', 'SensorDedupSet'],
   tables: `
     create table sensors (
@@ -39,6 +39,7 @@ export const stateProjection: Projection = {
       project_id  text        not null collate "C",
       sensor_id   text        not null collate "C",
       position    bigint      not null,
+      event_id    uuid        not null,
       revision    bigint      not null,
       patch       json        not null,
       state       json,
@@ -192,23 +193,28 @@ async function saveHistory(history: readonly Patched[], tx: Queryable): Promise<
     name: 'save-history',
     text: `
       insert into history
-        (project_id, sensor_id, position, revision, patch, state, occurred_at, recorded_at, actor)
+        (
+          project_id, sensor_id, position, event_id, revision, patch, state, occurred_at, recorded_at,
+          actor
+        )
       select *
       from unnest(
         $1::text[],                                     /* projects */
         $2::text[],                                     /* sensors */
         $3::bigint[],                                   /* positions */
-        $4::bigint[],                                   /* revisions */
-        string_to_array($5, E'\\x1e')::json[],           /* patches */
-        string_to_array($6, E'\\x1e', '')::json[],       /* keyframes */
-        string_to_array($7, ',', '')::timestamptz[],    /* occurred at */
-        $8::timestamptz[],                              /* recorded at */
-        $9::text[]                                      /* actors */
+        $4::uuid[],                                     /* event ids */
+        $5::bigint[],                                   /* revisions */
+        string_to_array($6, E'\\x1e')::json[],           /* patches */
+        string_to_array($7, E'\\x1e', '')::json[],       /* keyframes */
+        string_to_array($8, ',', '')::timestamptz[],    /* occurred at */
+        $9::timestamptz[],                              /* recorded at */
+        $10::text[]                                     /* actors */
       )`,
     values: [
       history.map(({ sensor }) => sensor.projectId),
       history.map(({ sensor }) => sensor.sensorId),
       `{${history.map(({ event }) => event.position).join(',')}}`,
+      `{${history.map(({ event }) => event.id).join(',')}}`,
       `{${history.map(({ event }) => event.revision).join(',')}}`,
       history.map(({ patch }) => JSON.stringify(patch)).join('\u001e'),
       history

@@ -4,6 +4,12 @@ import type { DeviceEvent, ProjectEvent } from '../../events/tenancy.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
+import {
+  saveSubjectEvents,
+  subjectEventsKey,
+  subjectEventsTable,
+  type SubjectEvent,
+} from '../engine/subject-events.ts';
 import { changeDevices, type AppliedToDevice } from './device-spans.ts';
 
 /**
@@ -65,12 +71,14 @@ export const tenancyProjection: Projection = {
       issued_at   timestamptz not null,
       revoked_at  timestamptz,
       position    bigint      not null
-    )`,
+    );
+    ${subjectEventsTable('device_events')}`,
   indexes: `
     create index keys_of_project on keys (project_id, position);
     create index members_of_project on members (project_id, from_position);
     create index devices_by_deveui on devices (project_id, dev_eui, device_id)
-      where to_position is null`,
+      where to_position is null;
+    ${subjectEventsKey('device_events')}`,
   apply,
 };
 
@@ -94,7 +102,18 @@ async function apply(batch: readonly RecordedEvent[], tx: Queryable): Promise<vo
   await removeMembers(ofType(applied, 'MemberRemoved'), tx);
   await addKeys(ofType(applied, 'KeyIssued'), tx);
   await revokeKeys(ofType(applied, 'KeyRevoked'), tx);
-  await changeDevices(applied.filter(isOfDevice), tx);
+  const ofDevices = applied.filter(isOfDevice);
+  await changeDevices(ofDevices, tx);
+  await saveSubjectEvents('device_events', ofDevices.map(deviceEvent), tx);
+}
+
+function deviceEvent({ projectId, recorded, event }: AppliedToDevice): SubjectEvent {
+  if (event.type === 'KeyIssued') {
+    const { secretHash: _secretHash, ...data } = event.data;
+    return { projectId, subject: data.holder, recorded, data };
+  }
+  const { data } = event;
+  return { projectId, subject: 'deviceId' in data ? data.deviceId : data.holder, recorded, data };
 }
 
 function isOfDevice(applied: Applied<TenancyEvent>): applied is AppliedToDevice {

@@ -158,7 +158,7 @@ export class TenancyQueries {
       'tenancy',
       {
         name: 'devices',
-        joins: 'state',
+        joins: ['state'],
         text: `
           select
             d.device_id, d.dev_eui, d.sim_card_id, d.sensor_id, d.created_at, d.retired_at,

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import type { TimelineQueries } from '../../projections/tenancy/timeline-queries.ts';
+import { idField, timeAnswer } from '../fields.ts';
+import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
+import { notFound } from '../problem.ts';
+import { defineRoute, jsonTime, type Route } from '../route.ts';
+
+const entryAnswer = z
+  .object({
+    event_id: z.string(),
+    type: z.string(),
+    domain: z.enum(['tenancy', 'deveui', 'firmware', 'state', 'usage']),
+    occurred_at: timeAnswer.nullable(),
+    recorded_at: timeAnswer,
+    actor: z.string().meta({ description: 'The id of the key, or system:<part>' }),
+    data: z.record(z.string(), z.unknown()).meta({ description: 'What the event says' }),
+  })
+  .meta({ id: 'TimelineEntry' });
+
+export function timelineRoutes(queries: TimelineQueries): Route[] {
+  const timeline = defineRoute({
+    method: 'get',
+    path: '/devices/{id}/timeline',
+    summary: 'Everything that happened to a device, newest first',
+    tag: 'Tenancy',
+    access: ['owner', 'member', 'viewer'],
+    params: z.object({ id: idField }),
+    query: cursorQuery,
+    answers: { 200: cursorPage(entryAnswer) },
+    errors: ['not-found'],
+    handle: (request) =>
+      walkPage(request, {
+        name: `timeline:${request.params.id}`,
+        place: placeBeforePosition,
+        async rows(limit, place) {
+          const { projectId, params, read } = request;
+          const found = await queries.ofDevice(projectId, params.id, { limit, ...place }, read);
+          // Whatever is there was registered once.
+          if (found.value.length === 0 && place === undefined) throw notFound();
+          return found;
+        },
+        item: (entry) => ({
+          event_id: entry.eventId,
+          type: entry.type,
+          domain: entry.domain,
+          occurred_at: jsonTime(entry.occurredAt),
+          recorded_at: jsonTime(entry.recordedAt),
+          actor: entry.actor,
+          data: entry.data,
+        }),
+        placeOf: ({ position }) => ({ before: position }),
+      }),
+  });
+  return [timeline];
+}

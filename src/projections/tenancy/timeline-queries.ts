@@ -1,0 +1,125 @@
+import type { Position } from '../../event-store/port.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import type { Fresh, ReadModels, ReadOptions } from '../engine/read-model.ts';
+
+export interface TimelineEntry {
+  readonly eventId: string;
+  readonly position: Position;
+  readonly type: string;
+  readonly domain: string;
+  readonly occurredAt: Date | null;
+  readonly recordedAt: Date;
+  readonly actor: string;
+  readonly data: JsonObject;
+}
+
+interface TimelineRow {
+  readonly event_id: string;
+  readonly event_position: bigint;
+  readonly type: string;
+  readonly domain: string;
+  readonly occurred_at: Date | null;
+  readonly recorded_at: Date;
+  readonly actor: string;
+  readonly data: JsonObject;
+}
+
+/** Everything that happened to a device, out of the read models of all domains. */
+export class TimelineQueries {
+  readonly #models: ReadModels;
+
+  constructor(models: ReadModels) {
+    this.#models = models;
+  }
+
+  /**
+   * Newest first, before a position if one is given. What its sensor did counts while the device carried
+   * it; of its DevEUI everything does, as that was registered before it was bound.
+   */
+  async ofDevice(
+    projectId: string,
+    deviceId: string,
+    { before, limit }: { readonly before?: Position; readonly limit: number },
+    options: ReadOptions,
+  ): Promise<Fresh<TimelineEntry[]>> {
+    const { value, position } = await this.#models.read<TimelineRow>(
+      'tenancy',
+      {
+        name: 'device-timeline',
+        joins: ['state', 'deveui'],
+        text: `
+          with spans as (
+            select dev_eui, sensor_id, from_position, to_position
+            from read_tenancy.devices
+            where project_id = $1 /* project */
+              and device_id = $2 /* device */
+          ),
+          own as (
+            select position, event_id, type, 'tenancy' as domain, occurred_at, recorded_at, actor, data
+            from read_tenancy.device_events
+            where project_id = $1 /* project */
+              and subject = $2 /* device */
+              and position < coalesce($3, 9223372036854775807) /* before */
+            order by position desc
+            limit $4 /* limit */
+          ),
+          provisioning as (
+            select e.*
+            from (select distinct dev_eui from spans where dev_eui is not null) bound
+            cross join lateral (
+              select position, event_id, type, 'deveui' as domain, occurred_at, recorded_at, actor, data
+              from read_deveui.deveui_events
+              where project_id = $1 /* project */
+                and subject = bound.dev_eui
+                and position < coalesce($3, 9223372036854775807) /* before */
+              order by position desc
+              limit $4 /* limit */
+            ) e
+          ),
+          states as (
+            select e.*
+            from spans
+            cross join lateral (
+              select
+                position, event_id, 'SensorPatched' as type, 'state' as domain, occurred_at,
+                recorded_at, actor,
+                json_build_object('sensorId', sensor_id, 'revision', revision, 'patch', patch) as data
+              from read_state.history
+              where project_id = $1 /* project */
+                and sensor_id = spans.sensor_id
+                and position >= spans.from_position
+                and position < coalesce(spans.to_position, 9223372036854775807)
+                and position < coalesce($3, 9223372036854775807) /* before */
+              order by position desc
+              limit $4 /* limit */
+            ) e
+          )
+          select
+            event_id, position as event_position, type, domain, occurred_at, recorded_at, actor, data
+          from (
+            select * from own
+            union all
+            select * from provisioning
+            union all
+            select * from states
+          ) everything
+          order by position desc
+          limit $4 /* limit */`,
+        values: [projectId, deviceId, before ?? null, limit],
+        orderBy: 'event_position desc',
+      },
+      options,
+    );
+    const entries = value.map((row) => ({
+      eventId: row.event_id,
+      position: row.event_position as Position,
+      type: row.type,
+      domain: row.domain,
+      occurredAt: row.occurred_at,
+      recordedAt: row.recorded_at,
+      actor: row.actor,
+      data: row.data,
+    }));
+    return { value: entries, position };
+  }
+}
