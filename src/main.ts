@@ -67,6 +67,7 @@ export async function startService(
       api = await serveApi(config, ledger, {
         draining: draining.signal,
         stopping: stopping.signal,
+        provisioning,
       });
       // Last of all, so that no failure of the start comes between issuing the key and showing it.
       const isKeySet = config.adminApiKey !== undefined;
@@ -104,7 +105,15 @@ interface ServedApi {
 async function serveApi(
   config: Config,
   ledger: Ledger,
-  { draining, stopping }: { readonly draining: AbortSignal; readonly stopping: AbortSignal },
+  {
+    draining,
+    stopping,
+    provisioning,
+  }: {
+    readonly draining: AbortSignal;
+    readonly stopping: AbortSignal;
+    readonly provisioning: OpenProvisioning | undefined;
+  },
 ): Promise<ServedApi> {
   const { lorawanApiUrl } = config;
   const { logger, database, log, store, engine, administration, handler, models } = ledger;
@@ -148,7 +157,7 @@ async function serveApi(
     ],
     pipeline,
     responder,
-    health: healthChecks(ledger),
+    health: healthChecks(ledger, provisioning),
     metrics: createMetrics({
       projections: () => administration.statuses(),
       resumedSubscriptions: () => log.resumedSubscriptions,

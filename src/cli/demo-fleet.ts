@@ -61,18 +61,27 @@ export class DemoFleet {
     };
     const waiting = items.slice(0, BATCH_SIZE);
     if (waiting.length === 0) return;
-    const { deveuis } = (await this.#send(
-      'POST',
-      '/batches',
-      this.#ownerKey,
-      { batch_size: waiting.length },
-      { Prefer: 'wait=20' },
-    )) as { deveuis: string[] };
+    const devEuis = await this.#spareDevEuis();
+    if (devEuis.length < waiting.length) {
+      const wanted = { batch_size: waiting.length - devEuis.length };
+      await this.#send('POST', '/batches', this.#ownerKey, wanted, { Prefer: 'wait=20' });
+      devEuis.splice(0, devEuis.length, ...(await this.#spareDevEuis()));
+    }
     for (const [index, { device_id: deviceId }] of waiting.entries()) {
-      const devEui = deveuis[index];
+      const devEui = devEuis[index];
       if (devEui === undefined) break;
       await this.#send('PATCH', `/devices/${deviceId}`, this.#ownerKey, { dev_eui: devEui });
     }
+  }
+
+  /** Registered, and on no device: also of a batch that took longer than was waited for. */
+  async #spareDevEuis(): Promise<string[]> {
+    const { items } = (await this.#send('GET', '/deveuis?limit=500', this.#ownerKey)) as {
+      items: { deveui: string; status: string; device_id: string | null }[];
+    };
+    return items
+      .filter(({ status, device_id: deviceId }) => status === 'registered' && deviceId === null)
+      .map(({ deveui }) => deveui);
   }
 
   async #send(

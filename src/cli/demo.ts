@@ -33,7 +33,12 @@ interface DemoKeys {
 
 async function startDemo(settings: Config): Promise<Pick<RunningService, 'running' | 'stop'>> {
   const simulator = await startProvider(settings);
-  const config = { ...settings, lorawanApiUrl: settings.lorawanApiUrl ?? simulator.url };
+  // Whatever provider is configured: that would be paid for each DevEUI.
+  const config = {
+    ...settings,
+    lorawanApiUrl: simulator.url,
+    lorawan: { ...settings.lorawan, apiKey: undefined },
+  };
   let keys: DemoKeys = { owner: '', devices: [] };
   const service = await startService(config, async (ledger) => {
     keys = await prepareFleet(ledger);

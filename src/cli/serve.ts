@@ -18,15 +18,8 @@ export async function runUntilAskedToEnd(
   const stop = (exitCode: number): void => {
     if (isStopping) return;
     isStopping = true;
-    starting
-      .then((service) => service.stop())
-      .then(
-        () => process.exit(exitCode),
-        (error: unknown) => {
-          process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
-          process.exit(1);
-        },
-      );
+    // What goes wrong meanwhile ends the process as any other failure does.
+    void starting.then((service) => service.stop()).then(() => process.exit(exitCode));
   };
   // Listened for before the start is over, so that a signal in the midst of it leaves no server behind.
   onAskedToEnd(() => stop(0), 130);

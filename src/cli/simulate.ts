@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 import { sumOfRates, type FaultRates } from '../lorawan/simulator/faults.ts';
 import { startSimulator, type Simulator } from '../lorawan/simulator/simulator.ts';
+import { wholeNumber } from './arguments.ts';
 import { ExitCode, onAskedToEnd, UsageError } from './ending.ts';
 import { print } from './output.ts';
 
@@ -13,8 +14,13 @@ export function addSimulateCommand(program: Command): void {
   simulate
     .command('lorawan')
     .description('a provider of the LoRaWAN network, which fails as often as it is told to')
-    .option('--port <n>', 'where it listens, on 127.0.0.1; 0 for any that is free', port, 8090)
-    .option('--latency <ms>', 'from a request to its answer', durationMs, 50)
+    .option(
+      '--port <n>',
+      'where it listens, on 127.0.0.1; 0 for any that is free',
+      wholeNumber(0, 65_535),
+      8090,
+    )
+    .option('--latency <ms>', 'from a request to its answer', wholeNumber(0, 600_000), 50)
     .option('--conflicts <rate>', 'DevEUIs that are somebody else’s, 0 to 1', rate, 0)
     .option('--timeouts <rate>', 'requests that are never answered', rate, 0)
     .option('--resets <rate>', 'requests whose connection is reset', rate, 0)
@@ -106,17 +112,6 @@ function startFailure(error: unknown, port: number): string {
   if (code === 'EADDRINUSE') return `Port ${port} is in use: choose another one with --port.`;
   const reason = error instanceof Error ? error.message : String(error);
   return `The simulator does not start: ${reason}.`;
-}
-
-function port(text: string): number {
-  const number = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
-  if (!(number <= 65_535)) throw new InvalidArgumentError('Give a port, 0 to 65535.');
-  return number;
-}
-
-function durationMs(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Give milliseconds, 0 or more.');
-  return Number(text);
 }
 
 function rate(text: string): number {

@@ -41,7 +41,9 @@ export type AttemptOutcome =
       readonly providerStatus: number | null;
       readonly reason: string;
       readonly mayBeRegistered: boolean;
-    };
+    }
+  /** It was not sent after all: nobody failed. */
+  | { readonly kind: 'not-sent' };
 
 export type BatchCommand =
   | {
@@ -71,8 +73,16 @@ export type BatchCommand =
   /** What is in flight according to the log is nobody's any more. */
   | { readonly type: 'interrupt'; readonly endedAt: string }
   | { readonly type: 'stop' }
-  | { readonly type: 'hide' }
-  | { readonly type: 'resume'; readonly provider: string; readonly concurrency?: number };
+  | { readonly type: 'hide'; readonly endedAt: string }
+  | {
+      readonly type: 'resume';
+      readonly provider: string;
+      readonly concurrency?: number;
+      readonly resumedAt: string;
+    };
+
+/** What may be asked of a batch. */
+export const BATCH_LIMITS = { maxSize: 10_000, defaultSize: 100, maxConcurrency: 10 } as const;
 
 /**
  * However often a provider answers others: each time that it has not answered so many attempts for one DevEUI,
@@ -132,14 +142,24 @@ export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
           : [];
       case 'hide':
         refuseHidden(batch);
-        return isDone(batch) ? [{ type: 'BatchHidden', data: { batchId } }] : [];
+        // Nobody asks for them any more, and they may have been paid for.
+        return isDone(batch)
+          ? [...unconfirmed(batch, command.endedAt), { type: 'BatchHidden', data: { batchId } }]
+          : [];
       case 'resume': {
         refuseHidden(batch);
         const { provider, concurrency = batch.concurrency } = command;
         if (batch.situation === 'completed') return [];
         const isSame = batch.provider === provider && batch.concurrency === concurrency;
         if (batch.situation === 'processing' && isSame) return [];
-        return [{ type: 'BatchResumed', data: { batchId, provider, concurrency } }];
+        const resumed: BatchEvent = {
+          type: 'BatchResumed',
+          data: { batchId, provider, concurrency },
+        };
+        // Another provider knows nothing of them, and would register them once more.
+        return batch.provider === provider
+          ? [resumed]
+          : [...unconfirmed(batch, command.resumedAt), resumed];
       }
     }
   },
@@ -148,6 +168,16 @@ export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
 
   sizeOf: (batch) => (batch.situation === 'missing' ? 0 : 500 + 150 * batch.open.length),
 };
+
+/** What is open and may have been registered, as it is when nobody asks for it again. */
+function unconfirmed({ batchId, open }: ExistingBatch, endedAt: string): BatchEvent[] {
+  return open
+    .filter(({ phase, mayBeRegistered }) => phase === 'in-flight' || mayBeRegistered)
+    .map(({ devEui, attempt }) => ({
+      type: 'DevEuiUnconfirmed',
+      data: { batchId, devEui, attempt, providerStatus: null, endedAt },
+    }));
+}
 
 /** Whether nothing is sent any more, nor on its way. */
 export function isDone(batch: BatchState): boolean {
@@ -208,6 +238,11 @@ function settle(
     return [{ type, data: { ...answered, providerStatus } }];
   }
   if (isAnother || found.phase === 'waiting') return [];
+  if (outcome.kind === 'not-sent') {
+    const { failures } = found;
+    const notSent = { providerStatus: null, reason: 'not sent', mayBeRegistered: false, failures };
+    return [{ type: 'DevEuiAttemptFailed', data: { ...answered, ...notSent } }];
+  }
   const { providerStatus, reason, mayBeRegistered } = outcome;
   const failures = found.failures + 1;
   const failed: BatchEvent = {

@@ -36,13 +36,13 @@ export interface CommandIdentity {
   readonly reservedAtRevision?: bigint | 'no-stream';
 }
 
-export type Handled<State> =
+export type Handled<State, Event extends DomainEvent = DomainEvent> =
   /** The revision of the command's last event, and a position at which the log holds it. */
   | {
       readonly outcome: 'recorded';
       readonly revision: bigint;
       readonly position: Position;
-      readonly events: readonly NewEvent[];
+      readonly events: readonly Event[];
     }
   /** The command has run before; its events stand there. */
   | { readonly outcome: 'repeated'; readonly revision: bigint; readonly position: Position }
@@ -62,7 +62,7 @@ interface Job<State, Command, Event extends DomainEvent> {
   readonly decider: Decider<State, Command, Event>;
   readonly command: Command;
   readonly context: CommandContext;
-  readonly resolve: (handled: Handled<State>) => void;
+  readonly resolve: (handled: Handled<State, Event>) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -92,7 +92,7 @@ export class CommandHandler {
     stream: StreamName,
     command: Command,
     context: CommandContext,
-  ): Promise<Handled<State>> {
+  ): Promise<Handled<State, Event>> {
     return new Promise((resolve, reject) => {
       const job: AnyJob = { decider, command, context, resolve, reject };
       const queue = this.#queues.get(stream);
@@ -244,7 +244,12 @@ function takeJobs(queue: AnyJob[]): AnyJob[] {
 }
 
 type Result =
-  | { readonly job: AnyJob; readonly events: readonly NewEvent[]; readonly state: unknown }
+  | {
+      readonly job: AnyJob;
+      readonly decided: readonly DomainEvent[];
+      readonly events: readonly NewEvent[];
+      readonly state: unknown;
+    }
   | { readonly job: AnyJob; readonly events: readonly []; readonly refusal: unknown };
 
 /** Decides as many jobs as one append takes, each on the state that the one before it left. */
@@ -268,7 +273,7 @@ function decideInTurn(
       if (events.length > 0) {
         revision = (revision === 'no-stream' ? -1n : revision) + BigInt(events.length);
       }
-      results.push({ job, events, state });
+      results.push({ job, decided, events, state });
     } catch (error) {
       results.push({ job, events: [], refusal: error });
     }
@@ -302,13 +307,13 @@ function settle(
       result.job.reject(result.refusal);
       continue;
     }
-    const { job, events, state } = result;
+    const { job, decided, events, state } = result;
     if (events.length === 0) {
       job.resolve({ outcome: 'nothing', revision, position, state });
       continue;
     }
     revision = (revision === 'no-stream' ? -1n : revision) + BigInt(events.length);
-    job.resolve({ outcome: 'recorded', revision, position, events });
+    job.resolve({ outcome: 'recorded', revision, position, events: decided });
   }
 }
 

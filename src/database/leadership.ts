@@ -10,13 +10,17 @@ export interface Term {
 }
 
 const ASK_INTERVAL_MS = 300;
+/** How soon a leader notices that it may be none: the server can fail over without a word. */
+const CHECK_INTERVAL_MS = 1_000;
+const CHECK_TIMEOUT_MS = 2_000;
 
 /**
  * Waits until this process leads, over all processes on the database; undefined when `signal` ends that.
  *
  * By a lock of a connection's session: a dead process loses it at once, a stalled one keeps it. The leases of
  * projections are the other way round, as what a stalled holder still writes is fenced off by its token. What
- * a stalled process has sent to a provider cannot be fenced off, so nobody may take its place.
+ * a stalled process has sent to a provider cannot be fenced off, so nobody may take its place. A dead host, which
+ * says nothing either, is found out by the server's keep-alive, within half a minute.
  */
 export async function lead(
   database: Database,
@@ -45,9 +49,17 @@ async function termBy(
   const lost = new AbortController();
   connection.onLost(() => lost.abort());
   try {
+    await keepAlive(connection);
     while (!signal.aborted && !lost.signal.aborted) {
       if (await isLeading(connection, office)) {
-        return { lost: lost.signal, end: () => connection.close() };
+        const checking = check(connection, lost);
+        return {
+          lost: lost.signal,
+          async end() {
+            clearInterval(checking);
+            await connection.close();
+          },
+        };
       }
       await pause(signal);
     }
@@ -56,6 +68,24 @@ async function termBy(
   }
   await connection.close().catch(() => undefined);
   return undefined;
+}
+
+async function keepAlive(connection: Connection): Promise<void> {
+  await connection.query({
+    text: `
+      select
+        set_config('tcp_keepalives_idle', '10', false),
+        set_config('tcp_keepalives_interval', '5', false),
+        set_config('tcp_keepalives_count', '3', false),
+        set_config('idle_session_timeout', '0', false)`,
+  });
+}
+
+function check(connection: Connection, lost: AbortController): NodeJS.Timeout {
+  const statement = { text: 'select 1', timeoutMs: CHECK_TIMEOUT_MS };
+  return setInterval(() => {
+    connection.query(statement).catch(() => lost.abort());
+  }, CHECK_INTERVAL_MS);
 }
 
 async function isLeading(connection: Connection, office: string): Promise<boolean> {

@@ -61,8 +61,14 @@ const answered = z.object({
 const devEuiRegistered = defineEvent('DevEuiRegistered', answered);
 /** Somebody else has it. */
 const devEuiConflicted = defineEvent('DevEuiConflicted', answered);
-/** It is in use, and it may be us: an earlier attempt ended without an answer. */
-const devEuiUnconfirmed = defineEvent('DevEuiUnconfirmed', answered);
+/**
+ * It may be ours, and nobody will say: it is in use, and an earlier attempt ended without an answer; or the batch
+ * went to another provider, or was hidden, before it was asked for again (`providerStatus` is then null).
+ */
+const devEuiUnconfirmed = defineEvent(
+  'DevEuiUnconfirmed',
+  answered.extend({ providerStatus: z.int().nullable() }),
+);
 
 /**
  * An attempt ended without an answer that says how it is; the DevEUI stays open. `mayBeRegistered`: the

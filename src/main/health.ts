@@ -1,11 +1,16 @@
 import type { HealthChecks, PartHealth } from '../api/health.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
+import type { ProvisioningStatus } from '../reactors/provisioning.ts';
 import type { Ledger } from './ledger.ts';
+import type { OpenProvisioning } from './provisioning.ts';
 
 /** How far a projection may be behind before health turns red. */
 const MAX_LAG_SECONDS = 10;
 
-export function healthChecks({ database, store, administration }: Ledger): HealthChecks {
+export function healthChecks(
+  { database, store, administration }: Ledger,
+  provisioning: OpenProvisioning | undefined,
+): HealthChecks {
   return () => {
     const statuses = administration.statuses();
     const projection = (name: string) => async () => {
@@ -21,11 +26,30 @@ export function healthChecks({ database, store, administration }: Ledger): Healt
         await store.head();
         return { status: 'ok' };
       },
+      ...(provisioning !== undefined && {
+        provisioning: () => Promise.resolve(healthOfProvisioning(provisioning.status)),
+      }),
       ...Object.fromEntries(
         administration.names.map((name) => [`projection:${name}`, projection(name)]),
       ),
     };
   };
+}
+
+function healthOfProvisioning(status: ProvisioningStatus): PartHealth {
+  switch (status.situation) {
+    case 'leading':
+      return { status: 'ok', detail: 'this process asks the provider' };
+    case 'standing-by':
+      return {
+        status: 'ok',
+        detail: 'another process asks the provider, or it is being found out',
+      };
+    case 'failing':
+      return { status: 'failing', detail: status.reason };
+    case 'stopped':
+      return { status: 'failing', detail: 'stopped' };
+  }
 }
 
 function healthOf(projection: ProjectionStatus): PartHealth {

@@ -2,14 +2,17 @@ import type { LorawanSettings } from '../config.ts';
 import { lead } from '../database/leadership.ts';
 import { openHttpProvider } from '../lorawan/http-provider.ts';
 import type { LorawanProvider } from '../lorawan/provider.ts';
-import { Provisioning } from '../reactors/provisioning.ts';
+import type { StreamName } from '../event-store/stream-name.ts';
+import { Provisioning, type ProvisioningStatus } from '../reactors/provisioning.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Ledger } from './ledger.ts';
 
 /** Registers DevEUIs with one provider, once it is started, whenever no other process does. */
 export interface OpenProvisioning {
   readonly provider: LorawanProvider;
-  start(): void;
+  readonly status: ProvisioningStatus;
+  /** `only`: no other batch than this one is worked on. */
+  start(only?: StreamName): void;
   stop(): Promise<void>;
 }
 
@@ -31,7 +34,12 @@ export function openProvisioning(
   });
   return {
     provider,
-    start: () => provisioning.start(),
+    get status() {
+      return provisioning.status;
+    },
+    start(only) {
+      provisioning.start(only && (({ stream }) => stream === only));
+    },
     async stop() {
       await provisioning.stop();
       provider.close();

@@ -32,21 +32,20 @@ interface Sent {
   readonly attempt: number;
 }
 
-interface Answered {
+interface Ended {
   readonly sent: Sent;
-  readonly answer: ProviderAnswer;
+  readonly outcome: AttemptOutcome;
+  readonly retryAfterMs?: number | undefined;
 }
 
 const RESTART_AFTER_MS = 1_000;
-/** So many workers at most, whatever the log says. */
-const MAX_WORKERS = 10;
 
 /**
  * Works on one batch, for as long as this process is the only one that does: workers ask for one DevEUI after
  * the other, each intent in the log before its request leaves, each outcome behind it.
  *
  * Nothing but the log is remembered. Whenever a command's outcome is unknown (the log was away) all workers
- * end, and the run begins anew from what the log says, as after a crash: what it holds as in flight is then
+ * end, and the next round begins from what the log says, as after a crash: what it holds as in flight is then
  * nobody's, and is asked for again.
  */
 export class BatchRun {
@@ -54,13 +53,16 @@ export class BatchRun {
   readonly #parts: BatchRunParts;
   readonly #batch: OpenBatch;
   readonly #context: CommandContext;
+  /** Aborted when outcomes that cannot be recorded are to be given up. */
+  readonly #givingUp: AbortSignal;
   readonly #halting = new AbortController();
-  /** Open DevEUIs of earlier runs that no worker has taken up yet. */
+  /** Open DevEUIs of earlier rounds that no worker has taken up yet. */
   #inherited: Task[] = [];
 
-  constructor(parts: BatchRunParts, batch: OpenBatch) {
+  constructor(parts: BatchRunParts, batch: OpenBatch, givingUp: AbortSignal) {
     this.#parts = parts;
     this.#batch = batch;
+    this.#givingUp = givingUp;
     const { projectId, correlationId } = batch;
     this.#context = { projectId, correlationId, actor: 'system:provisioning' };
     this.done = this.#run();
@@ -75,46 +77,60 @@ export class BatchRun {
     const { signal } = this.#halting;
     while (!signal.aborted) {
       try {
-        await this.#workToTheEnd();
-        return;
+        await this.#round();
+        if (!(await this.#isToBeWorkedOn())) return;
       } catch (error) {
         const { stream } = this.#batch;
         this.#parts.logger.warn({ err: error, stream }, 'the batch waits, and then goes on');
-        await pause(RESTART_AFTER_MS, signal);
       }
+      await pause(RESTART_AFTER_MS, signal);
     }
   }
 
-  async #workToTheEnd(): Promise<void> {
+  /**
+   * Until no worker finds anything to do. Each open DevEUI has a worker, which goes on if it has to be replaced:
+   * so a round ends with the batch, unless somebody else has drawn one meanwhile. Then there is another round.
+   */
+  async #round(): Promise<void> {
     const { handler, clock, backoff } = this.#parts;
     await this.#execute({ type: 'interrupt', endedAt: clock().toISOString() });
+    if (!(await this.#isToBeWorkedOn())) return;
     const { state } = await handler.peek(batchDecider, this.#batch.stream, 0);
-    if (state.situation !== 'processing') return;
+    if (state.situation === 'missing') return;
     this.#inherited = state.open.map(({ devEui, failures }): Task => {
       const delayMs = failures === 0 ? 0 : retryDelayMs(backoff, failures);
       return { type: 'retry', devEui, delayMs };
     });
-    // A worker ends when no further DevEUI is wanted: then each open one has a worker, which goes on if it
-    // has to be replaced. So none has to be called back.
-    const workers = Array.from({ length: Math.min(state.concurrency, MAX_WORKERS) }, () =>
-      this.#work(),
+    const round = new AbortController();
+    const signal = AbortSignal.any([this.#halting.signal, round.signal]);
+    const workers = Array.from({ length: state.concurrency }, () =>
+      this.#work(signal).catch((error: unknown) => {
+        // The others have less to do than there is room for, until they begin anew together.
+        round.abort();
+        throw error;
+      }),
     );
     const ended = await Promise.allSettled(workers);
     const failed = ended.find((outcome) => outcome.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
   }
 
-  async #work(): Promise<void> {
+  async #isToBeWorkedOn(): Promise<boolean> {
+    const { handler, provider } = this.#parts;
+    const { state } = await handler.peek(batchDecider, this.#batch.stream, 0);
+    return state.situation === 'processing' && state.provider === provider.address;
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
     const { provider } = this.#parts;
-    const { signal } = this.#halting;
     let task: Task | undefined = BEGIN;
     while (task !== undefined) {
       const current: Task = (task.type === 'begin' && this.#inherited.shift()) || task;
       // Not within the slot, where others would wait for it, too.
       if (current.type === 'retry') await pause(current.delayMs, signal);
       if (signal.aborted) return;
-      const last: Answered | undefined = await provider.inSlot((register) =>
-        this.#askOn(register, current),
+      const last: Ended | undefined = await provider.inSlot((register) =>
+        this.#askOn(register, current, signal),
       );
       if (last !== undefined) task = await this.#afterwards(last);
       // Somebody else has settled what was to be asked for again: there may be another one to ask for.
@@ -124,11 +140,11 @@ export class BatchRun {
 
   /**
    * Asks for one DevEUI after the other while nobody else waits for the slot: then an outcome and the next
-   * intent are one append. Gives the last answer, which is not in the log yet; undefined when no DevEUI was
+   * intent are one append. Gives the last outcome, which is not in the log yet; undefined when no DevEUI was
    * wanted.
    */
-  async #askOn(register: Register, task: Task): Promise<Answered | undefined> {
-    if (this.#halting.signal.aborted) return undefined;
+  async #askOn(register: Register, task: Task, signal: AbortSignal): Promise<Ended | undefined> {
+    if (signal.aborted) return undefined;
     const sentAt = this.#parts.clock().toISOString();
     const { type } = task;
     let sent = sentIn(
@@ -137,64 +153,69 @@ export class BatchRun {
       ),
     );
     while (sent !== undefined) {
-      const answered = { sent, answer: await register(sent.devEui) };
-      if (answered.answer.outcome === 'failed' || !this.#mayGoOn()) return answered;
+      // The append may have taken its time, and another process may lead by now.
+      if (signal.aborted) return { sent, outcome: { kind: 'not-sent' } };
+      const answer = await register(sent.devEui);
+      const ended = { sent, ...endOf(answer) };
+      if (answer.outcome === 'failed' || !this.#mayGoOn(signal)) return ended;
+      const command = this.#settling(ended);
       try {
-        const command = this.#settling(answered);
         sent = sentIn(await this.#execute({ ...command, nextSentAt: command.endedAt }));
       } catch (error) {
         // Whether the next one is in the log is not known, but this outcome must be.
-        await this.#settle(answered);
+        await this.#settle(ended);
         throw error;
       }
     }
     return undefined;
   }
 
-  #mayGoOn(): boolean {
+  #mayGoOn(signal: AbortSignal): boolean {
     const isAlone = this.#parts.provider.waiting === 0 && this.#inherited.length === 0;
-    return isAlone && !this.#halting.signal.aborted;
+    return isAlone && !signal.aborted;
   }
 
   /** Records the outcome, and says what comes next. */
-  async #afterwards(answered: Answered): Promise<Task> {
-    const events = await this.#settle(answered);
-    const { sent, answer } = answered;
+  async #afterwards(ended: Ended): Promise<Task> {
+    const events = await this.#settle(ended);
     const failed = events.find((event) => event.type === 'DevEuiAttemptFailed');
-    if (answer.outcome !== 'failed' || failed === undefined) return BEGIN;
-    const { backoff } = this.#parts;
-    const delayMs = retryDelayMs(backoff, failed.data.failures, answer.retryAfterMs);
-    return { type: 'retry', devEui: sent.devEui, delayMs };
+    if (failed === undefined) return BEGIN;
+    const { devEui, failures } = failed.data;
+    const delayMs = retryDelayMs(this.#parts.backoff, failures, ended.retryAfterMs);
+    return { type: 'retry', devEui, delayMs };
   }
 
-  /** What the provider has said must not be forgotten because the log is away for a moment. */
-  #settle(answered: Answered): Promise<readonly BatchEvent[]> {
-    return pRetry(() => this.#execute(this.#settling(answered)), {
-      retries: 20,
+  /** What the provider has said is not forgotten because the log is away, for however long that is. */
+  #settle(ended: Ended): Promise<readonly BatchEvent[]> {
+    return pRetry(() => this.#execute(this.#settling(ended)), {
+      retries: Number.POSITIVE_INFINITY,
       minTimeout: 200,
       maxTimeout: 2_000,
+      signal: this.#givingUp,
       shouldRetry: ({ error }) => isPassing(error),
     });
   }
 
-  #settling({ sent, answer }: Answered): Extract<BatchCommand, { type: 'settle' }> {
+  #settling({ sent, outcome }: Ended): Extract<BatchCommand, { type: 'settle' }> {
     const { clock, maxFailures } = this.#parts;
-    const endedAt = clock().toISOString();
-    return { type: 'settle', ...sent, outcome: outcomeOf(answer), endedAt, maxFailures };
+    return { type: 'settle', ...sent, outcome, endedAt: clock().toISOString(), maxFailures };
   }
 
   async #execute(command: BatchCommand): Promise<readonly BatchEvent[]> {
     const { handler } = this.#parts;
     const { stream } = this.#batch;
     const handled = await handler.execute(batchDecider, stream, command, this.#context);
-    return handled.outcome === 'recorded' ? (handled.events as unknown as BatchEvent[]) : [];
+    return handled.outcome === 'recorded' ? handled.events : [];
   }
 }
 
-function outcomeOf(answer: ProviderAnswer): AttemptOutcome {
-  if (answer.outcome !== 'failed') return { kind: answer.outcome, providerStatus: answer.status };
-  const { status, reason, mayBeRegistered } = answer;
-  return { kind: 'failed', providerStatus: status, reason, mayBeRegistered };
+function endOf(answer: ProviderAnswer): Pick<Ended, 'outcome' | 'retryAfterMs'> {
+  if (answer.outcome !== 'failed') {
+    return { outcome: { kind: answer.outcome, providerStatus: answer.status } };
+  }
+  const { status, reason, mayBeRegistered, retryAfterMs } = answer;
+  const outcome = { kind: 'failed', providerStatus: status, reason, mayBeRegistered } as const;
+  return { outcome, retryAfterMs };
 }
 
 function sentIn(events: readonly BatchEvent[]): Sent | undefined {

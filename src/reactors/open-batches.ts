@@ -10,8 +10,12 @@ import {
 import { INSTALLATION_PROJECT, streamName, type StreamName } from '../event-store/stream-name.ts';
 import type { JsonObject } from '../shared/json.ts';
 
-/** A batch that is to be worked on. */
+/**
+ * A batch that is to be worked on. `closing`: nothing more is to be sent, but it may have ended while requests
+ * were in flight, whose outcome whoever leads has to see into the log.
+ */
 export interface OpenBatch {
+  readonly situation: 'processing' | 'closing';
   readonly stream: StreamName;
   readonly projectId: string;
   readonly provider: string;
@@ -32,7 +36,7 @@ const KEPT_AS = streamName('batch', INSTALLATION_PROJECT, 'open');
 const KEEP_INTERVAL_MS = 300_000;
 
 /**
- * Which batches are processing, as the log says: folded from it, and kept as snapshots are (derived data, safe
+ * Which batches are open, as the log says: folded from it, and kept as snapshots are (derived data, safe
  * to delete), so that a start reads what came since and not the whole log.
  */
 export class OpenBatches {
@@ -51,11 +55,19 @@ export class OpenBatches {
     return [...this.#open.values()];
   }
 
-  /** Follows the log; `changed` is told of each batch that opened or closed, and of nothing in the past. */
+  /**
+   * Follows the log until `signal`. `onReady` when it is known what is open; then `onChanged` for each batch
+   * that opens or is to be closed.
+   */
   async follow(
     signal: AbortSignal,
-    onReady: () => Promise<void>,
-    onChanged: (stream: StreamName, open: OpenBatch | undefined) => void,
+    {
+      onReady,
+      onChanged,
+    }: {
+      readonly onReady: () => Promise<void>;
+      readonly onChanged: (batch: OpenBatch) => void;
+    },
   ): Promise<void> {
     await this.#load();
     const head = await this.#store.head();
@@ -65,15 +77,24 @@ export class OpenBatches {
     for await (const { events, position } of this.#store.subscribe(options)) {
       for (const recorded of events) {
         this.#apply(recorded);
-        if (isReady) onChanged(recorded.stream, this.#open.get(recorded.stream));
+        const batch = this.#open.get(recorded.stream);
+        if (isReady && batch !== undefined) onChanged(batch);
       }
       this.#position = position;
       if (!isReady && position >= head) {
         isReady = true;
         await onReady();
       }
-      if (performance.now() - this.#keptAtMs > KEEP_INTERVAL_MS) await this.keep();
+      // Derived data: without it, the next start reads more.
+      if (performance.now() - this.#keptAtMs > KEEP_INTERVAL_MS) {
+        await this.keep().catch(() => undefined);
+      }
     }
+  }
+
+  /** Nothing of it is in flight any more. */
+  drained(stream: StreamName): void {
+    if (this.#open.get(stream)?.situation === 'closing') this.#open.delete(stream);
   }
 
   async keep(): Promise<void> {
@@ -99,9 +120,17 @@ export class OpenBatches {
     if (event.type === 'BatchRequested' || event.type === 'BatchResumed') {
       const { provider } = event.data;
       const { projectId, correlationId } = metadata;
-      this.#open.set(stream, { stream, projectId, provider, correlationId });
-    } else {
-      this.#open.delete(stream);
+      this.#open.set(stream, {
+        situation: 'processing',
+        stream,
+        projectId,
+        provider,
+        correlationId,
+      });
+      return;
     }
+    const open = this.#open.get(stream);
+    if (event.type === 'BatchCompleted') this.#open.delete(stream);
+    else if (open !== undefined) this.#open.set(stream, { ...open, situation: 'closing' });
   }
 }

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { batchDecider } from '../commands/deveui.ts';
 import type { EventStore, SnapshotStore } from '../event-store/port.ts';
-import type { StreamName } from '../event-store/stream-name.ts';
 import { BatchRun, type BatchRunParts } from './batch-run.ts';
+import { BatchRuns } from './batch-runs.ts';
 import { OpenBatches, type OpenBatch } from './open-batches.ts';
 
 export interface ProvisioningParts extends BatchRunParts {
@@ -18,6 +18,13 @@ export interface LeadingTerm {
   end(): Promise<void>;
 }
 
+export type ProvisioningStatus =
+  | { readonly situation: 'stopped' }
+  /** Another process leads, or none can be asked who does. */
+  | { readonly situation: 'standing-by' }
+  | { readonly situation: 'leading' }
+  | { readonly situation: 'failing'; readonly reason: string };
+
 /**
  * Between two who lead, when the first did not end by itself: for so long its requests may go on, and then
  * they are broken off; and only after more than that does the second send any. So there are never more in
@@ -26,6 +33,8 @@ export interface LeadingTerm {
 const LAST_REQUESTS_MS = 500;
 const HANDOVER_MS = 1_000;
 const RESTART_AFTER_MS = 1_000;
+/** For outcomes that cannot be recorded, as the log is away, when the process is to end. */
+const GIVE_UP_AFTER_MS = 15_000;
 
 /**
  * The reactor that registers DevEUIs: batches in the log, requests to the provider, outcomes into the log. One
@@ -34,25 +43,38 @@ const RESTART_AFTER_MS = 1_000;
 export class Provisioning {
   readonly #parts: ProvisioningParts;
   readonly #stopping = new AbortController();
+  readonly #givingUp = new AbortController();
+  #takesOn: (batch: OpenBatch) => boolean = () => true;
+  #status: ProvisioningStatus = { situation: 'stopped' };
   #done: Promise<void> = Promise.resolve();
 
   constructor(parts: ProvisioningParts) {
     this.#parts = parts;
   }
 
-  start(): void {
+  get status(): ProvisioningStatus {
+    return this.#status;
+  }
+
+  /** `takesOn`: which of the batches that are with the provider; all, if it is not given. */
+  start(takesOn?: (batch: OpenBatch) => boolean): void {
+    if (takesOn !== undefined) this.#takesOn = takesOn;
     this.#done = this.#run();
   }
 
   /** No new requests; those in flight finish. What is left goes on with the next start. */
   async stop(): Promise<void> {
     this.#stopping.abort();
+    const giveUp = setTimeout(() => this.#givingUp.abort(), GIVE_UP_AFTER_MS);
     await this.#done;
+    clearTimeout(giveUp);
+    this.#status = { situation: 'stopped' };
   }
 
   async #run(): Promise<void> {
     const { lead, logger } = this.#parts;
     const { signal } = this.#stopping;
+    this.#status = { situation: 'standing-by' };
     while (!signal.aborted) {
       const term = await lead(signal);
       if (term === undefined) return;
@@ -62,8 +84,11 @@ export class Provisioning {
       });
       try {
         await this.#serve(AbortSignal.any([signal, term.lost]));
+        this.#status = { situation: 'standing-by' };
       } catch (error) {
         logger.warn({ err: error }, 'provisioning waits, and then goes on');
+        const reason = error instanceof Error ? error.message : String(error);
+        this.#status = { situation: 'failing', reason };
         await delay(RESTART_AFTER_MS, undefined, { signal }).catch(() => undefined);
       } finally {
         clearTimeout(lastRequests);
@@ -75,21 +100,22 @@ export class Provisioning {
   /** Until `signal`, or until the log cannot be followed. */
   async #serve(signal: AbortSignal): Promise<void> {
     const open = new OpenBatches(this.#parts.store, this.#parts.snapshots);
-    const runs = new Runs(this.#parts);
-    const ending = new AbortController();
-    const following = AbortSignal.any([signal, ending.signal]);
+    const runs = new BatchRuns((batch) => new BatchRun(this.#parts, batch, this.#givingUp.signal));
     signal.addEventListener('abort', () => runs.haltAll());
+    const take = (batch: OpenBatch): void => {
+      if (batch.provider !== this.#parts.provider.address) runs.halt(batch.stream);
+      else if (this.#takesOn(batch)) runs.start(batch, () => open.drained(batch.stream));
+    };
     try {
-      await open.follow(
-        following,
-        async () => {
+      await open.follow(signal, {
+        onReady: async () => {
           await this.#handOver(open.all);
-          for (const batch of open.all) runs.start(batch);
+          this.#status = { situation: 'leading' };
+          for (const batch of open.all) take(batch);
         },
-        (stream, batch) => (batch === undefined ? runs.halt(stream) : runs.start(batch)),
-      );
+        onChanged: take,
+      });
     } finally {
-      ending.abort();
       await runs.ended();
     }
     await open.keep().catch(() => undefined);
@@ -110,50 +136,5 @@ export class Provisioning {
     }
     const { signal } = this.#stopping;
     if (isInFlight) await delay(HANDOVER_MS, undefined, { signal }).catch(() => undefined);
-  }
-}
-
-/** The batches being worked on, each by one run at a time. */
-class Runs {
-  readonly #parts: BatchRunParts;
-  readonly #running = new Map<StreamName, BatchRun>();
-  /** Everything that was started, until it has ended. */
-  readonly #ending = new Map<StreamName, Promise<void>>();
-  #isHalted = false;
-
-  constructor(parts: BatchRunParts) {
-    this.#parts = parts;
-  }
-
-  start(batch: OpenBatch): void {
-    const { stream, provider } = batch;
-    this.halt(stream);
-    if (provider !== this.#parts.provider.address) return;
-    const before = this.#ending.get(stream) ?? Promise.resolve();
-    const ended = before.then(async () => {
-      if (this.#isHalted) return;
-      const run = new BatchRun(this.#parts, batch);
-      this.#running.set(stream, run);
-      await run.done;
-      if (this.#running.get(stream) === run) this.#running.delete(stream);
-    });
-    this.#ending.set(stream, ended);
-    void ended.finally(() => {
-      if (this.#ending.get(stream) === ended) this.#ending.delete(stream);
-    });
-  }
-
-  halt(stream: StreamName): void {
-    this.#running.get(stream)?.halt();
-  }
-
-  haltAll(): void {
-    this.#isHalted = true;
-    for (const run of this.#running.values()) run.halt();
-  }
-
-  async ended(): Promise<void> {
-    this.haltAll();
-    await Promise.all(this.#ending.values());
   }
 }

@@ -110,8 +110,7 @@ async function play(batchId: string, command: BatchCommand): Promise<string> {
   });
   seen = { 'fleetledger-min-position': formatPosition(log.logId, handled.position) };
   const events = handled.outcome === 'recorded' ? handled.events : [];
-  const begun = events.find(({ type }) => type === 'DevEuiAttempted')?.data['devEui'];
-  return typeof begun === 'string' ? begun : '';
+  return events.find((event) => event.type === 'DevEuiAttempted')?.data.devEui ?? '';
 }
 
 function begin(batchId: string): Promise<string> {

@@ -129,10 +129,11 @@ function commandOf(step: BatchStep, state: BatchState): BatchCommand | undefined
     case 'interrupt':
       return { type: 'interrupt', endedAt };
     case 'stop':
+      return { type: 'stop' };
     case 'hide':
-      return { type: step.type };
+      return { type: 'hide', endedAt };
     case 'resume':
-      return { type: 'resume', provider: step.provider };
+      return { type: 'resume', provider: step.provider, resumedAt: endedAt };
   }
 }
 

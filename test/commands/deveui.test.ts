@@ -131,10 +131,11 @@ const settle = (
 });
 const interrupt: BatchCommand = { type: 'interrupt', endedAt: LATER };
 const stop: BatchCommand = { type: 'stop' };
-const hide: BatchCommand = { type: 'hide' };
+const hide: BatchCommand = { type: 'hide', endedAt: LATER };
 const resume = (provider = 'http://one', concurrency?: number): BatchCommand => ({
   type: 'resume',
   provider,
+  resumedAt: LATER,
   ...(concurrency !== undefined && { concurrency }),
 });
 
@@ -618,5 +619,48 @@ describe('whatever is asked, in whatever order', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('what may have been registered, and nobody asks for again', () => {
+  const open = [requested(9), drawn(0), drawn(1), failed(1, 1, 1), drawn(2)];
+  const notKnown = (place: number): BatchEvent => ({
+    type: 'DevEuiUnconfirmed',
+    data: {
+      batchId: 'b1',
+      devEui: devEui(place),
+      attempt: 1,
+      providerStatus: null,
+      endedAt: LATER,
+    },
+  });
+
+  test('is unconfirmed when the batch goes on with another provider', () => {
+    const outcome = batch(...open, stopped).when(resume('http://two'));
+    outcome.thenEvents(notKnown(0), notKnown(1), notKnown(2), resumed('http://two'));
+    expect(openOf(outcome.state)).toEqual([]);
+  });
+
+  test('stays open when it goes on with the same one', () => {
+    batch(...open, stopped)
+      .when(resume('http://one'))
+      .thenEvents(resumed('http://one'));
+  });
+
+  test('is unconfirmed when the batch is hidden', () => {
+    const before = [requested(9), drawn(0), failed(0, 1, 1), stopped];
+    batch(...before)
+      .when(hide)
+      .thenEvents(notKnown(0), { type: 'BatchHidden', data: { batchId: 'b1' } });
+  });
+
+  test('is not what was never sent: that is asked for again, of whomever', () => {
+    const notSent = batch(requested(9), drawn(0)).when(settle(0, { kind: 'not-sent' }));
+    expect(openOf(notSent.state)).toMatchObject([
+      { phase: 'waiting', mayBeRegistered: false, failures: 0 },
+    ]);
+    batch(requested(9), drawn(0), ...notSent.events, stopped)
+      .when(resume('http://two'))
+      .thenEvents(resumed('http://two'));
   });
 });

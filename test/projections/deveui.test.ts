@@ -707,8 +707,9 @@ describe('with a projection that runs', () => {
         { type: 'begin', sentAt: NOON },
         context,
       );
-      const id = begun.outcome === 'recorded' ? begun.events[0]?.data['devEui'] : undefined;
-      if (typeof id !== 'string') throw new Error('nothing was begun');
+      const [event] = begun.outcome === 'recorded' ? begun.events : [];
+      if (event?.type !== 'DevEuiAttempted') throw new Error('nothing was begun');
+      const id = event.data.devEui;
       const { position: at } = await process.handler.execute(
         batchDecider,
         stream,

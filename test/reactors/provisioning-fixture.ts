@@ -60,6 +60,7 @@ export interface TestBatch {
   readonly id: string;
   readonly stream: StreamName;
   execute(command: BatchCommand): Promise<void>;
+  resume(provider: Pick<Simulator, 'url'>): Promise<void>;
 }
 
 export async function requestBatch(
@@ -84,7 +85,9 @@ export async function requestBatch(
     concurrency,
     requestedAt: new Date().toISOString(),
   });
-  return { id, stream, execute };
+  const resume = (other: Pick<Simulator, 'url'>): Promise<void> =>
+    execute({ type: 'resume', provider: other.url, resumedAt: new Date().toISOString() });
+  return { id, stream, execute, resume };
 }
 
 export async function eventsOf(store: EventStore, stream: StreamName): Promise<BatchEvent[]> {

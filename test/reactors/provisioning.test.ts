@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
+import { batchDecider, isDone } from '../../src/commands/deveui.ts';
 import { prepareWriteProcesses } from '../commands/write-process.ts';
 import {
   EVENTUALLY,
@@ -86,7 +87,7 @@ describe('a batch', () => {
 
     const alive = await simulate();
     startProvisioning(process, alive);
-    await batch.execute({ type: 'resume', provider: alive.url });
+    await batch.resume(alive);
     const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
     expect(registered).toEqual(expect.arrayContaining(alive.registered()));
     expect(alive.registered()).toHaveLength(5);
@@ -122,7 +123,7 @@ describe('a batch', () => {
     }, EVENTUALLY);
     expect(simulator.registered().length).toBeLessThan(100);
 
-    await batch.execute({ type: 'resume', provider: simulator.url });
+    await batch.resume(simulator);
     const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
     expect(registered.toSorted()).toEqual(simulator.registered().toSorted());
     expect(registered).toHaveLength(100);
@@ -156,9 +157,52 @@ describe('a batch', () => {
     await eventually(process.store, own, 'BatchCompleted');
     expect(tallyOf(await eventsOf(process.store, batch.stream)).attempted.size).toBe(0);
 
-    await batch.execute({ type: 'resume', provider: here.url });
+    await batch.resume(here);
     await eventually(process.store, batch, 'BatchCompleted');
     expect(elsewhere.registered()).toEqual([]);
+  });
+
+  test('is worked on by all ten again when the log was away for one of them', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({ latencyMs: 100 });
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 200);
+    await expect.poll(() => simulator.stats().in_flight, EVENTUALLY).toBe(10);
+
+    process.store.failNextAppend('batch', 'before it is stored');
+    await expect
+      .poll(() => process.store.appended.length && simulator.stats().in_flight, EVENTUALLY)
+      .toBeLessThan(10);
+    await expect.poll(() => simulator.stats().in_flight, EVENTUALLY).toBe(10);
+
+    const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
+    expect(registered).toHaveLength(200);
+  });
+
+  test('sends nothing more once another process may lead, however long an append took', async () => {
+    const process = await startProcess();
+    const simulator = await simulate();
+    const lost = new AbortController();
+    let terms = 0;
+    startProvisioning(process, simulator, {
+      lead: async (signal) => {
+        terms += 1;
+        if (terms === 1) return { lost: lost.signal, end: () => Promise.resolve() };
+        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+        return undefined;
+      },
+    });
+    await expect.poll(() => terms, EVENTUALLY).toBe(1);
+    const batch = await requestBatch(process.handler, simulator, 3);
+    const release = process.store.holdAppends('batch');
+    await process.store.holdsOne();
+    lost.abort();
+    release();
+
+    await expect.poll(() => terms, EVENTUALLY).toBe(2);
+    expect(simulator.stats().requests).toBe(0);
+    const { state } = await process.handler.peek(batchDecider, batch.stream, 0);
+    expect(state).toMatchObject({ situation: 'processing' });
   });
 
   test('loses no outcome while the log is away', async () => {
@@ -182,6 +226,61 @@ describe('a batch', () => {
     });
     expect(registered).toHaveLength(80);
     expect([...registered, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
+  });
+});
+
+describe('what is in flight according to the log, and is nobody’s', () => {
+  test('is asked for again, also when it was begun behind the back of a run', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({ latencyMs: 20 });
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 60, { concurrency: 4 });
+    await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(5);
+
+    const before = tallyOf(await eventsOf(process.store, batch.stream)).attempted.size;
+    await vi.waitFor(async () => {
+      // Refused while four are open.
+      await batch.execute({ type: 'begin', sentAt: new Date().toISOString() });
+      const { attempted } = tallyOf(await eventsOf(process.store, batch.stream));
+      expect(attempted.size).toBeGreaterThan(before);
+    }, EVENTUALLY);
+
+    const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
+    expect(registered.toSorted()).toEqual(simulator.registered().toSorted());
+  });
+
+  test('is ended when its batch was stopped, and whoever led died over that', async () => {
+    const process = await startProcess();
+    const simulator = await simulate();
+    const batch = await requestBatch(process.handler, simulator, 5);
+    await batch.execute({ type: 'begin', sentAt: new Date().toISOString() });
+    await batch.execute({ type: 'stop' });
+
+    startProvisioning(process, simulator);
+
+    await vi.waitFor(async () => {
+      const { state } = await process.handler.peek(batchDecider, batch.stream, 0);
+      expect(isDone(state)).toBe(true);
+    }, EVENTUALLY);
+    expect(simulator.stats().requests).toBe(0);
+  });
+
+  test('is not asked for anew where another provider would be paid, too', async () => {
+    const process = await startProcess();
+    const [first, second] = [await simulate({ lostHangRate: 1 }), await simulate()];
+    const leader = startProvisioning(process, first, { timeoutMs: 60_000 });
+    const batch = await requestBatch(process.handler, first, 20);
+    await expect.poll(() => first.registered().length, EVENTUALLY).toBe(10);
+
+    startProvisioning(process, second);
+    await batch.resume(second);
+
+    const tally = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
+    expect(tally.unconfirmed.toSorted()).toEqual(first.registered().toSorted());
+    expect(tally.registered.toSorted()).toEqual(second.registered().toSorted());
+    expect(tally.registered).toHaveLength(20);
+    await first.close();
+    await leader.stop();
   });
 });
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import {
+  BATCH_LIMITS,
   batchDecider,
   batchStream,
   isDone,
@@ -35,10 +36,7 @@ export interface BatchRoutesParts {
   readonly draining: AbortSignal;
 }
 
-const MAX_BATCH_SIZE = 10_000;
-const DEFAULT_BATCH_SIZE = 100;
-/** So many DevEUIs of a batch may be open: what the provider takes at once. */
-const CONCURRENCY = 10;
+const { maxSize: MAX_BATCH_SIZE, defaultSize: DEFAULT_BATCH_SIZE, maxConcurrency } = BATCH_LIMITS;
 
 const sizeField = z
   .int(`must be a whole number from 1 to ${MAX_BATCH_SIZE}`)
@@ -131,7 +129,7 @@ export function batchRoutes({ handler, queries, provider, draining }: BatchRoute
           ...body,
           seed: entropy('batch:seed', 32).toString('hex'),
           provider: configured(provider),
-          concurrency: CONCURRENCY,
+          concurrency: maxConcurrency,
           requestedAt,
         },
         command(),
@@ -216,14 +214,15 @@ export function batchRoutes({ handler, queries, provider, draining }: BatchRoute
     params: batchParams,
     answers: { 202: batchAnswer, 204: null },
     errors: ['not-found'],
-    async handle({ params, projectId, read, command }) {
+    async handle({ params, projectId, read, now, command }) {
+      const endedAt = now.toISOString();
       for (;;) {
         const stopped = await execute(projectId, params.id, { type: 'stop' }, command());
         if (stopped.outcome !== 'nothing' || !isDone(stopped.state)) {
           const options = atLeast(read, stopped.position);
           return { status: 202, ...(await existing(projectId, params.id, options)) };
         }
-        const hidden = await execute(projectId, params.id, { type: 'hide' }, command());
+        const hidden = await execute(projectId, params.id, { type: 'hide', endedAt }, command());
         // Otherwise it was resumed in between, and is to be stopped.
         if (hidden.outcome !== 'nothing') return { status: 204, position: hidden.position };
       }
@@ -239,11 +238,11 @@ export function batchRoutes({ handler, queries, provider, draining }: BatchRoute
     params: batchParams,
     answers: { 202: batchAnswer },
     errors: ['not-found', 'provider-not-configured'],
-    async handle({ params, projectId, read, command }) {
+    async handle({ params, projectId, read, now, command }) {
       const { position } = await execute(
         projectId,
         params.id,
-        { type: 'resume', provider: configured(provider) },
+        { type: 'resume', provider: configured(provider), resumedAt: now.toISOString() },
         command(),
       );
       const options = atLeast(read, position);
