@@ -121,6 +121,9 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
     throw new ConfigError([...new Set(lines)].join('\n'));
   }
   const settings = result.data;
+  if (settings.LORAWAN_RETRY_MIN_MS > settings.LORAWAN_RETRY_MAX_MS) {
+    throw new ConfigError('LORAWAN_RETRY_MAX_MS: must not be below LORAWAN_RETRY_MIN_MS');
+  }
   return {
     host: settings.HOST,
     port: settings.PORT,

@@ -11,7 +11,7 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
-const ASKED_AGAIN_AFTER_MS = 1_000;
+const ASKED_AGAIN_AFTER_MS = 200;
 
 /** Calls `end` when the process is first asked to end. Whoever asks again does not want to wait. */
 export function onAskedToEnd(end: () => void, exitCodeAtOnce: number): void {

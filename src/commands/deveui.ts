@@ -147,7 +147,8 @@ export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
           ? [...unconfirmed(batch, command.endedAt), { type: 'BatchHidden', data: { batchId } }]
           : [];
       case 'resume': {
-        refuseHidden(batch);
+        // One that was hidden before it was whole is shown again by it: there may have been a mistake.
+        if (batch.registered === batch.size) refuseHidden(batch);
         const { provider, concurrency = batch.concurrency } = command;
         if (batch.situation === 'completed') return [];
         const isSame = batch.provider === provider && batch.concurrency === concurrency;

@@ -172,7 +172,11 @@ export class IdempotentRequests {
     if (reservation.answer !== undefined) {
       return { answer: reservation.answer, isReplayed: true, entropy: run.entropy };
     }
-    return this.#keep(stream, request, await work(run), run.entropy);
+    return this.#keep(stream, request, await work(run), {
+      entropy: run.entropy,
+      // Whoever reserved it was first, also where that died, or is slower than its twin.
+      isReplayed: reservation.isFound,
+    });
   }
 
   #repeatable(
@@ -229,7 +233,7 @@ export class IdempotentRequests {
     stream: StreamName,
     request: IdempotentRequest,
     answer: KeptAnswer,
-    entropy: Entropy,
+    replay: Omit<Replay, 'answer'>,
   ): Promise<Replay> {
     let expectedRevision = 0n;
     // Each event is an append: they may be large.
@@ -247,12 +251,12 @@ export class IdempotentRequests {
         const found = await this.#find(stream);
         if (found.answer !== undefined) {
           // There is one answer, and it is the twin's.
-          return { answer: found.answer, isReplayed: true, entropy };
+          return { answer: found.answer, ...replay };
         }
         expectedRevision = found.revision;
       }
     }
-    return { answer, isReplayed: false, entropy };
+    return { answer, ...replay };
   }
 
   async #find(stream: StreamName): Promise<Reservation> {

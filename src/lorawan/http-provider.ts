@@ -27,11 +27,10 @@ export interface HttpProviderOptions {
 export function openHttpProvider(options: HttpProviderOptions): LorawanProvider {
   const url = new URL(options.url);
   const agent = openAgent(url);
-  const endpoint = endpointOf(url, options, agent);
   const limit = pLimit(MAX_IN_FLIGHT);
   const inFlight = new Set<SentRequest>();
 
-  const ask = async (devEui: string): Promise<ProviderAnswer> => {
+  const ask = async (endpoint: Endpoint, devEui: string): Promise<ProviderAnswer> => {
     const request = sendRequest(endpoint, devEui);
     inFlight.add(request);
     try {
@@ -41,34 +40,40 @@ export function openHttpProvider(options: HttpProviderOptions): LorawanProvider 
     }
   };
 
-  return {
-    address: providerAddress(options.url),
-    get waiting() {
-      return limit.pendingCount;
-    },
-    inSlot(work) {
-      return limit(async () => {
-        // The limit is a promise to the provider: it holds also where `work` asks for two at once, or
-        // throws while it is waiting for an answer.
-        let last: Promise<unknown> = Promise.resolve();
-        try {
-          return await work((devEui) => {
-            const answer = last.then(() => ask(devEui));
-            last = answer;
-            return answer;
-          });
-        } finally {
-          await last;
-        }
-      });
-    },
-    abort() {
-      for (const request of inFlight) request.abort();
-    },
-    close() {
-      agent.destroy();
-    },
+  const under = (path: string): LorawanProvider => {
+    const endpoint = endpointOf(url, path, options, agent);
+    return {
+      address: originOf(url) + path,
+      isAt: (address) => providerOrigin(address) === providerOrigin(options.url),
+      at: (address) => under(pathOf(new URL(address))),
+      get waiting() {
+        return limit.pendingCount;
+      },
+      inSlot(work) {
+        return limit(async () => {
+          // The limit is a promise to the provider: it holds also where `work` asks for two at once, or
+          // throws while it is waiting for an answer.
+          let last: Promise<unknown> = Promise.resolve();
+          try {
+            return await work((devEui) => {
+              const answer = last.then(() => ask(endpoint, devEui));
+              last = answer;
+              return answer;
+            });
+          } finally {
+            await last;
+          }
+        });
+      },
+      abort() {
+        for (const request of inFlight) request.abort();
+      },
+      close() {
+        agent.destroy();
+      },
+    };
   };
+  return under(pathOf(url));
 }
 
 /**
@@ -82,7 +87,12 @@ function openAgent({ protocol }: URL): Agent {
   return new OfProtocol({ keepAlive: true, maxSockets: MAX_IN_FLIGHT, timeout: MAX_IDLE_MS });
 }
 
-function endpointOf(url: URL, { apiKey, timeoutMs }: HttpProviderOptions, agent: Agent): Endpoint {
+function endpointOf(
+  url: URL,
+  path: string,
+  { apiKey, timeoutMs }: HttpProviderOptions,
+  agent: Agent,
+): Endpoint {
   const { protocol, hostname, port, auth } = urlToHttpOptions(url);
   const authorization = authorizationOf(apiKey, auth);
   const headers = {
@@ -95,7 +105,7 @@ function endpointOf(url: URL, { apiKey, timeoutMs }: HttpProviderOptions, agent:
     hostname,
     // The port of the protocol, where there is none.
     ...(port !== undefined && { port }),
-    path: pathOf(url) + RESOURCE + url.search,
+    path: path + RESOURCE + url.search,
     agent,
   };
   const request = protocol === 'https:' ? requestHttps : requestHttp;
@@ -120,10 +130,27 @@ function authorizationOf(
   return `Basic ${Buffer.from(userAndPassword, 'utf8').toString('base64')}`;
 }
 
-/** What a provider is known by: its address without credentials, nor a query, which may be a key. */
+/** Without credentials, nor a query, which may be a key. */
 export function providerAddress(text: string): string {
   const url = new URL(text);
-  return `${url.protocol}//${url.host}${pathOf(url)}`;
+  return originOf(url) + pathOf(url);
+}
+
+/** The names that every machine has for itself. */
+const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\]|\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\])$/;
+
+/**
+ * What a provider is known by, over all processes: host and port. Other names of one host are other providers
+ * here, as only the network could tell.
+ */
+export function providerOrigin(text: string): string {
+  const { protocol, hostname, port } = new URL(text);
+  const host = LOOPBACK.test(hostname) ? '127.0.0.1' : hostname;
+  return `${host}:${port === '' ? (protocol === 'https:' ? '443' : '80') : port}`;
+}
+
+function originOf({ protocol, host }: URL): string {
+  return `${protocol}//${host}`;
 }
 
 /** Also of the address of the resource itself, which is what people paste. */

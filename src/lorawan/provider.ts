@@ -20,8 +20,12 @@ export type Register = (devEui: string) => Promise<ProviderAnswer>;
 
 /** The provider of the LoRaWAN network, who is paid for each DevEUI that is registered. */
 export interface LorawanProvider {
-  /** Its address without credentials: the same text, the same provider. */
+  /** Its address without credentials. */
   readonly address: string;
+  /** Whether a batch that is with an address is with this provider: by host and port, whatever the path. */
+  isAt(address: string): boolean;
+  /** The same one under another path, in the same slots. */
+  at(address: string): LorawanProvider;
   /** How many wait for a slot. */
   readonly waiting: number;
   /**

@@ -1,6 +1,6 @@
 import type { LorawanSettings } from '../config.ts';
 import { lead } from '../database/leadership.ts';
-import { openHttpProvider } from '../lorawan/http-provider.ts';
+import { openHttpProvider, providerOrigin } from '../lorawan/http-provider.ts';
 import type { LorawanProvider } from '../lorawan/provider.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
 import { Provisioning, type ProvisioningStatus } from '../reactors/provisioning.ts';
@@ -28,7 +28,7 @@ export function openProvisioning(
     provider,
     backoff: { minMs: retryMinMs, maxMs: retryMaxMs },
     maxFailures,
-    lead: (signal) => lead(database, `provisioning:${provider.address}`, signal, logger),
+    lead: (signal) => lead(database, `provisioning:${providerOrigin(url)}`, signal, logger),
     clock: systemClock,
     logger,
   });

@@ -60,7 +60,8 @@ export class BatchRun {
   #inherited: Task[] = [];
 
   constructor(parts: BatchRunParts, batch: OpenBatch, givingUp: AbortSignal) {
-    this.#parts = parts;
+    // Each batch under the path that it was asked for.
+    this.#parts = { ...parts, provider: parts.provider.at(batch.provider) };
     this.#batch = batch;
     this.#givingUp = givingUp;
     const { projectId, correlationId } = batch;
@@ -118,7 +119,7 @@ export class BatchRun {
   async #isToBeWorkedOn(): Promise<boolean> {
     const { handler, provider } = this.#parts;
     const { state } = await handler.peek(batchDecider, this.#batch.stream, 0);
-    return state.situation === 'processing' && state.provider === provider.address;
+    return state.situation === 'processing' && provider.isAt(state.provider);
   }
 
   async #work(signal: AbortSignal): Promise<void> {

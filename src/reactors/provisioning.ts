@@ -103,7 +103,7 @@ export class Provisioning {
     const runs = new BatchRuns((batch) => new BatchRun(this.#parts, batch, this.#givingUp.signal));
     signal.addEventListener('abort', () => runs.haltAll());
     const take = (batch: OpenBatch): void => {
-      if (batch.provider !== this.#parts.provider.address) runs.halt(batch.stream);
+      if (!this.#parts.provider.isAt(batch.provider)) runs.halt(batch.stream);
       else if (this.#takesOn(batch)) runs.start(batch, () => open.drained(batch.stream));
     };
     try {
@@ -125,8 +125,9 @@ export class Provisioning {
   async #handOver(batches: readonly OpenBatch[]): Promise<void> {
     const { handler, provider, logger } = this.#parts;
     let isInFlight = false;
-    for (const { stream, provider: address } of batches) {
-      if (address !== provider.address) {
+    for (const batch of batches.filter(this.#takesOn)) {
+      const { stream, provider: address } = batch;
+      if (!provider.isAt(address)) {
         logger.warn({ stream, provider: address }, 'a batch is with another provider: it waits');
         continue;
       }

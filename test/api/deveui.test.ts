@@ -157,6 +157,7 @@ describe('a request for a batch', () => {
       status: 'Processing',
       deveuis: [],
       unconfirmed: [],
+      in_flight: [],
       counts: { requested: 7, ...NONE_YET },
       requested_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
     });
@@ -318,7 +319,7 @@ describe('a batch', () => {
     await settle(id, unsure, TIMED_OUT);
     await play(id, { type: 'retry', devEui: unsure, sentAt: new Date().toISOString() });
     await settle(id, unsure, IN_USE, { attempt: 2 });
-    await begin(id);
+    const open = await begin(id);
     const last = await register(id);
 
     expect(await batchOf(id)).toEqual({
@@ -326,6 +327,7 @@ describe('a batch', () => {
       status: 'Processing',
       deveuis: [first, last],
       unconfirmed: [unsure],
+      in_flight: [open],
       counts: {
         requested: 5,
         attempted: 5,
@@ -372,11 +374,19 @@ describe('a batch', () => {
 
     expect(await owner.delete(`/batches/${id}`)).toMatchObject({ status: 204, text: '' });
     for (const [method, path] of ROUTES_OF_ONE) {
+      // Going on with it would show it again.
+      if (path.endsWith('/resume')) continue;
       expect(await owner.send(method, path.replace('{id}', id))).toMatchObject(NOT_FOUND);
     }
     const { items } = (await read<{ items: BatchSummary[] }>('/batches?limit=500')).body;
     expect(items.map((item) => item.id)).not.toContain(id);
     expect((await read<DevEui>(`/deveuis/${registered}`)).body).toMatchObject({ batch_id: id });
+
+    // Whoever repeats a DELETE that stopped it has hidden it: it is not lost.
+    expect(await owner.post(`/batches/${id}/resume`)).toMatchObject({
+      status: 202,
+      body: { status: 'Processing', deveuis: [registered, inFlight] },
+    });
   });
 
   test('that is complete is hidden at once', async () => {

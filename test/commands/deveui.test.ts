@@ -525,8 +525,15 @@ describe('a batch that is hidden', () => {
     batch(requested(3), drawn(0), stopped).when(hide).thenNothing();
   });
 
-  test.each([stop, hide, resume()])('takes no command: $type', (command) => {
+  test.each([stop, hide])('takes no command: $type', (command) => {
     batch(requested(3), stopped, hidden).when(command).thenRefused('not-found');
+  });
+
+  test('is shown again when it is resumed, unless it was whole', () => {
+    batch(requested(3), stopped, hidden).when(resume()).thenEvents(resumed('http://one'));
+    batch(requested(1), drawn(0), answered('DevEuiRegistered', 0), completed, hidden)
+      .when(resume())
+      .thenRefused('not-found');
   });
 
   test('sends nothing, and still records what comes late', () => {

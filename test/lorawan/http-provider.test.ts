@@ -507,3 +507,19 @@ describe('slots', () => {
     expect(connections.size).toBeLessThanOrEqual(MAX_IN_FLIGHT);
   });
 });
+
+test.each([
+  ['http://provider.test', 'http://provider.test:80/v1/', true],
+  ['http://provider.test', 'http://user:key@PROVIDER.test/?a=b', true],
+  ['https://provider.test', 'https://provider.test:443', true],
+  ['http://localhost:8090', 'http://127.0.0.1:8090', true],
+  ['http://localhost:8090', 'http://[::1]:8090/x', true],
+  ['http://localhost:8090', 'http://[::ffff:127.0.0.1]:8090', true],
+  ['http://localhost:8090', 'http://localhost:8091', false],
+  ['http://provider.test', 'https://provider.test', false],
+  ['http://provider.test', 'http://other.test', false],
+])('%s and %s are one provider: %s', (url, other, isSame) => {
+  const provider = openHttpProvider({ url, timeoutMs: 1_000 });
+  expect(provider.isAt(other)).toBe(isSame);
+  provider.close();
+});

@@ -178,6 +178,7 @@ describe('with tables that are filled by hand', () => {
         },
         devEuis: [],
         unconfirmed: [],
+        inFlight: [],
       });
     });
 
@@ -619,6 +620,7 @@ function plainCount(events: readonly BatchEvent[]): {
       case 'BatchRequested':
       case 'BatchResumed':
         [status, reason] = ['Processing', null];
+        isHidden = false;
         break;
       case 'BatchStopped':
       case 'BatchCompleted':

@@ -7,7 +7,7 @@ import type { BatchEvent } from '../../src/events/deveui.ts';
 import { domainEvent } from '../../src/events/registry.ts';
 import type { EventStore } from '../../src/event-store/port.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
-import { openHttpProvider } from '../../src/lorawan/http-provider.ts';
+import { openHttpProvider, providerOrigin } from '../../src/lorawan/http-provider.ts';
 import {
   startSimulator,
   type Simulator,
@@ -43,7 +43,7 @@ export function startProvisioning(
     provider,
     backoff: { minMs: 10, maxMs: 100 },
     maxFailures: 8,
-    lead: (signal) => lead(database, provider.address, signal, logger),
+    lead: (signal) => lead(database, providerOrigin(url), signal, logger),
     clock: systemClock,
     logger,
     ...parts,

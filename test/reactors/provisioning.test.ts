@@ -316,6 +316,25 @@ describe('several processes', () => {
     expect(simulator.stats().peak_in_flight).toBe(10);
   });
 
+  test('share the ten also under several names and paths of one provider', async () => {
+    const [first, second] = [await startProcess(), await startProcess()];
+    const simulator = await simulate({ latencyMs: 20 });
+    const elsewhere = { url: `http://localhost:${simulator.port}/v1/` };
+    startProvisioning(first, simulator);
+    startProvisioning(second, elsewhere);
+    const batches = await Promise.all([
+      requestBatch(first.handler, simulator, 40),
+      requestBatch(second.handler, elsewhere, 40),
+    ]);
+
+    for (const batch of batches) {
+      const { registered } = tallyOf(await eventually(first.store, batch, 'BatchCompleted'));
+      expect(registered).toHaveLength(40);
+    }
+    expect(simulator.registered()).toHaveLength(80);
+    expect(simulator.stats().peak_in_flight).toBe(10);
+  });
+
   test('go on with each other’s batches when the one that leads gives up', async () => {
     const [first, second] = [await startProcess(), await startProcess()];
     const simulator = await simulate({ latencyMs: 20 });

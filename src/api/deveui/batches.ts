@@ -43,22 +43,25 @@ const sizeField = z
   .min(1, `must be a whole number from 1 to ${MAX_BATCH_SIZE}`)
   .max(MAX_BATCH_SIZE, `must be a whole number from 1 to ${MAX_BATCH_SIZE}`);
 
+const prefixField = z
+  .string()
+  .regex(
+    new RegExp(`^[0-9A-Fa-f]{0,${MAX_PREFIX_DIGITS}}$`),
+    `must be at most ${MAX_PREFIX_DIGITS} hex digits`,
+  )
+  .optional()
+  .meta({ description: 'With what each DevEUI begins: the OUI of a company, for one' });
+
 const batchBody = z
   .object({
     batch_size: sizeField.optional().meta({ default: DEFAULT_BATCH_SIZE }),
     batchSize: sizeField.optional().meta({ description: 'The same as `batch_size`' }),
-    deveui_prefix: z
-      .string()
-      .regex(
-        new RegExp(`^[0-9A-Fa-f]{0,${MAX_PREFIX_DIGITS}}$`),
-        `must be at most ${MAX_PREFIX_DIGITS} hex digits`,
-      )
-      .optional()
-      .meta({ description: 'With what each DevEUI begins: the OUI of a company, for one' }),
+    deveui_prefix: prefixField,
+    deveuiPrefix: prefixField.meta({ description: 'The same as `deveui_prefix`' }),
   })
   .transform((body) => ({
     size: body.batch_size ?? body.batchSize ?? DEFAULT_BATCH_SIZE,
-    prefix: body.deveui_prefix?.toUpperCase() ?? '',
+    prefix: (body.deveui_prefix ?? body.deveuiPrefix ?? '').toUpperCase(),
   }))
   .refine(({ size, prefix }) => size <= shortCodesBehind(prefix), {
     path: ['batch_size'],
@@ -90,6 +93,10 @@ const batchAnswer = summaryFields
     deveuis: z.array(z.string()).meta({ description: 'The registered ones' }),
     unconfirmed: z.array(z.string()).meta({
       description: 'In use, perhaps by this batch: an earlier request was never answered',
+    }),
+    in_flight: z.array(z.string()).meta({
+      description:
+        'Asked for, and it is not known yet how that ends: a stopped batch asks when it is resumed',
     }),
   })
   .meta({ id: 'Batch' });
@@ -289,12 +296,18 @@ function begun(
     counts: { requested, ...none },
     devEuis: [],
     unconfirmed: [],
+    inFlight: [],
   };
 }
 
 function batchBodyOf(batch: BatchView): JsonObject {
-  const { devEuis, unconfirmed } = batch;
-  return { ...summaryBodyOf(batch), deveuis: [...devEuis], unconfirmed: [...unconfirmed] };
+  const { devEuis, unconfirmed, inFlight } = batch;
+  return {
+    ...summaryBodyOf(batch),
+    deveuis: [...devEuis],
+    unconfirmed: [...unconfirmed],
+    in_flight: [...inFlight],
+  };
 }
 
 function summaryBodyOf({ batchId, status, counts, requestedAt, reason }: BatchSummary): JsonObject {

@@ -176,7 +176,7 @@ interface BatchChange {
   revision: bigint;
   status: 'Processing' | 'Stopped' | 'Failed' | 'Completed' | null;
   reason: string | null;
-  isHidden: boolean;
+  isHidden: boolean | null;
   attempted: number;
   registered: number;
   conflicted: number;
@@ -194,7 +194,7 @@ async function changeBatches(applied: readonly Applied[], tx: Queryable): Promis
       set revision = change.revision,
           status = coalesce(change.status, b.status),
           reason = case when change.status is null then b.reason else change.reason end,
-          is_hidden = b.is_hidden or change.is_hidden,
+          is_hidden = coalesce(change.is_hidden, b.is_hidden),
           attempted = b.attempted + change.attempted,
           registered = b.registered + change.registered,
           conflicted = b.conflicted + change.conflicted,
@@ -242,7 +242,7 @@ function changesOf(applied: readonly Applied[]): BatchChange[] {
         revision: recorded.revision,
         status: null,
         reason: null,
-        isHidden: false,
+        isHidden: null,
         attempted: 0,
         registered: 0,
         conflicted: 0,
@@ -264,6 +264,7 @@ function addTo(change: BatchChange, event: BatchEvent): void {
     case 'BatchResumed':
       change.status = 'Processing';
       change.reason = null;
+      change.isHidden = false;
       return;
     case 'BatchStopped':
       change.status = 'Stopped';

@@ -82,7 +82,15 @@ export class DevEuiQueries {
                 and d.batch_id = b.batch_id
                 and d.status = 'unconfirmed'
               order by d.candidate
-            ) as unconfirmed_deveuis
+            ) as unconfirmed_deveuis,
+            array(
+              select d.dev_eui
+              from read_deveui.deveuis d
+              where d.project_id = b.project_id
+                and d.batch_id = b.batch_id
+                and d.status = 'in_flight'
+              order by d.candidate
+            ) as open_deveuis
           from read_deveui.batches b
           where b.project_id = $1 /* project */
             and b.batch_id = $2 /* batch */
@@ -96,6 +104,7 @@ export class DevEuiQueries {
       ...batchSummary(row),
       devEuis: row.registered_deveuis,
       unconfirmed: row.unconfirmed_deveuis,
+      inFlight: row.open_deveuis,
     };
     return { value: view, position };
   }

@@ -27,6 +27,8 @@ export interface BatchView extends BatchSummary {
   /** The registered ones, in the order in which they were drawn. */
   readonly devEuis: readonly string[];
   readonly unconfirmed: readonly string[];
+  /** Asked for, and it is not known yet how that ends: also when nothing is on its way just now. */
+  readonly inFlight: readonly string[];
 }
 
 export interface PartitionEntry {
@@ -70,6 +72,7 @@ export interface SummaryRow {
 export interface BatchRow extends SummaryRow {
   readonly registered_deveuis: readonly string[];
   readonly unconfirmed_deveuis: readonly string[];
+  readonly open_deveuis: readonly string[];
 }
 
 export interface PartitionRow {
