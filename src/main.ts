@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Authentication } from './api/authentication.ts';
 import { devEuiRoutes } from './api/deveui/deveui.ts';
+import { firmwareRoutes } from './api/firmware/firmware.ts';
 import { createMetrics } from './api/metrics.ts';
 import { Pipeline } from './api/pipeline.ts';
 import { Responder } from './api/responder.ts';
@@ -8,6 +9,8 @@ import { adminRoutes } from './api/admin/admin.ts';
 import { createApp, listen, type RunningServer } from './api/server.ts';
 import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
+import { DeviceTransfers } from './commands/device-transfer.ts';
+import { FirmwareCommands } from './commands/firmware.ts';
 import { formatApiKey, mintKey } from './commands/keys.ts';
 import { IdempotentRequests } from './commands/requests.ts';
 import { StateCommands } from './commands/state.ts';
@@ -23,11 +26,13 @@ import { healthChecks } from './main/health.ts';
 import { openLedger, type Ledger } from './main/ledger.ts';
 import { openProvisioning, type OpenProvisioning } from './main/provisioning.ts';
 import { DevEuiQueries } from './projections/deveui/deveui-queries.ts';
+import { FirmwareQueries } from './projections/firmware/firmware-queries.ts';
 import { Positions } from './projections/engine/as-of.ts';
 import { LogReader } from './projections/engine/log-reader.ts';
 import { StateQueries } from './projections/state/state-queries.ts';
 import { KeyDirectory } from './projections/tenancy/key-directory.ts';
 import { TimelineQueries } from './projections/tenancy/timeline-queries.ts';
+import { InventoryQueries } from './projections/tenancy/inventory-queries.ts';
 import { TenancyQueries } from './projections/tenancy/tenancy-queries.ts';
 import { systemClock } from './shared/clock.ts';
 import { randomEntropy } from './shared/ids.ts';
@@ -119,6 +124,7 @@ async function serveApi(
   const { logger, database, log, store, engine, administration, handler, models } = ledger;
   const tenancy = new TenancyQueries(models);
   const states = new StateQueries(models);
+  const firmware = new FirmwareQueries(models);
   const positions = new Positions(store);
   const directory = new KeyDirectory(tenancy, store);
   await inheritWrites(ledger);
@@ -140,6 +146,12 @@ async function serveApi(
     routes: [
       // In the order in which they are matched: what devices send comes first.
       ...stateRoutes({ commands: new StateCommands(handler, store), queries: states, positions }),
+      ...firmwareRoutes({
+        commands: new FirmwareCommands(store),
+        queries: firmware,
+        devices: tenancy,
+        positions,
+      }),
       ...devEuiRoutes({
         handler,
         queries: new DevEuiQueries(models),
@@ -148,8 +160,11 @@ async function serveApi(
       }),
       ...tenancyRoutes({
         handler,
+        transfers: new DeviceTransfers(handler, store),
         queries: tenancy,
         states,
+        firmware,
+        inventory: new InventoryQueries(models),
         timelines: new TimelineQueries(models),
         positions,
       }),

@@ -33,21 +33,36 @@ function isKeepableTime(time: Date): boolean {
   return year >= 1 && year <= 9_999;
 }
 
+const epochSeconds = z
+  .number()
+  .min(0)
+  .max(253_402_300_799)
+  .transform((seconds) => new Date(Math.round(seconds * 1_000)));
+const rfc3339 = z.iso.datetime({ offset: true }).transform((value) => new Date(value));
+
 /** Epoch seconds, or RFC 3339; read as a time. */
 export const timestampField = z
-  .union(
-    [
-      z
-        .number()
-        .min(0)
-        .max(253_402_300_799)
-        .transform((seconds) => new Date(Math.round(seconds * 1_000))),
-      z.iso.datetime({ offset: true }).transform((value) => new Date(value)),
-    ],
-    'must be epoch seconds or an RFC 3339 time',
-  )
+  .union([epochSeconds, rfc3339], 'must be epoch seconds or an RFC 3339 time')
   .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
   .meta({ examples: [1_767_225_600, '2026-01-01T00:00:00Z'] });
+
+/** The same, or a day: its midnight (UTC). In a table, epoch seconds are text. */
+export const dayOrTimestampField = z
+  .union(
+    [
+      epochSeconds,
+      z
+        .string()
+        .regex(/^\d{1,12}(\.\d{1,9})?$/)
+        .transform(Number)
+        .pipe(epochSeconds),
+      rfc3339,
+      z.iso.date().transform((day) => new Date(`${day}T00:00:00Z`)),
+    ],
+    'must be epoch seconds, an RFC 3339 time or a day',
+  )
+  .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
+  .meta({ examples: [1_767_225_600, '2026-01-01T00:00:00Z', '2026-01-01'] });
 
 export const timeAnswer = z.iso.datetime();
 

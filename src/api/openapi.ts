@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { createDocument, type oas31 } from 'zod-openapi';
 import { errorTable, type ErrorCode } from '../shared/errors.ts';
+import { CSV } from './csv.ts';
 import { problemType, statusOf } from './problem.ts';
-import type { Route } from './route.ts';
+import type { Route, RouteTable } from './route.ts';
 
 const COMMON_ERRORS: readonly ErrorCode[] = [
   'unauthenticated',
@@ -75,12 +76,13 @@ function operationId({ method }: Route, path: string): string {
 }
 
 function operation(route: Route, id: string): unknown {
-  const content = Object.fromEntries(
+  const content: Record<string, object> = Object.fromEntries(
     Object.entries(route.body?.content ?? {}).map(([type, schema]) => [type, { schema }]),
   );
   for (const type of route.stream?.contentTypes ?? []) {
     content[type] = { schema: z.string().meta({ description: 'One JSON value a line' }) };
   }
+  if (route.table !== undefined) content[CSV] = tableContent(route.table);
   return {
     operationId: id,
     summary: route.summary,
@@ -96,6 +98,13 @@ function operation(route: Route, id: string): unknown {
     }),
     responses: { ...answers(route), ...problems(route) },
   };
+}
+
+function tableContent({ columns, example }: RouteTable<unknown, unknown>): object {
+  const optional =
+    columns.optional.length > 0 ? `, and may name ${columns.optional.join(', ')}` : '';
+  const description = `RFC 4180. Its first row names ${columns.needed.join(', ')}${optional}.`;
+  return { schema: z.string().meta({ description }), example };
 }
 
 function requestHeaders({ method, hasEtag, takesWait }: Route): z.ZodObject {
@@ -197,8 +206,11 @@ function problemHeaders(status: number): z.ZodObject {
 /** One response for each status, which lists the codes that it may carry. */
 function problems(route: Route): Record<string, unknown> {
   const codes = new Set<ErrorCode>([
-    ...COMMON_ERRORS,
+    ...COMMON_ERRORS.map((code) =>
+      code === 'validation-failed' && route.isInvalid400 === true ? ('bad-request' as const) : code,
+    ),
     ...(route.body === undefined ? [] : BODY_ERRORS),
+    ...(route.table === undefined ? [] : (['malformed-csv'] as const)),
     ...(route.method === 'post' ? (['idempotency-key-reused'] as const) : []),
     ...(route.errors ?? []),
   ]);

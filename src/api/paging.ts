@@ -42,10 +42,11 @@ interface Walk<Row, At extends Place> {
 interface Place {
   readonly after?: string | Position;
   readonly before?: Position;
+  readonly reportedAt?: Date;
   readonly asOf?: Position;
 }
 
-const positionText = z
+export const positionText = z
   .string()
   .regex(/^\d{1,18}$/)
   .transform((text) => BigInt(text) as Position);

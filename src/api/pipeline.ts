@@ -12,7 +12,7 @@ import type { Positions } from '../projections/engine/as-of.ts';
 import type { ReadModels, ReadOptions } from '../projections/engine/read-model.ts';
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
-import { randomEntropy } from '../shared/ids.ts';
+import { randomEntropy, type Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { authorize, type Authentication, type Caller } from './authentication.ts';
 import { contentTypeOf } from './body.ts';
@@ -22,6 +22,7 @@ import {
   correlationIdOf,
   digestOf,
   idempotencyKeyOf,
+  isTable,
   parseParams,
   parseQuery,
   receiveBody,
@@ -78,7 +79,7 @@ export class Pipeline {
         await this.#runOnce(admitted, idempotencyKey);
       }
     } catch (error) {
-      this.#parts.responder.problem(request, response, error, correlationId);
+      this.#parts.responder.problem(request, response, asRouteSays(route, error), correlationId);
     }
   }
 
@@ -108,7 +109,7 @@ export class Pipeline {
     const { route, request, response, correlationId, contentType } = admitted;
     const { body } = await receiveBody(route, request, contentType);
     const run = { now: this.#parts.clock(), entropy: randomEntropy() };
-    const answer = await route.handle(requestFor(admitted, body, run));
+    const answer = await handled(admitted, body, run);
     this.#parts.responder.send(request, response, answer, {
       correlationId,
       entropy: run.entropy,
@@ -128,8 +129,9 @@ export class Pipeline {
         throw error;
       });
     if (replay instanceof PassingAnswer) {
-      const unkept = { correlationId, entropy: randomEntropy(), isReplayed: false };
-      this.#parts.responder.send(request, response, replay.answer, unkept);
+      const { answer, entropy } = replay;
+      const unkept = { correlationId, entropy, isReplayed: false };
+      this.#parts.responder.send(request, response, answer, unkept);
       return;
     }
     const { answer, entropy, isReplayed } = replay;
@@ -176,8 +178,23 @@ export class Pipeline {
   }
 }
 
+/** Clients of some routes expect 400 where the others answer 422. */
+function asRouteSays({ isInvalid400 }: Route, error: unknown): unknown {
+  if (isInvalid400 !== true || !(error instanceof LedgerError)) return error;
+  if (error.code !== 'validation-failed') return error;
+  const { fields, message, cause } = error;
+  return new LedgerError('bad-request', message, { ...(fields && { fields }), cause });
+}
+
 /** A run without an idempotency key has no identity: its commands are new each time. */
 type Run = Omit<RepeatableRun, 'identity'> & Partial<Pick<RepeatableRun, 'identity'>>;
+
+function handled(admitted: Admitted, body: unknown, run: Run): Promise<Answer> {
+  const { route, contentType } = admitted;
+  return isTable(route, contentType)
+    ? route.table.handle(requestFor(admitted, body as readonly unknown[], run))
+    : route.handle(requestFor(admitted, body, run));
+}
 
 function requestFor<Body>(
   { request, params, query, caller, read, correlationId }: Admitted,
@@ -230,10 +247,10 @@ async function keptAnswer(
   body: unknown,
   run: RepeatableRun,
 ): Promise<KeptAnswer> {
-  const { route, request, correlationId } = admitted;
+  const { request, correlationId } = admitted;
   try {
-    const answer = await route.handle(requestFor(admitted, body, run));
-    if (answer.isPassing === true) throw new PassingAnswer(answer);
+    const answer = await handled(admitted, body, run);
+    if (answer.isPassing === true) throw new PassingAnswer(answer, run.entropy);
     return {
       status: answer.status,
       headers: answer.headers ?? {},
@@ -263,10 +280,13 @@ const KEEPS_NOTHING: Pick<StreamedRun, 'kept' | 'keep'> = {
 class PassingAnswer extends Error {
   override readonly name = 'PassingAnswer';
   readonly answer: Answer;
+  /** Of its run: the keys that it shows are those that were issued. */
+  readonly entropy: Entropy;
 
-  constructor(answer: Answer) {
+  constructor(answer: Answer, entropy: Entropy) {
     super('this answer is not kept');
     this.answer = answer;
+    this.entropy = entropy;
   }
 }
 

@@ -3,7 +3,9 @@ import { errorTable, LedgerError, type ErrorCode, type FieldError } from '../sha
 /** The HTTP status of each code of the table. Nothing else in the service knows HTTP. */
 export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'malformed-json': 400,
+  'malformed-csv': 400,
   'validation-failed': 422,
+  'bad-request': 400,
   'unsupported-media-type': 415,
   'body-too-large': 413,
   'state-too-large': 422,
@@ -72,7 +74,7 @@ export function problemOf(error: LedgerError, instance: string, correlationId: s
     code,
     instance,
     correlation_id: correlationId,
-    ...(code === 'validation-failed' && {
+    ...((code === 'validation-failed' || code === 'bad-request') && {
       errors: fields ?? [{ path: 'request', message: error.message }],
     }),
     ...(conflicting !== undefined && { conflicting }),

@@ -13,6 +13,8 @@ import {
   refuseUnkeepable,
   requireContentType,
 } from './body.ts';
+import { CSV, parseTable } from './csv.ts';
+import { ITEMS_LIMIT_BYTES, MAX_ITEMS } from './item-results.ts';
 import type { Route } from './route.ts';
 
 const CORRELATION_ID = /^[\w.:/+=-]{1,128}$/;
@@ -44,10 +46,18 @@ export function parseQuery(route: Route, request: Request): unknown {
 }
 
 export interface ReceivedBody {
-  /** As it was sent; undefined when there was none. */
+  /** As it was sent, a table as rows; undefined when there was none. */
   readonly json: Json | undefined;
   /** As the route's schema made it. */
   readonly body: unknown;
+}
+
+/** Whether the route takes the body as a table. */
+export function isTable(
+  route: Route,
+  contentType: string | undefined,
+): route is Route & Required<Pick<Route, 'table'>> {
+  return route.table !== undefined && contentType === CSV;
 }
 
 /** @throws LedgerError of the body's content type, size, syntax and rules */
@@ -62,7 +72,13 @@ export async function receiveBody(
     const [schema] = Object.values(body.content);
     return { json: undefined, body: validate(schema, {}, 'body') };
   }
-  requireContentType(contentType ?? '', Object.keys(body.content));
+  if (isTable(route, contentType)) {
+    const sent = await readBody(request, ITEMS_LIMIT_BYTES);
+    const rows = parseTable(sent, route.table.columns, MAX_ITEMS);
+    return { json: rows, body: rows };
+  }
+  const asTable = route.table === undefined ? [] : [CSV];
+  requireContentType(contentType ?? '', [...Object.keys(body.content), ...asTable]);
   const limitBytes = body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
   const json = parseJson(await readBody(request, limitBytes));
   if (body.isCheckedByItem !== true) refuseUnkeepable(json);

@@ -6,6 +6,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import type { Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import type { Caller } from './authentication.ts';
+import type { TableColumns } from './csv.ts';
 
 /** Who may call: the installation's admin, members by role, devices. */
 export type Access = 'admin' | 'owner' | 'member' | 'viewer' | 'device';
@@ -30,6 +31,14 @@ export interface RouteStream<Params, Query> {
     lines: AsyncIterable<Line>,
     results: KeptResults,
   ) => AsyncIterable<JsonObject>;
+}
+
+/** A body that is a table (`text/csv`), handled row by row; it may be as large as an array of as many. */
+export interface RouteTable<Params, Query> {
+  readonly columns: TableColumns;
+  readonly example: string;
+  /** The body: a row each, which the handler checks. */
+  readonly handle: (request: ApiRequest<Params, Query, readonly unknown[]>) => Promise<Answer>;
 }
 
 /** Where the results of a streamed request are kept, for its repetitions. */
@@ -63,10 +72,13 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly query?: z.ZodType<Query>;
   readonly body?: RouteBody<Body>;
   readonly stream?: RouteStream<Params, Query>;
+  readonly table?: RouteTable<Params, Query>;
   /** By status; null: no body. */
   readonly answers: Readonly<Record<number, z.ZodType | null>>;
   /** What its answers may carry beyond the headers that all have: names, and what they say. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** What breaks a rule is `bad-request` here (400), as its clients expect, not `validation-failed` (422). */
+  readonly isInvalid400?: boolean;
   /** What it answers beyond the errors that every route has. */
   readonly errors?: readonly ErrorCode[];
   /** Answers that carry an ETag, and take If-None-Match. */

@@ -8,6 +8,8 @@ export interface DemoDevice {
 
 const REPORT_INTERVAL_MS = 1_000;
 const BATCH_INTERVAL_MS = 30_000;
+const FIRMWARE_INTERVAL_MS = 10_000;
+const VERSIONS = ['1.0.0', '1.1.0', '1.2.0-rc.1', '1.2.0'];
 const BATCH_SIZE = 4;
 
 /** Devices that use the API as devices do, and somebody who gives them DevEUIs. */
@@ -28,6 +30,7 @@ export class DemoFleet {
     this.#done = Promise.all([
       this.#every(REPORT_INTERVAL_MS, () => this.#report()),
       this.#every(BATCH_INTERVAL_MS, () => this.#provision()),
+      this.#every(FIRMWARE_INTERVAL_MS, () => this.#reportFirmware()),
     ]);
   }
 
@@ -52,6 +55,14 @@ export class DemoFleet {
     await this.#send('PATCH', `/sensors/${device.sensorId}`, device.key, {
       data: { flow, unit: 'l/min', valve: flow > 45 ? 'open' : 'closed' },
     });
+  }
+
+  async #reportFirmware(): Promise<void> {
+    for (const { key } of this.#devices) {
+      const version = VERSIONS[Math.floor(Math.random() * VERSIONS.length)];
+      const timestamp = Math.floor(Date.now() / 1_000);
+      await this.#send('POST', '/firmware', key, { version, timestamp });
+    }
   }
 
   /** A batch for those that have no DevEUI yet; each gets one of those that were registered. */

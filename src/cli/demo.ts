@@ -117,7 +117,7 @@ function greet(url: string, simulator: Simulator, { owner, devices }: DemoKeys):
       '',
       'Look at it:',
       '',
-      ...['sensors', 'devices', 'batches'].map(
+      ...['devices', 'devices/pump-1/timeline', 'firmware/versions', 'sensors', 'batches'].map(
         (path) => `  curl ${url}/api/v1/${path} -H 'Authorization: Bearer ${owner}'`,
       ),
       '',

@@ -283,11 +283,14 @@ export class IdempotentRequests {
       }
       reservation = { ...reservation, revision: recorded.revision };
       if (event.type === 'RequestAnswered') {
-        const { bodyId, body, ...answer } = event.data;
-        const text = bodyId === undefined ? undefined : parts.get(bodyId);
+        const { bodyId, shownKeysId, ...answer } = event.data;
         const position = answer.position === null ? null : this.#here(answer.position, recorded);
-        const kept = text === undefined ? body : (JSON.parse(text) as Json);
-        return { ...reservation, answer: { ...answer, body: kept, position } };
+        const body = keptApart(parts, bodyId) ?? answer.body;
+        const shownKeys = keptApart(parts, shownKeysId) ?? answer.shownKeys;
+        return {
+          ...reservation,
+          answer: { ...answer, body, shownKeys: shownKeys as unknown as ShownKey[], position },
+        };
       }
     }
     if (reservation === undefined)
@@ -305,29 +308,44 @@ export class IdempotentRequests {
 /** In characters: of up to 3 bytes, and twice as many where all have to be escaped. */
 const BODY_PART_LENGTH = 100_000;
 
-/** The answer, after the parts of its body when that is large. */
+/** The answer, after the parts of what is large of it. */
 function answerEvents(request: IdempotentRequest, answer: KeptAnswer, logId: string): NewEvent[] {
-  const { status, headers, body, shownKeys, position } = answer;
-  const answered = {
-    status,
-    headers: { ...headers },
-    shownKeys: shownKeys.map((key) => ({ ...key, path: [...key.path] })),
-    position: position === null ? null : formatPosition(logId, position),
-  };
-  const text = JSON.stringify(body);
-  if (text.length <= BODY_PART_LENGTH) {
-    return [requestEvent(request, { type: 'RequestAnswered', data: { ...answered, body } })];
-  }
-  const bodyId = newEventId();
-  const events: NewEvent[] = [];
+  const { status, headers, position } = answer;
+  const body = apartIfLarge(request, answer.body);
+  const shownKeys = answer.shownKeys.map((key) => ({ ...key, path: [...key.path] }));
+  const keys = apartIfLarge(request, shownKeys);
+  const answered = requestEvent(request, {
+    type: 'RequestAnswered',
+    data: {
+      status,
+      headers: { ...headers },
+      position: position === null ? null : formatPosition(logId, position),
+      ...(body === undefined ? { body: answer.body } : { body: null, bodyId: body.id }),
+      ...(keys === undefined ? { shownKeys } : { shownKeys: [], shownKeysId: keys.id }),
+    },
+  });
+  return [...(body?.parts ?? []), ...(keys?.parts ?? []), answered];
+}
+
+function apartIfLarge(
+  request: IdempotentRequest,
+  value: Json,
+): { readonly id: string; readonly parts: NewEvent[] } | undefined {
+  const text = JSON.stringify(value);
+  if (text.length <= BODY_PART_LENGTH) return undefined;
+  const id = newEventId();
+  const parts: NewEvent[] = [];
   for (let from = 0; from < text.length; from += BODY_PART_LENGTH) {
     const part = text.slice(from, from + BODY_PART_LENGTH);
-    events.push(
-      requestEvent(request, { type: 'RequestBodyPartKept', data: { bodyId, text: part } }),
-    );
+    const data = { bodyId: id, text: part };
+    parts.push(requestEvent(request, { type: 'RequestBodyPartKept', data }));
   }
-  const data = { ...answered, body: null, bodyId };
-  return [...events, requestEvent(request, { type: 'RequestAnswered', data })];
+  return { id, parts };
+}
+
+function keptApart(parts: ReadonlyMap<string, string>, id: string | undefined): Json | undefined {
+  const text = id === undefined ? undefined : parts.get(id);
+  return text === undefined ? undefined : (JSON.parse(text) as Json);
 }
 
 function refuseOther(first: string, second: string): void {

@@ -171,9 +171,11 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
 export type DeviceState =
   | { readonly situation: 'missing' }
   | {
-      readonly situation: 'active' | 'retired';
+      readonly situation: 'active' | 'retired' | 'transferred';
       readonly links: DeviceLinks;
       readonly keys: KeySet;
+      /** The project that it came from; null for one that was registered here. */
+      readonly from: string | null;
     };
 
 export type DeviceCommand =
@@ -186,11 +188,21 @@ export type DeviceCommand =
     }
   | { readonly type: 'change'; readonly deviceId: string; readonly links: Partial<DeviceLinks> }
   | { readonly type: 'retire'; readonly deviceId: string }
+  /** It comes from another project, with the keys that it has. */
+  | {
+      readonly type: 'receive';
+      readonly deviceId: string;
+      readonly links: DeviceLinks;
+      readonly createdAt: string;
+      readonly from: string;
+      readonly keys: readonly NewKey[];
+    }
+  | { readonly type: 'transfer'; readonly deviceId: string; readonly to: string }
   | { readonly type: 'issue-key'; readonly deviceId: string; readonly key: NewKey }
   | { readonly type: 'revoke-key'; readonly deviceId: string; readonly keyId: string };
 
 export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
-  fold: 'device:1',
+  fold: 'device:2',
   initialState: { situation: 'missing' },
 
   decide(device, command) {
@@ -208,8 +220,29 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         keyIssued('dev', deviceId, command.key),
       ];
     }
+    if (command.type === 'receive') {
+      const { links, createdAt, from, keys } = command;
+      const isHere = device.situation === 'active' && device.from === from;
+      if (device.situation !== 'missing' && device.situation !== 'transferred' && !isHere) {
+        throw new LedgerError(
+          'device-exists',
+          `There is a device '${deviceId}' in that project already: retire one of them first.`,
+        );
+      }
+      const held = device.situation === 'missing' ? {} : device.keys;
+      const missing = isHere ? keys.filter(({ keyId }) => own(held, keyId) === undefined) : keys;
+      const registered = { deviceId, ...links, createdAt, transferredFrom: from };
+      return [
+        ...(isHere ? [] : [{ type: 'DeviceRegistered', data: registered } as const]),
+        ...missing.map((key) => keyIssued('dev', deviceId, key)),
+      ];
+    }
     if (device.situation === 'missing') throw notFound();
     switch (command.type) {
+      case 'transfer':
+        if (device.situation === 'transferred') return [];
+        refuseRetired(device.situation);
+        return [{ type: 'DeviceTransferred', data: { deviceId, to: command.to } }];
       case 'change': {
         refuseRetired(device.situation);
         const links = { ...device.links, ...command.links };
@@ -220,9 +253,7 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         return isSame ? [] : [{ type: 'DeviceChanged', data: { deviceId, ...links } }];
       }
       case 'retire':
-        return device.situation === 'retired'
-          ? []
-          : [{ type: 'DeviceRetired', data: { deviceId } }];
+        return device.situation === 'active' ? [{ type: 'DeviceRetired', data: { deviceId } }] : [];
       case 'issue-key':
         refuseRetired(device.situation);
         return issueKey('dev', device.keys, deviceId, command.key);
@@ -234,11 +265,18 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
   evolve(device, event) {
     switch (event.type) {
       case 'DeviceRegistered':
-        return { situation: 'active', links: linksOf(event.data), keys: {} };
+        return {
+          situation: 'active',
+          links: linksOf(event.data),
+          keys: {},
+          from: event.data.transferredFrom ?? null,
+        };
       case 'DeviceChanged':
         return device.situation === 'missing' ? device : { ...device, links: linksOf(event.data) };
       case 'DeviceRetired':
         return device.situation === 'missing' ? device : { ...device, situation: 'retired' };
+      case 'DeviceTransferred':
+        return device.situation === 'missing' ? device : { ...device, situation: 'transferred' };
       case 'KeyIssued':
       case 'KeyRevoked':
         return device.situation === 'missing'
@@ -250,8 +288,11 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
   sizeOf: (device) => (device.situation === 'missing' ? 0 : 500 + sizeOfKeys(device)),
 };
 
-function refuseRetired(situation: 'active' | 'retired'): void {
+function refuseRetired(situation: 'active' | 'retired' | 'transferred'): void {
   if (situation === 'active') return;
+  if (situation === 'transferred') {
+    throw new LedgerError('device-retired', 'The device went to another project: ask there.');
+  }
   throw new LedgerError('device-retired', 'The device is retired: register a new one.');
 }
 

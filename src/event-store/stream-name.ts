@@ -7,12 +7,14 @@ export const STREAM_CATEGORIES = [
   'batch',
   'dedup',
   'device',
+  'firmware',
   'installation',
   'message',
   'project',
   'projection',
   'request',
   'sensor',
+  'sim',
 ] as const;
 
 /** The project of streams that belong to the installation: no project can be called so. */

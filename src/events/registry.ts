@@ -2,6 +2,7 @@ import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
 import type { DomainEvent, EventDefinition, EventMetadata } from './event.ts';
 import { devEuiEvents } from './deveui.ts';
+import { firmwareEvents } from './firmware.ts';
 import { projectionEvents } from './projections.ts';
 import { requestEvents } from './requests.ts';
 import { stateEvents } from './state.ts';
@@ -11,6 +12,7 @@ const definitions: ReadonlyMap<string, EventDefinition> = new Map(
   (
     [
       ...devEuiEvents,
+      ...firmwareEvents,
       ...projectionEvents,
       ...requestEvents,
       ...stateEvents,

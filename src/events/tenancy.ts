@@ -48,7 +48,13 @@ export type DeviceLinks = z.infer<typeof deviceLinks>;
 /** Stream `device-<project>.<device>`, with the device's keys. */
 const deviceRegistered = defineEvent(
   'DeviceRegistered',
-  z.object({ deviceId: z.string(), ...deviceLinks.shape, createdAt: z.iso.datetime() }),
+  z.object({
+    deviceId: z.string(),
+    ...deviceLinks.shape,
+    createdAt: z.iso.datetime(),
+    /** The project that it came from, with its keys. */
+    transferredFrom: z.string().exactOptional(),
+  }),
 );
 /** All links as they are from now on. */
 const deviceChanged = defineEvent(
@@ -56,6 +62,20 @@ const deviceChanged = defineEvent(
   z.object({ deviceId: z.string(), ...deviceLinks.shape }),
 );
 const deviceRetired = defineEvent('DeviceRetired', z.object({ deviceId: z.string() }));
+/** It went on in another project; what it did until then stays here. */
+const deviceTransferred = defineEvent(
+  'DeviceTransferred',
+  z.object({ deviceId: z.string(), to: z.string() }),
+);
+
+/**
+ * A SIM belongs to an organization from a time on until the next assignment by time; null: from the
+ * beginning. Of two from one time, the later event counts. Stream `sim-<project>.<SIM card>`.
+ */
+const simAssigned = defineEvent(
+  'SimAssigned',
+  z.object({ simCardId: z.string(), orgId: z.string(), from: z.iso.datetime().nullable() }),
+);
 
 export const tenancyEvents = [
   keyIssued,
@@ -66,6 +86,8 @@ export const tenancyEvents = [
   deviceRegistered,
   deviceChanged,
   deviceRetired,
+  deviceTransferred,
+  simAssigned,
 ] as const;
 
 export type InstallationEvent = KeyEvent;
@@ -79,4 +101,6 @@ export type DeviceEvent =
   | EventOf<typeof deviceRegistered>
   | EventOf<typeof deviceChanged>
   | EventOf<typeof deviceRetired>
+  | EventOf<typeof deviceTransferred>
   | KeyEvent;
+export type SimEvent = EventOf<typeof simAssigned>;

@@ -13,6 +13,7 @@ import { openPostgresEventStore } from '../event-store/postgres/postgres-event-s
 import { openPostgresSnapshotStore } from '../event-store/postgres/postgres-snapshot-store.ts';
 import { devEuiProjection } from '../projections/deveui/deveui-projection.ts';
 import { ProjectionAdministration } from '../projections/engine/administration.ts';
+import { firmwareProjection } from '../projections/firmware/firmware-projection.ts';
 import { ProjectionEngine } from '../projections/engine/engine.ts';
 import type { Projection } from '../projections/engine/projection.ts';
 import { ReadModels } from '../projections/engine/read-model.ts';
@@ -38,7 +39,12 @@ export interface Ledger {
 /** The lowest version that has what is used: `nulls not distinct`, and statistics by `pg_stat_io`. */
 const MIN_SERVER_VERSION = 150_000;
 
-const PROJECTIONS: readonly Projection[] = [tenancyProjection, stateProjection, devEuiProjection];
+const PROJECTIONS: readonly Projection[] = [
+  tenancyProjection,
+  stateProjection,
+  devEuiProjection,
+  firmwareProjection,
+];
 
 /** `role`: a service holds the data directory for itself; a tool may come beside it. */
 export async function openLedger(config: Config, role: 'service' | 'tool'): Promise<Ledger> {

@@ -5,7 +5,9 @@
  */
 export const errorTable = {
   'malformed-json': 'The body is not valid JSON',
+  'malformed-csv': 'The body is not valid CSV',
   'validation-failed': 'The request breaks a rule',
+  'bad-request': 'The request is not valid',
   'unsupported-media-type': 'The content type is not supported',
   'body-too-large': 'The body is too large',
   'state-too-large': 'The state of the sensor would become too large',

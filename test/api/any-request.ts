@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { Json, JsonObject } from '../../src/shared/json.ts';
 import { anyJsonObject } from '../shared/any-json.ts';
 import { BASE, type Method, type SendOptions } from './api-client.ts';
-import type { OpenApiDocument, Operation } from './openapi-answers.ts';
+import type { Content, OpenApiDocument, Operation } from './openapi-answers.ts';
 
 export interface AnyRequest {
   readonly method: Method;
@@ -139,11 +139,11 @@ function queryOf({ parameters = [] }: Operation): fc.Arbitrary<string> {
 function bodyOf(document: OpenApiDocument, { requestBody }: Operation): fc.Arbitrary<SendOptions> {
   const none = fc.constant<SendOptions>({});
   if (requestBody === undefined) return none;
-  const good = Object.entries(requestBody.content).map(([type, { schema }]) =>
-    (type.endsWith('json') && !/nd-?json|jsonl/.test(type)
-      ? valueOf(document, schema).map((value) => JSON.stringify(value))
-      : fc.array(awkwardJson, { maxLength: 4 }).map(asLines)
-    ).map((body): SendOptions => ({ body, headers: { 'content-type': type } })),
+  const good = Object.entries(requestBody.content).map(([type, content]) =>
+    goodBodyOf(document, type, content).map((body): SendOptions => ({
+      body,
+      headers: { 'content-type': type },
+    })),
   );
   const bad = fc.record({
     body: fc.oneof(
@@ -165,6 +165,36 @@ function bodyOf(document: OpenApiDocument, { requestBody }: Operation): fc.Arbit
     { weight: 2, arbitrary: bad },
     { weight: 1, arbitrary: none },
   );
+}
+
+function goodBodyOf(
+  document: OpenApiDocument,
+  type: string,
+  { schema, example }: Content[string],
+): fc.Arbitrary<string> {
+  if (type === 'text/csv') return tableLike(String(example));
+  return type.endsWith('json') && !/nd-?json|jsonl/.test(type)
+    ? valueOf(document, schema).map((value) => JSON.stringify(value))
+    : fc.array(awkwardJson, { maxLength: 4 }).map(asLines);
+}
+
+/** Rows below the header of the example: of its cells, and of awkward ones, quoted or not. */
+function tableLike(example: string): fc.Arbitrary<string> {
+  const [header = '', ...rows] = example.trim().split('\n');
+  const awkward = awkwardText.map((text) => text.toWellFormed());
+  const cell = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom(...rows.flatMap((row) => row.split(','))) },
+    { weight: 2, arbitrary: awkward.map((text) => `"${text.replaceAll('"', '""')}"`) },
+    { weight: 1, arbitrary: awkward },
+  );
+  const width = header.split(',').length;
+  const row = fc.oneof(
+    { weight: 5, arbitrary: fc.array(cell, { minLength: width, maxLength: width }) },
+    { weight: 1, arbitrary: fc.array(cell, { maxLength: 5 }) },
+  );
+  return fc
+    .array(row, { maxLength: 4 })
+    .map((cells) => [header, ...cells.map((texts) => texts.join(','))].join('\n'));
 }
 
 function asLines(values: readonly Json[]): string {

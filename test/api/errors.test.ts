@@ -165,7 +165,7 @@ describe('a problem', () => {
   test('of a method that is not there lists those that are', async () => {
     for (const [path, methods] of Object.entries(service.document.paths)) {
       const there = Object.keys(methods).map((method) => method.toUpperCase());
-      const concrete = path.replace('{id}', 'some-id');
+      const concrete = path.replace(/\{\w+\}/g, 'some-id');
       for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const) {
         // Also the path of a sensor that is called so.
         if (there.includes(method) || path === '/sensors/patches') continue;

@@ -31,7 +31,14 @@ export interface DocumentedAnswer {
 }
 
 export type Content = Readonly<
-  Record<string, { readonly schema: object; readonly examples?: Readonly<Record<string, unknown>> }>
+  Record<
+    string,
+    {
+      readonly schema: object;
+      readonly example?: unknown;
+      readonly examples?: Readonly<Record<string, unknown>>;
+    }
+  >
 >;
 
 /** An answer as it came over the wire. */

@@ -1,3 +1,4 @@
+import type { Handled } from '../../src/commands/handler.ts';
 import { describe, expect, test } from 'vitest';
 import {
   add,
@@ -13,6 +14,11 @@ import {
 import { prepareWriteProcesses, type WriteProcess } from './write-process.ts';
 
 const start = prepareWriteProcesses();
+
+/** How a command is answered that has run: where its events stand, and not what they are. */
+function repeatedOf({ revision, position }: Handled<unknown>): object {
+  return { outcome: 'repeated', revision, position };
+}
 
 describe('a command with an identity', () => {
   test('leaves its identity in its events', async () => {
@@ -34,7 +40,7 @@ describe('a command with an identity', () => {
 
     const again = await execute(process, stream, add(1), { identity });
 
-    expect(again).toEqual({ ...first, outcome: 'repeated' });
+    expect(again).toEqual(repeatedOf(first));
     expect(await totals(process, stream)).toEqual([1]);
   });
 
@@ -49,10 +55,7 @@ describe('a command with an identity', () => {
     }
 
     for (const writer of [process, other]) {
-      expect(await execute(writer, stream, add(1), { identity })).toEqual({
-        ...first,
-        outcome: 'repeated',
-      });
+      expect(await execute(writer, stream, add(1), { identity })).toEqual(repeatedOf(first));
     }
     expect(await totals(process, stream)).toHaveLength(202);
   });
@@ -82,10 +85,7 @@ describe('a command with an identity', () => {
     const identity = await newIdentity(process);
     const first = await execute(process, stream, add(1), { identity });
 
-    expect(await execute(await start(), stream, add(1), { identity })).toEqual({
-      ...first,
-      outcome: 'repeated',
-    });
+    expect(await execute(await start(), stream, add(1), { identity })).toEqual(repeatedOf(first));
   });
 
   test('is found by a process that had seen the stream before', async () => {
@@ -95,10 +95,7 @@ describe('a command with an identity', () => {
     const identity = await newIdentity(process);
     const first = await execute(process, stream, add(1), { identity });
 
-    expect(await execute(other, stream, add(1), { identity })).toEqual({
-      ...first,
-      outcome: 'repeated',
-    });
+    expect(await execute(other, stream, add(1), { identity })).toEqual(repeatedOf(first));
     expect(await totals(process, stream)).toEqual([1, 2]);
   });
 
@@ -115,10 +112,7 @@ describe('a command with an identity', () => {
       const before = await totals(process, stream);
 
       for (const again of [process, other]) {
-        expect(await execute(again, stream, add(1), { identity })).toEqual({
-          ...first,
-          outcome: 'repeated',
-        });
+        expect(await execute(again, stream, add(1), { identity })).toEqual(repeatedOf(first));
       }
       expect(await totals(process, stream)).toEqual(before);
     },
@@ -196,7 +190,7 @@ describe('a command with an identity', () => {
 
     await before;
     const [, repeated] = await Promise.all(waiting);
-    expect(repeated).toEqual({ ...elsewhere, outcome: 'repeated' });
+    expect(repeated).toEqual(repeatedOf(elsewhere));
     expect(await totals(process, stream)).toEqual([1, 2, 3, 4, 5]);
   });
 

@@ -10,6 +10,7 @@ import {
 } from '../../src/commands/requests.ts';
 import { projectDecider, projectStream } from '../../src/commands/tenancy.ts';
 import { BEGINNING, type RecordedEvent } from '../../src/event-store/port.ts';
+import { streamName } from '../../src/event-store/stream-name.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
 import { sha256 } from '../../src/shared/ids.ts';
 import { closedGate } from '../gate.ts';
@@ -326,6 +327,38 @@ describe('an answer with a large body', () => {
       for (const replay of [...replays, again]) {
         expect(replay.answer.body).toEqual((await work()).body);
       }
+    }
+  });
+});
+
+describe('an answer that shows many keys', () => {
+  test('is kept, and shows them again', async () => {
+    const process = await start();
+    const request = newRequest();
+    const work = async ({ entropy, now }: RepeatableRun): Promise<KeptAnswer> => ({
+      status: 200,
+      headers: {},
+      body: { results: Array.from({ length: 10_000 }, (_, row) => ({ row, status: 201 })) },
+      shownKeys: Array.from({ length: 10_000 }, (_, index) => {
+        const label = `key ${index}`;
+        const keyId = mintKey('dev', entropy, now, label).apiKey.id;
+        return { path: ['results', String(index), 'key'], kind: 'dev', keyId, label };
+      }),
+      position: null,
+    });
+    const first = await process.requests.run(request, work);
+    const again = await (await start()).requests.run(request, work);
+
+    expect(again.isReplayed).toBe(true);
+    expect(again.answer).toEqual(first.answer);
+    expect(again.answer.shownKeys).toHaveLength(10_000);
+    const secrets = (replay: Replay): string[] =>
+      replay.answer.shownKeys.map(({ label }) => mintSecret(replay.entropy, label));
+    expect(secrets(again)).toEqual(secrets(first));
+    // Each event is an append, and those have a limit.
+    const stream = streamName('request', request.projectId, sha256(request.idempotencyKey));
+    for await (const { data } of process.store.readStream(stream)) {
+      expect(JSON.stringify(data).length).toBeLessThan(200_000);
     }
   });
 });

@@ -407,3 +407,67 @@ describe('a device', () => {
       .thenEvents(revoked('dev', 'd1', 'k1'));
   });
 });
+
+describe('a device that goes to another project', () => {
+  const links: DeviceLinks = { devEui: null, simCardId: '8944', sensorId: 's1' };
+  const registered: DeviceEvent = {
+    type: 'DeviceRegistered',
+    data: { deviceId: 'd1', ...links, createdAt: NOON },
+  };
+  const received: DeviceEvent = {
+    type: 'DeviceRegistered',
+    data: { deviceId: 'd1', ...links, createdAt: NOON, transferredFrom: 'there' },
+  };
+  const left: DeviceEvent = { type: 'DeviceTransferred', data: { deviceId: 'd1', to: 'here' } };
+  const receive = (...keyIds: readonly string[]): DeviceCommand => ({
+    type: 'receive',
+    deviceId: 'd1',
+    links,
+    createdAt: NOON,
+    from: 'there',
+    keys: keyIds.map(key),
+  });
+  const transfer: DeviceCommand = { type: 'transfer', deviceId: 'd1', to: 'here' };
+
+  test('is received there with its keys, and leaves here', () => {
+    device()
+      .when(receive('k1', 'k2'))
+      .thenEvents(received, issued('dev', 'd1', 'k1'), issued('dev', 'd1', 'k2'));
+    device(registered, issued('dev', 'd1', 'k1'))
+      .when(transfer)
+      .thenEvents(left);
+  });
+
+  test('is not received twice, but for a key that came meanwhile', () => {
+    device(received, issued('dev', 'd1', 'k1'))
+      .when(receive('k1'))
+      .thenNothing();
+    device(received, issued('dev', 'd1', 'k1'))
+      .when(receive('k1', 'k2'))
+      .thenEvents(issued('dev', 'd1', 'k2'));
+    device(registered, left).when(transfer).thenNothing();
+  });
+
+  test('takes no place that another device has', () => {
+    device(registered).when(receive('k1')).thenRefused('device-exists');
+    device(registered, { type: 'DeviceRetired', data: { deviceId: 'd1' } })
+      .when(receive('k1'))
+      .thenRefused('device-exists');
+  });
+
+  test('comes back with the keys that it has then', () => {
+    device(registered, issued('dev', 'd1', 'k1'), left)
+      .when(receive('k1', 'k9'))
+      .thenEvents(received, issued('dev', 'd1', 'k1'), issued('dev', 'd1', 'k9'));
+  });
+
+  test('takes no commands where it was', () => {
+    for (const command of [
+      { type: 'change', deviceId: 'd1', links: { sensorId: null } },
+      { type: 'issue-key', deviceId: 'd1', key: key('k2') },
+    ] as const) {
+      device(registered, left).when(command).thenRefused('device-retired');
+    }
+    device(registered, left).when({ type: 'retire', deviceId: 'd1' }).thenNothing();
+  });
+});

@@ -3,6 +3,7 @@ export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
   tenancy: 2,
   state: 2,
   deveui: 1,
+  firmware: 1,
 };
 
 export const PROJECTION_NAMES = Object.keys(PROJECTION_VERSIONS);

@@ -20,6 +20,7 @@ import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { firmwareProjection } from '../../src/projections/firmware/firmware-projection.ts';
 import { stateProjection } from '../../src/projections/state/state-projection.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/tenancy-projection.ts';
 import { TenancyQueries, type DeviceView } from '../../src/projections/tenancy/tenancy-queries.ts';
@@ -96,7 +97,7 @@ describe('with tables that are filled by hand', () => {
     database = openDatabase({ url: testDatabase.url, logger });
     await migrate(database, logger);
     const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
-    const projections = [tenancyProjection, stateProjection];
+    const projections = [tenancyProjection, stateProjection, firmwareProjection];
     const engine = new ProjectionEngine({
       database,
       store,
@@ -111,6 +112,8 @@ describe('with tables that are filled by hand', () => {
     const another = { ...tenancyProjection, name: 'tenancy_one_by_one' };
     oneByOne = await tablesByHand(database, another, store.logId);
     states = await tablesByHand(database, stateProjection, store.logId);
+    // Whose checkpoint queries wait for.
+    await tablesByHand(database, firmwareProjection, store.logId);
     await store.close();
   });
   afterAll(() => database.close());
@@ -549,7 +552,7 @@ describe('with a projection that runs', () => {
   test('a project, its members, devices and keys are read as soon as they are there', async () => {
     const { handler, engine, models } = await startReadProcess({
       url: testDatabase.url,
-      projections: [tenancyProjection, stateProjection],
+      projections: [tenancyProjection, stateProjection, firmwareProjection],
     });
     engine.start();
     const queries = new TenancyQueries(models);
@@ -590,7 +593,7 @@ describe('with a projection that runs', () => {
   test('the key of the installation is in no project', async () => {
     const { handler, engine, models } = await startReadProcess({
       url: testDatabase.url,
-      projections: [tenancyProjection, stateProjection],
+      projections: [tenancyProjection, stateProjection, firmwareProjection],
     });
     engine.start();
     await handler.execute(

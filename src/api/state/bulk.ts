@@ -1,22 +1,25 @@
 import { z } from 'zod';
 import type { PatchResult, StateCommands } from '../../commands/state.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
+import { LedgerError } from '../../shared/errors.ts';
 import type { Json, JsonObject } from '../../shared/json.ts';
 import { parseJsonText, refuseUnkeepable } from '../body.ts';
 import { idField } from '../fields.ts';
-import { asLedgerError, statusOf } from '../problem.ts';
+import {
+  answerEach,
+  isFinal,
+  ITEM_CONCURRENCY,
+  ITEMS_LIMIT_BYTES,
+  MAX_ITEMS,
+  refusalOf,
+  type ItemOutcome,
+} from '../item-results.ts';
 import { defineRoute, type ApiRequest, type Line, type Route } from '../route.ts';
 import { incomingPatch, patchBody, requireOwnSensor } from './patch-body.ts';
-
-const MAX_BULK_ITEMS = 10_000;
-const BULK_LIMIT_BYTES = 16 * 1024 * 1024;
-/** Bulk patches that run at a time: they are appended together, so more gain little. */
-const BULK_CONCURRENCY = 500;
 
 const bulkItem = patchBody.extend({ id: idField });
 const bulkBody = z
   .array(z.unknown())
-  .max(MAX_BULK_ITEMS)
+  .max(MAX_ITEMS)
   .meta({
     override: { items: { type: 'object', required: ['id', 'data'] } },
     description: 'Each: {"id", "data", "message_id"?, "sequence"?, "timestamp"?}',
@@ -35,14 +38,11 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     request: ApiRequest<unknown, unknown, unknown>,
     item: unknown,
     ordinal: number,
-  ): Promise<{ result: JsonObject; position: Position | undefined }> {
-    const parsed = bulkItem.safeParse(item);
+  ): Promise<ItemOutcome> {
     const id = idOf(item);
-    if (!parsed.success) {
-      const code = 'validation-failed';
-      return { result: { id, status: statusOf[code], code }, position: undefined };
-    }
     try {
+      const parsed = bulkItem.safeParse(item);
+      if (!parsed.success) throw new LedgerError('validation-failed', 'The item breaks a rule.');
       refuseUnkeepable(item as Json);
       requireOwnSensor(request.caller, parsed.data.id);
       const patched = await commands.patch(
@@ -52,20 +52,18 @@ export function bulkRoutes(commands: StateCommands): Route[] {
       );
       return { result: bulkAnswer(parsed.data.id, patched), position: patched.position };
     } catch (error) {
-      const { code } = asLedgerError(error);
-      return { result: { id, status: statusOf[code], code }, position: undefined };
+      return { result: { id, ...refusalOf(error) } };
     }
   }
 
   async function patchLine(
     request: ApiRequest<unknown, unknown, undefined>,
     { number, text }: Line,
-  ): Promise<{ result: JsonObject }> {
+  ): Promise<ItemOutcome> {
     try {
       return await patchOne(request, parseJsonText(text), number);
     } catch (error) {
-      const { code } = asLedgerError(error);
-      return { result: { id: null, status: statusOf[code], code } };
+      return { result: { id: null, ...refusalOf(error) } };
     }
   }
 
@@ -77,7 +75,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     access: ['owner', 'member', 'device'],
     body: {
       content: { 'application/json': bulkBody },
-      limitBytes: BULK_LIMIT_BYTES,
+      limitBytes: ITEMS_LIMIT_BYTES,
       isCheckedByItem: true,
     },
     stream: {
@@ -92,7 +90,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
         }
         let isKeeping = true;
         const remaining = { [Symbol.asyncIterator]: () => rest };
-        for await (const chunk of chunksOf(remaining, BULK_CONCURRENCY)) {
+        for await (const chunk of chunksOf(remaining, ITEM_CONCURRENCY)) {
           const answers = await Promise.all(chunk.map((line) => patchLine(request, line)));
           const results = answers.map(({ result }) => result);
           // What may pass is not kept, nor what comes after it: what is kept has no gaps.
@@ -103,34 +101,10 @@ export function bulkRoutes(commands: StateCommands): Route[] {
       },
     },
     answers: { 200: z.object({ results: z.array(bulkResult) }) },
-    async handle(request) {
-      const results: JsonObject[] = [];
-      let newest: Position | undefined;
-      for (let start = 0; start < request.body.length; start += BULK_CONCURRENCY) {
-        const chunk = request.body.slice(start, start + BULK_CONCURRENCY);
-        const answers = await Promise.all(
-          chunk.map((item, index) => patchOne(request, item, start + index)),
-        );
-        for (const { result, position } of answers) {
-          results.push(result);
-          if (position !== undefined && (newest === undefined || position > newest))
-            newest = position;
-        }
-      }
-      return {
-        status: 200,
-        body: { results },
-        isPassing: !results.every(isFinal),
-        ...(newest !== undefined && { position: newest }),
-      };
-    },
+    handle: (request) => answerEach(request.body, (item, index) => patchOne(request, item, index)),
   });
 
   return [patchMany];
-}
-
-function isFinal({ status }: JsonObject): boolean {
-  return Number(status) < 500;
 }
 
 function bulkAnswer(id: string, patched: PatchResult): JsonObject {

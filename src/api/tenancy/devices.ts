@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import type { CommandHandler } from '../../commands/handler.ts';
-import { mintKey } from '../../commands/keys.ts';
 import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import { atLeast } from '../../projections/engine/read-model.ts';
+import type { FirmwareQueries } from '../../projections/firmware/firmware-queries.ts';
 import type { StateQueries } from '../../projections/state/state-queries.ts';
 import type {
   DeviceFilter,
@@ -12,12 +12,13 @@ import type {
 } from '../../projections/tenancy/tenancy-queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { asOfQuery, booleanQuery, devEuiField, idField, timeAnswer, timeQuery } from '../fields.ts';
+import { currentFirmwareAnswer, currentFirmwareBody } from '../firmware/history.ts';
 import { cursorPage, cursorQuery, placeAfterIdAsOf, walkPage } from '../paging.ts';
 import { precondition } from '../precondition.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
 
-const linksBody = z.object({
+export const linksBody = z.object({
   dev_eui: devEuiField.nullable().optional(),
   sim_card_id: idField.nullable().optional(),
   sensor_id: idField.nullable().optional(),
@@ -26,11 +27,13 @@ const linksBody = z.object({
 const filterQuery = z.object({
   has_dev_eui: booleanQuery,
   retired: booleanQuery,
+  version: z.string().optional().meta({ description: 'What a component of it has now' }),
+  org_id: z.string().optional().meta({ description: 'Who holds its SIM card now' }),
   seen_after: timeQuery,
   seen_before: timeQuery,
 });
 
-const deviceFields = z.object({
+export const deviceFields = z.object({
   device_id: z.string(),
   dev_eui: z.string().nullable(),
   sim_card_id: z.string().nullable(),
@@ -41,7 +44,7 @@ const deviceFields = z.object({
 const deviceAnswer = deviceFields
   .extend({
     last_seen_at: timeAnswer.nullable(),
-    firmware: z.array(z.unknown()),
+    firmware: z.array(currentFirmwareAnswer),
     state: z.record(z.string(), z.unknown()).nullable(),
     usage_this_month: z.int(),
   })
@@ -51,47 +54,9 @@ export function deviceRoutes(
   handler: CommandHandler,
   queries: TenancyQueries,
   states: StateQueries,
+  firmware: FirmwareQueries,
   positions: Positions,
 ): Route[] {
-  const register = defineRoute({
-    method: 'post',
-    path: '/devices',
-    summary: 'Register a device, with its first key',
-    tag: 'Tenancy',
-    access: ['owner', 'member'],
-    body: { content: { 'application/json': linksBody.extend({ device_id: idField }) } },
-    answers: { 201: deviceFields.extend({ key: z.string() }) },
-    headers: { Location: 'The device' },
-    errors: ['device-exists'],
-    async handle({ body, projectId, now, entropy, command }) {
-      const key = mintKey('dev', entropy, now);
-      const links = {
-        devEui: body.dev_eui ?? null,
-        simCardId: body.sim_card_id ?? null,
-        sensorId: body.sensor_id ?? null,
-      };
-      const createdAt = now.toISOString();
-      const { position } = await handler.execute(
-        deviceDecider,
-        deviceStream(projectId, body.device_id),
-        { type: 'register', deviceId: body.device_id, links, createdAt, key: key.newKey },
-        command(),
-      );
-      return {
-        status: 201,
-        headers: { Location: `/api/v1/devices/${encodeURIComponent(body.device_id)}` },
-        body: {
-          device_id: body.device_id,
-          ...linksAnswer(links),
-          created_at: createdAt,
-          retired_at: null,
-        },
-        shownKeys: [{ path: ['key'], kind: 'dev', keyId: key.apiKey.id, label: 'key' }],
-        position,
-      };
-    },
-  });
-
   const list = defineRoute({
     method: 'get',
     path: '/devices',
@@ -107,7 +72,7 @@ export function deviceRoutes(
         rows: (limit, place) =>
           queries.devices(
             request.projectId,
-            { limit, ...place, ...filterOf(request.query) },
+            { limit, ...place, ...filterOf(request.query, request.now) },
             request.read,
           ),
         item: (device) => ({
@@ -144,13 +109,13 @@ export function deviceRoutes(
         device.sensorId === null
           ? undefined
           : await states.sensorAt(projectId, device.sensorId, asOf ?? position, read);
+      const reported = await firmware.current(projectId, params.id, asOf ?? position, read);
       return {
         status: 200,
         body: {
           ...deviceBody(device),
-          last_seen_at: jsonTime(sensor?.value?.updatedAt ?? null),
-          // No domain reports these yet: there is none of either.
-          firmware: [],
+          last_seen_at: jsonTime(device.lastSeenAt),
+          firmware: reported.value.map(currentFirmwareBody),
           state: sensor?.value?.state ?? null,
           usage_this_month: 0,
         },
@@ -221,13 +186,15 @@ export function deviceRoutes(
     },
   });
 
-  return [register, list, readOne, change, retire];
+  return [list, readOne, change, retire];
 }
 
-function filterOf(query: z.infer<typeof filterQuery>): DeviceFilter {
+function filterOf(query: z.infer<typeof filterQuery>, now: Date): DeviceFilter {
   return {
     ...(query.has_dev_eui !== undefined && { hasDevEui: query.has_dev_eui }),
     ...(query.retired !== undefined && { isRetired: query.retired }),
+    ...(query.version !== undefined && { version: query.version }),
+    ...(query.org_id !== undefined && { heldBy: { orgId: query.org_id, now } }),
     ...(query.seen_after !== undefined && { seenAfter: query.seen_after }),
     ...(query.seen_before !== undefined && { seenBefore: query.seen_before }),
   };
@@ -242,6 +209,6 @@ function deviceBody(device: DeviceView): JsonObject {
   };
 }
 
-function linksAnswer({ devEui, simCardId, sensorId }: DeviceLinks): JsonObject {
+export function linksAnswer({ devEui, simCardId, sensorId }: DeviceLinks): JsonObject {
   return { dev_eui: devEui, sim_card_id: simCardId, sensor_id: sensorId };
 }

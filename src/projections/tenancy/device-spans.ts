@@ -133,7 +133,7 @@ function nextSpan(
     const { devEui, simCardId, sensorId } = event.data;
     return { ...before, links: { devEui, simCardId, sensorId }, ...begun };
   }
-  if (event.type !== 'DeviceRetired') return undefined;
+  if (event.type !== 'DeviceRetired' && event.type !== 'DeviceTransferred') return undefined;
   return { ...before, retiredAt: recorded.recordedAt, ...begun };
 }
 

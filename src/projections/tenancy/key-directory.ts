@@ -10,7 +10,13 @@ const MAX_CACHED_KEYS = 50_000;
 const MAX_REMEMBERED_CHANGES = 10_000;
 
 /** The events after which a key may be worth less, or other, than it was. */
-const CHANGES = ['KeyRevoked', 'MemberRemoved', 'DeviceChanged', 'DeviceRetired'] as const;
+const CHANGES = [
+  'KeyRevoked',
+  'MemberRemoved',
+  'DeviceChanged',
+  'DeviceRetired',
+  'DeviceTransferred',
+] as const;
 
 type Change = Extract<KeyEvent | ProjectEvent | DeviceEvent, { type: (typeof CHANGES)[number] }>;
 
@@ -122,6 +128,7 @@ function holderOf({ type, data }: Change): string {
       return data.memberId;
     case 'DeviceChanged':
     case 'DeviceRetired':
+    case 'DeviceTransferred':
       return data.deviceId;
   }
 }

@@ -1,6 +1,6 @@
 import type { Queryable } from '../../database/database.ts';
 import { domainEvent } from '../../events/registry.ts';
-import type { DeviceEvent, ProjectEvent } from '../../events/tenancy.ts';
+import type { DeviceEvent, ProjectEvent, SimEvent } from '../../events/tenancy.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
@@ -11,11 +11,12 @@ import {
   type SubjectEvent,
 } from '../engine/subject-events.ts';
 import { changeDevices, type AppliedToDevice } from './device-spans.ts';
+import { addSimAssignments, simAssignmentsTable } from './sim-assignments.ts';
 
 /**
- * Projects, members, devices and keys. What can change has a row for each span of positions in which
- * it was so (`from_position` inclusive, `to_position` exclusive, null for now): one query answers
- * "now" and "as of".
+ * Projects, members, devices, keys and the SIM inventory. What can change has a row for each span of
+ * positions in which it was so (`from_position` inclusive, `to_position` exclusive, null for now): one
+ * query answers "now" and "as of".
  */
 export const tenancyProjection: Projection = {
   name: 'tenancy',
@@ -27,8 +28,10 @@ export const tenancyProjection: Projection = {
     'DeviceRegistered',
     'DeviceChanged',
     'DeviceRetired',
+    'DeviceTransferred',
     'KeyIssued',
     'KeyRevoked',
+    'SimAssigned',
   ],
   tables: `
     create table projects (
@@ -72,6 +75,7 @@ export const tenancyProjection: Projection = {
       revoked_at  timestamptz,
       position    bigint      not null
     );
+    ${simAssignmentsTable}
     ${subjectEventsTable('device_events')}`,
   indexes: `
     create index keys_of_project on keys (project_id, position);
@@ -82,7 +86,7 @@ export const tenancyProjection: Projection = {
   apply,
 };
 
-type TenancyEvent = ProjectEvent | DeviceEvent;
+type TenancyEvent = ProjectEvent | DeviceEvent | SimEvent;
 
 interface Applied<Event> {
   readonly projectId: string;
@@ -102,6 +106,7 @@ async function apply(batch: readonly RecordedEvent[], tx: Queryable): Promise<vo
   await removeMembers(ofType(applied, 'MemberRemoved'), tx);
   await addKeys(ofType(applied, 'KeyIssued'), tx);
   await revokeKeys(ofType(applied, 'KeyRevoked'), tx);
+  await addSimAssignments(ofType(applied, 'SimAssigned'), tx);
   const ofDevices = applied.filter(isOfDevice);
   await changeDevices(ofDevices, tx);
   await saveSubjectEvents('device_events', ofDevices.map(deviceEvent), tx);
@@ -208,6 +213,8 @@ async function addKeys(
   tx: Queryable,
 ): Promise<void> {
   if (issued.length === 0) return;
+  // A device that is transferred takes its keys along: a key is its last holder's.
+  const last = [...new Map(issued.map((key) => [key.event.data.keyId, key])).values()];
   await tx.query({
     text: `
       insert into keys (key_id, project_id, kind, holder, secret_hash, issued_at, position)
@@ -220,15 +227,19 @@ async function addKeys(
         $5::text[],        /* hashes of secrets */
         $6::timestamptz[], /* issued at */
         $7::bigint[]       /* positions */
-      )`,
+      )
+      on conflict (key_id) do update
+      set project_id = excluded.project_id,
+          holder = excluded.holder,
+          position = excluded.position`,
     values: [
-      issued.map(({ event }) => event.data.keyId),
-      issued.map(({ projectId }) => projectId),
-      issued.map(({ event }) => event.data.kind),
-      issued.map(({ event }) => event.data.holder),
-      issued.map(({ event }) => event.data.secretHash),
-      issued.map(({ event }) => event.data.issuedAt),
-      issued.map(({ recorded }) => recorded.position),
+      last.map(({ event }) => event.data.keyId),
+      last.map(({ projectId }) => projectId),
+      last.map(({ event }) => event.data.kind),
+      last.map(({ event }) => event.data.holder),
+      last.map(({ event }) => event.data.secretHash),
+      last.map(({ event }) => event.data.issuedAt),
+      last.map(({ recorded }) => recorded.position),
     ],
   });
 }

@@ -53,6 +53,10 @@ export interface KeyHolder {
 export interface DeviceFilter {
   readonly hasDevEui?: boolean;
   readonly isRetired?: boolean;
+  /** Of any of its components. */
+  readonly version?: string;
+  /** Of whoever holds its SIM card at `now`. */
+  readonly heldBy?: { readonly orgId: string; readonly now: Date };
   readonly seenAfter?: Date;
   readonly seenBefore?: Date;
 }
@@ -148,7 +152,7 @@ export class TenancyQueries {
     return { value: views, position };
   }
 
-  /** The devices of a project as of a position, by id; each was last seen when its sensor was. */
+  /** The devices of a project as of a position, by id; each was last seen when it or its sensor reported. */
   async devices(
     projectId: string,
     page: { after?: string; only?: string; limit: number; asOf?: Position } & DeviceFilter,
@@ -158,11 +162,11 @@ export class TenancyQueries {
       'tenancy',
       {
         name: 'devices',
-        joins: ['state'],
+        joins: ['state', 'firmware'],
         text: `
           select
             d.device_id, d.dev_eui, d.sim_card_id, d.sensor_id, d.created_at, d.retired_at,
-            d.revision, s.updated_at as last_seen_at
+            d.revision, greatest(s.updated_at, f.received_at) as last_seen_at
           from read_tenancy.devices d
           left join lateral (
             select h.recorded_at as updated_at
@@ -173,6 +177,15 @@ export class TenancyQueries {
             order by h.position desc
             limit 1
           ) s on true
+          left join lateral (
+            select r.received_at
+            from read_firmware.reports r
+            where r.project_id = d.project_id
+              and r.device_id = d.device_id
+              and r.position <= $2 /* as of */
+            order by r.position desc
+            limit 1
+          ) f on true
           where d.project_id = $1 /* project */
             and d.from_position <= $2 /* as of */
             and (d.to_position is null or d.to_position > $2) /* as of */
@@ -180,10 +193,32 @@ export class TenancyQueries {
             and ($4::text is null or d.device_id > $4) /* after */
             and ($5::boolean is null or (d.dev_eui is not null) = $5) /* has a DevEUI */
             and ($6::boolean is null or (d.retired_at is not null) = $6) /* retired */
-            and ($7::timestamptz is null or s.updated_at > $7) /* seen after */
-            and ($8::timestamptz is null or s.updated_at < $8) /* seen before */
+            and ($7::timestamptz is null or greatest(s.updated_at, f.received_at) > $7) /* seen after */
+            and ($8::timestamptz is null or greatest(s.updated_at, f.received_at) < $8) /* seen before */
+            and ($9::text is null or exists (
+              select
+              from (
+                select distinct on (r.component) r.version
+                from read_firmware.reports r
+                where r.project_id = d.project_id
+                  and r.device_id = d.device_id
+                  and r.position <= $2 /* as of */
+                order by r.component, r.reported_at desc, r.position desc
+              ) newest
+              where newest.version = $9 /* version */
+            ))
+            and ($10::text is null or $10 /* organization */ = (
+              select a.org_id
+              from read_tenancy.sim_assignments a
+              where a.project_id = d.project_id
+                and a.sim_card_id = d.sim_card_id
+                and a.from_time <= $11 /* now */
+                and a.position <= $2 /* as of */
+              order by a.from_time desc, a.position desc
+              limit 1
+            ))
           order by d.device_id
-          limit $9 /* limit */`,
+          limit $12 /* limit */`,
         values: [
           projectId,
           page.asOf ?? NEWEST,
@@ -193,6 +228,9 @@ export class TenancyQueries {
           page.isRetired ?? null,
           page.seenAfter ?? null,
           page.seenBefore ?? null,
+          page.version ?? null,
+          page.heldBy?.orgId ?? null,
+          page.heldBy?.now ?? null,
           page.limit,
         ],
         orderBy: 'device_id',

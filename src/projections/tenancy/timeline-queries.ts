@@ -46,7 +46,7 @@ export class TimelineQueries {
       'tenancy',
       {
         name: 'device-timeline',
-        joins: ['state', 'deveui'],
+        joins: ['state', 'deveui', 'firmware'],
         text: `
           with spans as (
             select dev_eui, sensor_id, from_position, to_position
@@ -59,6 +59,21 @@ export class TimelineQueries {
             from read_tenancy.device_events
             where project_id = $1 /* project */
               and subject = $2 /* device */
+              and position < coalesce($3, 9223372036854775807) /* before */
+            order by position desc
+            limit $4 /* limit */
+          ),
+          reports as (
+            select
+              position, event_id, 'FirmwareReported' as type, 'firmware' as domain,
+              reported_at as occurred_at, received_at as recorded_at, actor,
+              json_build_object(
+                'deviceId', device_id, 'component', component, 'version', version,
+                'hardware', hardware
+              ) as data
+            from read_firmware.reports
+            where project_id = $1 /* project */
+              and device_id = $2 /* device */
               and position < coalesce($3, 9223372036854775807) /* before */
             order by position desc
             limit $4 /* limit */
@@ -98,6 +113,8 @@ export class TimelineQueries {
             event_id, position as event_position, type, domain, occurred_at, recorded_at, actor, data
           from (
             select * from own
+            union all
+            select * from reports
             union all
             select * from provisioning
             union all

@@ -1,0 +1,204 @@
+import { z } from 'zod';
+import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Position } from '../../projections/engine/read-model.ts';
+import type {
+  CurrentFirmware,
+  FirmwareQueries,
+  FirmwareReportView,
+} from '../../projections/firmware/firmware-queries.ts';
+import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { asOfQuery, idField, timeAnswer } from '../fields.ts';
+import { cursorPage, cursorQuery, positionText, walkPage } from '../paging.ts';
+import { notFound } from '../problem.ts';
+import { defineRoute, jsonTime, type Answer, type ApiRequest, type Route } from '../route.ts';
+import { downgradedFrom } from './version-field.ts';
+
+export interface HistoryRoutesParts {
+  readonly queries: FirmwareQueries;
+  readonly devices: TenancyQueries;
+  readonly positions: Positions;
+}
+
+const reportAnswer = z
+  .object({
+    id: z.string().meta({ description: 'Of the event' }),
+    device_id: z.string(),
+    component: z.string(),
+    version: z.string(),
+    hardware: z.string().nullable(),
+    timestamp: timeAnswer.meta({ description: 'By the clock of the device' }),
+    received_at: timeAnswer,
+  })
+  .meta({ id: 'FirmwareReport' });
+
+export const currentFirmwareAnswer = z
+  .object({
+    component: z.string(),
+    version: z.string(),
+    timestamp: timeAnswer,
+    received_at: timeAnswer,
+    downgraded_from: z
+      .string()
+      .nullable()
+      .meta({ description: 'The version that it had before, if that was a higher one' }),
+  })
+  .meta({ id: 'CurrentFirmware' });
+
+const spreadAnswer = z.object({
+  items: z.array(
+    z.object({
+      component: z.string(),
+      version: z.string(),
+      devices: z.int(),
+      share: z.number().meta({ description: 'Of the devices that have the component, 0 to 1' }),
+      first_seen_at: timeAnswer,
+      last_seen_at: timeAnswer,
+    }),
+  ),
+});
+
+const READERS = ['owner', 'member', 'viewer'] as const;
+const placeInReports = z.object({
+  reportedAt: z.iso.datetime().transform((text) => new Date(text)),
+  before: positionText,
+  asOf: positionText.exactOptional(),
+});
+
+export function historyRoutes({ queries, devices, positions }: HistoryRoutesParts): Route[] {
+  async function page(
+    request: ApiRequest<unknown, z.infer<typeof cursorQuery>, unknown>,
+    deviceId: string,
+    given: Position | undefined,
+  ): Promise<Answer> {
+    const { projectId, read } = request;
+    return walkPage(request, {
+      name: `firmware:${deviceId}`,
+      place: placeInReports,
+      async rows(limit, place) {
+        const asOf = place?.asOf ?? given;
+        const found = await queries.reports(
+          projectId,
+          deviceId,
+          { limit, ...(place && { after: place }), ...(asOf !== undefined && { asOf }) },
+          read,
+        );
+        if (found.value.length === 0) await requireDevice(projectId, deviceId);
+        return found;
+      },
+      item: reportBody,
+      placeOf: ({ reportedAt, position }, asOf) => ({
+        reportedAt,
+        before: position,
+        asOf: given ?? asOf,
+      }),
+    });
+  }
+
+  async function requireDevice(projectId: string, deviceId: string): Promise<void> {
+    const { value } = await devices.devices(projectId, { only: deviceId, limit: 1 }, {});
+    if (value.length === 0) throw notFound();
+  }
+
+  function asOfIn(text: string | undefined): Promise<Position | undefined> {
+    return text === undefined ? Promise.resolve(undefined) : positions.asOf(text);
+  }
+
+  const listAll = defineRoute({
+    method: 'get',
+    path: '/firmware',
+    summary: 'The reports of a device, newest first; further pages by the Link header alone',
+    tag: 'Firmware',
+    access: READERS,
+    query: cursorQuery.extend({ device_id: idField, as_of: asOfQuery }),
+    answers: { 200: z.array(reportAnswer) },
+    errors: ['not-found'],
+    isInvalid400: true,
+    async handle(request) {
+      const { device_id: deviceId, as_of: asOf } = request.query;
+      const answer = await page(request, deviceId, await asOfIn(asOf));
+      return { ...answer, body: (answer.body as JsonObject)['items'] ?? [] };
+    },
+  });
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/devices/{id}/firmware',
+    summary: 'The reports of a device, newest first by its own time',
+    tag: 'Firmware',
+    access: READERS,
+    params: z.object({ id: idField }),
+    query: cursorQuery.extend({ as_of: asOfQuery }),
+    answers: { 200: cursorPage(reportAnswer) },
+    errors: ['not-found'],
+    handle: async (request) => page(request, request.params.id, await asOfIn(request.query.as_of)),
+  });
+
+  const current = defineRoute({
+    method: 'get',
+    path: '/devices/{id}/firmware/current',
+    summary: 'What each component of a device has, now or as it was',
+    tag: 'Firmware',
+    access: READERS,
+    params: z.object({ id: idField }),
+    query: z.object({ as_of: asOfQuery }),
+    answers: { 200: z.object({ items: z.array(currentFirmwareAnswer) }) },
+    errors: ['not-found'],
+    async handle({ params, query, projectId, read }) {
+      const found = await queries.current(projectId, params.id, await asOfIn(query.as_of), read);
+      if (found.value.length === 0) await requireDevice(projectId, params.id);
+      return {
+        status: 200,
+        body: { items: found.value.map(currentFirmwareBody) },
+        position: found.position,
+      };
+    },
+  });
+
+  const spread = defineRoute({
+    method: 'get',
+    path: '/firmware/versions',
+    summary: 'Which versions the fleet has, by component, now or as it was',
+    tag: 'Firmware',
+    access: READERS,
+    query: z.object({ as_of: asOfQuery }),
+    answers: { 200: spreadAnswer },
+    async handle({ query, projectId, read }) {
+      const found = await queries.spread(projectId, await asOfIn(query.as_of), read);
+      const items = found.value.map((row) => ({
+        component: row.component,
+        version: row.version,
+        devices: row.devices,
+        share: row.share,
+        first_seen_at: jsonTime(row.firstSeenAt),
+        last_seen_at: jsonTime(row.lastSeenAt),
+      }));
+      return { status: 200, body: { items }, position: found.position };
+    },
+  });
+
+  return [listAll, spread, list, current];
+}
+
+function reportBody(report: FirmwareReportView): JsonObject {
+  return {
+    id: report.eventId,
+    device_id: report.deviceId,
+    component: report.component,
+    version: report.version,
+    hardware: report.hardware,
+    timestamp: jsonTime(report.reportedAt),
+    received_at: jsonTime(report.receivedAt),
+  };
+}
+
+export function currentFirmwareBody(firmware: CurrentFirmware): JsonObject {
+  const { component, version, previousVersion, reportedAt, receivedAt } = firmware;
+  return {
+    component,
+    version,
+    timestamp: jsonTime(reportedAt),
+    received_at: jsonTime(receivedAt),
+    downgraded_from: downgradedFrom(version, previousVersion),
+  };
+}

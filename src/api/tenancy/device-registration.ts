@@ -1,0 +1,82 @@
+import { z } from 'zod';
+import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
+import { mintKey, type MintedKey } from '../../commands/keys.ts';
+import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
+import type { Position } from '../../projections/engine/read-model.ts';
+import { idField } from '../fields.ts';
+import { answerRows, rowResults } from '../row-results.ts';
+import { defineRoute, type Route } from '../route.ts';
+import { deviceFields, linksAnswer, linksBody } from './devices.ts';
+
+const newDevice = linksBody.extend({ device_id: idField });
+
+/** One device, or many in a table. */
+export function deviceRegistrationRoute(handler: CommandHandler): Route {
+  async function register(
+    { device_id: deviceId, ...body }: z.infer<typeof newDevice>,
+    { newKey }: MintedKey,
+    now: Date,
+    context: CommandContext,
+  ): Promise<{ links: DeviceLinks; createdAt: string; position: Position }> {
+    const links = {
+      devEui: body.dev_eui ?? null,
+      simCardId: body.sim_card_id ?? null,
+      sensorId: body.sensor_id ?? null,
+    };
+    const createdAt = now.toISOString();
+    const { position } = await handler.execute(
+      deviceDecider,
+      deviceStream(context.projectId, deviceId),
+      { type: 'register', deviceId, links, createdAt, key: newKey },
+      context,
+    );
+    return { links, createdAt, position };
+  }
+
+  return defineRoute({
+    method: 'post',
+    path: '/devices',
+    summary: 'Register a device, with its first key; or many, as a table',
+    tag: 'Tenancy',
+    access: ['owner', 'member'],
+    body: { content: { 'application/json': newDevice } },
+    answers: {
+      200: rowResults('device_id', { key: z.string().optional() }),
+      201: deviceFields.extend({ key: z.string() }),
+    },
+    headers: { Location: 'The device' },
+    errors: ['device-exists'],
+    async handle({ body, now, entropy, command }) {
+      const key = mintKey('dev', entropy, now);
+      const { links, createdAt, position } = await register(body, key, now, command());
+      return {
+        status: 201,
+        headers: { Location: `/api/v1/devices/${encodeURIComponent(body.device_id)}` },
+        body: {
+          device_id: body.device_id,
+          ...linksAnswer(links),
+          created_at: createdAt,
+          retired_at: null,
+        },
+        shownKeys: [{ path: ['key'], kind: 'dev', keyId: key.apiKey.id, label: 'key' }],
+        position,
+      };
+    },
+    table: {
+      columns: { needed: ['device_id'], optional: ['dev_eui', 'sim_card_id', 'sensor_id'] },
+      example: 'device_id,dev_eui,sim_card_id,sensor_id\npump-1,FFA45722AA738240,89440001,s1\n',
+      handle: ({ body: rows, now, entropy, command }) =>
+        answerRows(rows, {
+          schema: newDevice,
+          idName: 'device_id',
+          async handle(row, ordinal) {
+            const label = `key ${ordinal}`;
+            const key = mintKey('dev', entropy, now, label);
+            const { position } = await register(row, key, now, command({ ordinal }));
+            const shownKey = { kind: 'dev', keyId: key.apiKey.id, label } as const;
+            return { status: 201, position, shownKey };
+          },
+        }),
+    },
+  });
+}

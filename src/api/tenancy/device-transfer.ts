@@ -1,0 +1,28 @@
+import { z } from 'zod';
+import type { DeviceTransfers } from '../../commands/device-transfer.ts';
+import { idField, projectIdField } from '../fields.ts';
+import { defineRoute, type Route } from '../route.ts';
+
+export function deviceTransferRoute(transfers: DeviceTransfers): Route {
+  return defineRoute({
+    method: 'post',
+    path: '/devices/{id}/transfer',
+    summary:
+      'A device goes to another project with its keys; its history stays where it was reported',
+    tag: 'Tenancy',
+    access: ['admin'],
+    params: z.object({ id: idField }),
+    query: z.object({
+      project: projectIdField.meta({ description: 'The project that the device is in' }),
+    }),
+    body: { content: { 'application/json': z.object({ to: projectIdField }) } },
+    answers: { 200: z.object({ device_id: z.string(), from: z.string(), to: z.string() }) },
+    errors: ['not-found', 'device-exists', 'device-retired'],
+    async handle({ params, query, body, now, command }) {
+      const transfer = { deviceId: params.id, from: query.project, to: body.to, now };
+      const position = await transfers.transfer(transfer, (ordinal) => command({ ordinal }));
+      const { deviceId, from, to } = transfer;
+      return { status: 200, body: { device_id: deviceId, from, to }, position };
+    },
+  });
+}

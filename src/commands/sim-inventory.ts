@@ -1,0 +1,64 @@
+import type { SimEvent } from '../events/tenancy.ts';
+import { streamName, type StreamName } from '../event-store/stream-name.ts';
+import type { Decider } from './decider.ts';
+
+/** From `from` on; null: from the beginning. */
+export interface SimAssignment {
+  readonly from: string | null;
+  readonly orgId: string;
+}
+
+export interface SimState {
+  /** By time, one for each: of several from one time, the last that was recorded. */
+  readonly assignments: readonly SimAssignment[];
+}
+
+export interface AssignSim {
+  readonly type: 'assign';
+  readonly simCardId: string;
+  readonly orgId: string;
+  /** Without it: the first assignment is from the beginning, a later one from now. */
+  readonly from?: Date;
+  readonly now: Date;
+}
+
+export const simDecider: Decider<SimState, AssignSim, SimEvent> = {
+  fold: 'sim:1',
+  initialState: { assignments: [] },
+
+  decide(sim, { simCardId, orgId, from: given, now }) {
+    const from = given?.toISOString() ?? (sim.assignments.length > 0 ? now.toISOString() : null);
+    const before = assignmentAt(sim, from);
+    // A time that was given is kept even where the organization holds the SIM already: another's
+    // assignment may yet come in between, and must end there. So the order in which they come does not
+    // matter, and the same file sent again finds each of its times.
+    const isKept = given === undefined || before?.from === from;
+    if (isKept && before?.orgId === orgId) return [];
+    return [{ type: 'SimAssigned', data: { simCardId, orgId, from } }];
+  },
+
+  evolve({ assignments }, { data: { orgId, from } }) {
+    const others = assignments.filter((assignment) => assignment.from !== from);
+    return { assignments: [...others, { from, orgId }].toSorted(byTime) };
+  },
+
+  sizeOf: ({ assignments }) => 100 + 100 * assignments.length,
+};
+
+/** The assignment that counts at a time; null: at the beginning. */
+export function assignmentAt(
+  { assignments }: SimState,
+  time: string | null,
+): SimAssignment | undefined {
+  return assignments.findLast(({ from }) => from === null || (time !== null && from <= time));
+}
+
+// Texts of one length, from `toISOString`: their order is that of the times.
+function byTime(a: SimAssignment, b: SimAssignment): number {
+  const [first, second] = [a.from ?? '', b.from ?? ''];
+  return first < second ? -1 : Number(first > second);
+}
+
+export function simStream(projectId: string, simCardId: string): StreamName {
+  return streamName('sim', projectId, simCardId);
+}

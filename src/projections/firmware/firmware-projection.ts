@@ -1,0 +1,155 @@
+import type { Queryable } from '../../database/database.ts';
+import type { FirmwareEvent } from '../../events/firmware.ts';
+import { domainEvent } from '../../events/registry.ts';
+import type { RecordedEvent } from '../../event-store/port.ts';
+import type { Projection } from '../engine/projection.ts';
+
+/**
+ * Every firmware report, and what each component of a device has now: the version with the newest time of the
+ * device's own, so a late report is history and nothing more. `previous_version` is the one before that,
+ * which is another.
+ */
+export const firmwareProjection: Projection = {
+  name: 'firmware',
+  version: 1,
+  handles: ['FirmwareReported'],
+  tables: `
+    create table reports (
+      project_id  text        not null collate "C",
+      device_id   text        not null collate "C",
+      component   text        not null collate "C",
+      reported_at timestamptz not null,
+      position    bigint      not null,
+      version     text        not null collate "C",
+      hardware    text,
+      received_at timestamptz not null,
+      event_id    uuid        not null,
+      actor       text        not null,
+      primary key (project_id, device_id, component, reported_at, position)
+    );
+
+    create table current (
+      project_id       text        not null collate "C",
+      device_id        text        not null collate "C",
+      component        text        not null collate "C",
+      version          text        not null collate "C",
+      previous_version text        collate "C",
+      reported_at      timestamptz not null,
+      received_at      timestamptz not null,
+      primary key (project_id, device_id, component)
+    )`,
+  indexes: `
+    create index reports_by_time on reports (project_id, device_id, reported_at, position);
+    create index reports_by_position on reports (project_id, device_id, position);
+    create index reports_by_version on reports (project_id, component, version, reported_at);
+    create index current_by_version on current (project_id, component, version)`,
+  apply,
+};
+
+async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
+  const reports = events.map((recorded) => ({
+    recorded,
+    projectId: recorded.metadata.projectId,
+    data: (domainEvent(recorded) as FirmwareEvent).data,
+  }));
+  await tx.query({
+    name: 'save-firmware-reports',
+    text: `
+      insert into reports (
+        project_id, device_id, component, reported_at, position, version, hardware, received_at,
+        event_id, actor
+      )
+      select *
+      from unnest(
+        $1::text[],        /* projects */
+        $2::text[],        /* devices */
+        $3::text[],        /* components */
+        $4::timestamptz[], /* reported at */
+        $5::bigint[],      /* positions */
+        $6::text[],        /* versions */
+        $7::text[],        /* hardware */
+        $8::timestamptz[], /* received at */
+        $9::uuid[],        /* events */
+        $10::text[]        /* actors */
+      )`,
+    values: [
+      reports.map(({ projectId }) => projectId),
+      reports.map(({ data }) => data.deviceId),
+      reports.map(({ data }) => data.component),
+      reports.map(({ data }) => data.reportedAt),
+      reports.map(({ recorded }) => recorded.position),
+      reports.map(({ data }) => data.version),
+      reports.map(({ data }) => data.hardware ?? null),
+      reports.map(({ recorded }) => recorded.recordedAt),
+      reports.map(({ recorded }) => recorded.id),
+      reports.map(({ recorded }) => recorded.metadata.actor),
+    ],
+  });
+  await moveCurrent(
+    [
+      ...new Map(
+        reports.map(({ projectId, data }) => [
+          JSON.stringify([projectId, data.deviceId, data.component]),
+          { projectId, ...data },
+        ]),
+      ).values(),
+    ],
+    tx,
+  );
+}
+
+/** Out of what is in the table by now, in whatever order it came. */
+async function moveCurrent(
+  components: readonly {
+    readonly projectId: string;
+    readonly deviceId: string;
+    readonly component: string;
+  }[],
+  tx: Queryable,
+): Promise<void> {
+  await tx.query({
+    name: 'move-current-firmware',
+    text: `
+      insert into current (
+        project_id, device_id, component, version, previous_version, reported_at, received_at
+      )
+      select
+        touched.project_id, touched.device_id, touched.component,
+        newest.version, previous.version, newest.reported_at, newest.received_at
+      from unnest(
+        $1::text[], /* projects */
+        $2::text[], /* devices */
+        $3::text[]  /* components */
+      ) as touched (project_id, device_id, component)
+      cross join lateral (
+        select r.version, r.reported_at, r.received_at, r.position
+        from reports r
+        where r.project_id = touched.project_id
+          and r.device_id = touched.device_id
+          and r.component = touched.component
+        order by r.reported_at desc, r.position desc
+        limit 1
+      ) newest
+      left join lateral (
+        select r.version
+        from reports r
+        where r.project_id = touched.project_id
+          and r.device_id = touched.device_id
+          and r.component = touched.component
+          and (r.reported_at, r.position) < (newest.reported_at, newest.position)
+          and r.version <> newest.version
+        order by r.reported_at desc, r.position desc
+        limit 1
+      ) previous on true
+      on conflict (project_id, device_id, component) do update
+      set version = excluded.version,
+          previous_version = excluded.previous_version,
+          reported_at = excluded.reported_at,
+          received_at = excluded.received_at`,
+    values: [
+      components.map(({ projectId }) => projectId),
+      components.map(({ deviceId }) => deviceId),
+      components.map(({ component }) => component),
+    ],
+  });
+}

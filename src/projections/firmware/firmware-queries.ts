@@ -1,0 +1,247 @@
+import type { Position } from '../../event-store/port.ts';
+import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+
+export interface FirmwareReportView {
+  readonly eventId: string;
+  readonly deviceId: string;
+  readonly component: string;
+  readonly version: string;
+  readonly hardware: string | null;
+  readonly reportedAt: Date;
+  readonly receivedAt: Date;
+  readonly position: Position;
+}
+
+export interface CurrentFirmware {
+  readonly component: string;
+  readonly version: string;
+  /** The other one that it had before. */
+  readonly previousVersion: string | null;
+  readonly reportedAt: Date;
+  readonly receivedAt: Date;
+}
+
+export interface VersionSpread {
+  readonly component: string;
+  readonly version: string;
+  readonly devices: number;
+  /** Of the devices that have the component, 0 to 1. */
+  readonly share: number;
+  readonly firstSeenAt: Date;
+  readonly lastSeenAt: Date;
+}
+
+/** A place in the reports of a device, which are ordered by its own time. */
+export interface ReportPlace {
+  readonly reportedAt: Date;
+  readonly before: Position;
+}
+
+export class FirmwareQueries {
+  readonly #models: ReadModels;
+
+  constructor(models: ReadModels) {
+    this.#models = models;
+  }
+
+  /** The reports of a device, newest first by its own time, as of a position if one is given. */
+  async reports(
+    projectId: string,
+    deviceId: string,
+    page: { readonly after?: ReportPlace; readonly limit: number; readonly asOf?: Position },
+    options: ReadOptions,
+  ): Promise<Fresh<FirmwareReportView[]>> {
+    const { value, position } = await this.#models.read<{
+      event_id: string;
+      component: string;
+      version: string;
+      hardware: string | null;
+      reported_at: Date;
+      received_at: Date;
+      report_position: bigint;
+    }>(
+      'firmware',
+      {
+        name: 'firmware-reports',
+        text: `
+          select
+            event_id, component, version, hardware, reported_at, received_at,
+            position as report_position
+          from read_firmware.reports
+          where project_id = $1 /* project */
+            and device_id = $2 /* device */
+            and position <= coalesce($3, 9223372036854775807) /* as of */
+            and (reported_at, position) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::bigint, 0)) /* after */
+          order by reported_at desc, position desc
+          limit $6 /* limit */`,
+        values: [
+          projectId,
+          deviceId,
+          page.asOf ?? null,
+          page.after?.reportedAt ?? null,
+          page.after?.before ?? null,
+          page.limit,
+        ],
+        orderBy: 'reported_at desc, report_position desc',
+      },
+      atLeast(options, page.asOf),
+    );
+    const views = value.map((row) => ({
+      eventId: row.event_id,
+      deviceId,
+      component: row.component,
+      version: row.version,
+      hardware: row.hardware,
+      reportedAt: row.reported_at,
+      receivedAt: row.received_at,
+      position: row.report_position as Position,
+    }));
+    return { value: views, position };
+  }
+
+  /** What each component of a device has, or had as of a position. */
+  async current(
+    projectId: string,
+    deviceId: string,
+    asOf: Position | undefined,
+    options: ReadOptions,
+  ): Promise<Fresh<CurrentFirmware[]>> {
+    const { value, position } = await this.#models.read<{
+      component: string;
+      version: string;
+      previous_version: string | null;
+      reported_at: Date;
+      received_at: Date;
+    }>(
+      'firmware',
+      {
+        name: 'current-firmware',
+        text: `
+          select
+            newest.component, newest.version, previous.version as previous_version,
+            newest.reported_at, newest.received_at
+          from read_firmware.current c
+          cross join lateral (
+            select r.component, r.version, r.reported_at, r.received_at, r.position
+            from read_firmware.reports r
+            where r.project_id = c.project_id
+              and r.device_id = c.device_id
+              and r.component = c.component
+              and r.position <= coalesce($3, 9223372036854775807) /* as of */
+            order by r.reported_at desc, r.position desc
+            limit 1
+          ) newest
+          left join lateral (
+            select r.version
+            from read_firmware.reports r
+            where r.project_id = c.project_id
+              and r.device_id = c.device_id
+              and r.component = c.component
+              and r.position <= coalesce($3, 9223372036854775807) /* as of */
+              and (r.reported_at, r.position) < (newest.reported_at, newest.position)
+              and r.version <> newest.version
+            order by r.reported_at desc, r.position desc
+            limit 1
+          ) previous on true
+          where c.project_id = $1 /* project */
+            and c.device_id = $2 /* device */`,
+        values: [projectId, deviceId, asOf ?? null],
+        orderBy: 'component',
+      },
+      atLeast(options, asOf),
+    );
+    const views = value.map((row) => ({
+      component: row.component,
+      version: row.version,
+      previousVersion: row.previous_version,
+      reportedAt: row.reported_at,
+      receivedAt: row.received_at,
+    }));
+    return { value: views, position };
+  }
+
+  /** Which versions the devices of a project have, or had as of a position: those that are not retired. */
+  async spread(
+    projectId: string,
+    asOf: Position | undefined,
+    options: ReadOptions,
+  ): Promise<Fresh<VersionSpread[]>> {
+    const { value, position } = await this.#models.read<{
+      component: string;
+      version: string;
+      devices: number;
+      share: number;
+      first_seen_at: Date;
+      last_seen_at: Date;
+    }>(
+      'firmware',
+      {
+        name: asOf === undefined ? 'firmware-spread' : 'firmware-spread-as-of',
+        joins: ['tenancy'],
+        text: `
+          with fleet as (${asOf === undefined ? FLEET_NOW : FLEET_AS_OF}),
+          spread as (
+            select
+              component, version,
+              count(*)::integer as devices,
+              count(*)::double precision / sum(count(*)) over (partition by component) as share
+            from fleet
+            group by component, version
+          )
+          select spread.*, seen.first_seen_at, seen.last_seen_at
+          from spread
+          cross join lateral (
+            select min(r.reported_at) as first_seen_at, max(r.reported_at) as last_seen_at
+            from read_firmware.reports r
+            where r.project_id = $1 /* project */
+              and r.component = spread.component
+              and r.version = spread.version
+              and r.position <= coalesce($2, 9223372036854775807) /* as of */
+          ) seen`,
+        values: [projectId, asOf ?? null],
+        orderBy: 'component, devices desc, version',
+      },
+      atLeast(options, asOf),
+    );
+    const views = value.map((row) => ({
+      component: row.component,
+      version: row.version,
+      devices: row.devices,
+      share: row.share,
+      firstSeenAt: row.first_seen_at,
+      lastSeenAt: row.last_seen_at,
+    }));
+    return { value: views, position };
+  }
+}
+
+const FLEET_NOW = `
+  select c.component, c.version
+  from read_firmware.current c
+  join read_tenancy.devices d
+    on d.project_id = c.project_id
+    and d.device_id = c.device_id
+    and d.to_position is null
+    and d.retired_at is null
+  where c.project_id = $1 /* project */`;
+
+const FLEET_AS_OF = `
+  select newest.component, newest.version
+  from read_firmware.current c
+  join read_tenancy.devices d
+    on d.project_id = c.project_id
+    and d.device_id = c.device_id
+    and d.from_position <= $2 /* as of */
+    and (d.to_position is null or d.to_position > $2) /* as of */
+    and d.retired_at is null
+  cross join lateral (
+    select r.component, r.version
+    from read_firmware.reports r
+    where r.project_id = c.project_id
+      and r.device_id = c.device_id
+      and r.component = c.component
+      and r.position <= $2 /* as of */
+    order by r.reported_at desc, r.position desc
+    limit 1
+  ) newest
+  where c.project_id = $1 /* project */`;

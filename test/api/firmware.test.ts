@@ -1,0 +1,283 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createTestDatabase } from '../database/test-database.ts';
+import {
+  nextLink,
+  problem,
+  startTestService,
+  type ApiClient,
+  type TestService,
+} from './api-client.ts';
+
+const database = createTestDatabase();
+let service: TestService;
+let owner: ApiClient;
+
+beforeAll(async () => {
+  service = await startTestService(database.url);
+  ({ owner } = await service.newProject());
+});
+afterAll(() => service.stop());
+
+interface Report {
+  readonly id: string;
+  readonly device_id: string;
+  readonly component: string;
+  readonly version: string;
+  readonly timestamp: string;
+  readonly received_at: string;
+}
+
+interface TestDevice {
+  readonly id: string;
+  readonly client: ApiClient;
+}
+
+async function newDevice(by = owner): Promise<TestDevice> {
+  const id = `device-${randomBytes(4).toString('hex')}`;
+  const { body } = await by.post<{ key: string }>('/devices', { json: { device_id: id } });
+  return { id, client: service.client(body.key) };
+}
+
+function report({ client }: TestDevice, version: string, timestamp: unknown, more: object = {}) {
+  return client.post<{ message: string; event_id: string }>('/firmware', {
+    json: { version, timestamp, ...more },
+  });
+}
+
+describe('a report', () => {
+  test('is accepted, and stands in the history with the time of the device', async () => {
+    const device = await newDevice();
+    const answer = await report(device, '1.0.0', 123456677);
+    expect(answer).toMatchObject({
+      status: 202,
+      body: { message: 'Update Accepted.', event_id: expect.any(String) as string },
+    });
+
+    const { status, body } = await owner.get<Report[]>(`/firmware?device_id=${device.id}`);
+    expect(status).toBe(200);
+    expect(body).toEqual([
+      {
+        id: answer.body.event_id,
+        device_id: device.id,
+        component: 'main',
+        version: '1.0.0',
+        hardware: null,
+        timestamp: '1973-11-29T21:31:17.000Z',
+        received_at: expect.any(String),
+      },
+    ]);
+  });
+
+  test('of the same again records nothing, and names the first event', async () => {
+    const device = await newDevice();
+    const first = await report(device, '1.0.0', 1_000);
+    const again = await report(device, '1.0.0', '1970-01-01T00:16:40Z', { component: 'main' });
+    expect(again.body).toEqual(first.body);
+    const { body } = await owner.get<Report[]>(`/firmware?device_id=${device.id}`);
+    expect(body).toHaveLength(1);
+  });
+
+  test.each([
+    '1.0.0',
+    '0.0.4',
+    '1.0.0-alpha.1',
+    '1.0.0-0A.is.legal',
+    '1.0.0+0.build.1-rc.10000aaa-kk-0.1',
+    '2.1.0-rc.1+build.7',
+    '1.1.2-prerelease+meta',
+  ])('of the version %s is kept as it is', async (version) => {
+    const device = await newDevice();
+    expect(await report(device, version, 1_000)).toMatchObject({ status: 202 });
+    const { body } = await owner.get<Report[]>(`/firmware?device_id=${device.id}`);
+    expect(body[0]?.version).toBe(version);
+  });
+
+  test.each([
+    [{ version: '1.0' }, 'body.version'],
+    [{ version: 'v1.0.0' }, 'body.version'],
+    [{ version: '01.0.0' }, 'body.version'],
+    [{ version: '1.0.0-' }, 'body.version'],
+    [{ version: '1.0.0-01' }, 'body.version'],
+    [{ version: ' 1.0.0' }, 'body.version'],
+    [{ version: 1 }, 'body.version'],
+    [{ version: undefined }, 'body.version'],
+    [{ timestamp: undefined }, 'body.timestamp'],
+    [{ timestamp: -1 }, 'body.timestamp'],
+    [{ timestamp: 'yesterday' }, 'body.timestamp'],
+    [{ timestamp: Date.now() / 1_000 + 90_000 }, 'body.timestamp'],
+    [{ component: '' }, 'body.component'],
+    [{ component: 'x'.repeat(129) }, 'body.component'],
+    [{ hardware: 7 }, 'body.hardware'],
+  ])('with %j is refused with 400', async (change, path) => {
+    const device = await newDevice();
+    const answer = await report(device, '1.0.0', 1_000, change);
+    expect(answer).toMatchObject(problem(400, 'bad-request'));
+    expect(answer.body).toMatchObject({ errors: [{ path }] });
+    expect((await owner.get(`/firmware?device_id=${device.id}`)).body).toEqual([]);
+  });
+
+  test('an hour ahead is kept: clocks are wrong', async () => {
+    const device = await newDevice();
+    const ahead = new Date(Date.now() + 3_600_000).toISOString();
+    expect(await report(device, '1.0.0', ahead)).toMatchObject({ status: 202 });
+  });
+
+  test('is refused for what is wrong with the request itself', async () => {
+    const { client } = await newDevice();
+    const body = JSON.stringify({ version: '1.0.0', timestamp: 1 });
+    const typed = (type: string) => ({ body, headers: { 'content-type': type } });
+    expect(await client.post('/firmware', typed('text/plain'))).toMatchObject(
+      problem(415, 'unsupported-media-type'),
+    );
+    expect(await client.post('/firmware', typed('application/json; charset=utf-8'))).toMatchObject({
+      status: 202,
+    });
+    const broken = { body: '{', headers: { 'content-type': 'application/json' } };
+    expect(await client.post('/firmware', broken)).toMatchObject(problem(400, 'malformed-json'));
+    expect(await service.client().post('/firmware', { json: {} })).toMatchObject(
+      problem(401, 'unauthenticated'),
+    );
+    expect(await owner.post('/firmware', { json: {} })).toMatchObject(problem(403, 'forbidden'));
+  });
+});
+
+describe('the reports of a device', () => {
+  test('come newest first by its own time, page by page, and as of a position', async () => {
+    const device = await newDevice();
+    const days = [3, 1, 5, 2, 4];
+    let third = '';
+    for (const [index, day] of days.entries()) {
+      const { headers } = await report(device, `1.0.${day}`, `2026-01-0${day}T00:00:00Z`);
+      if (index === 2) third = headers.get('Fleetledger-Position') ?? '';
+    }
+    const bare: string[] = [];
+    let path: string | undefined = `/firmware?device_id=${device.id}&limit=2`;
+    while (path !== undefined) {
+      const { body, headers }: { body: Report[]; headers: Headers } = await owner.get(path);
+      bare.push(...body.map(({ version }) => version));
+      path = nextLink(headers);
+      // Neither what belongs before nor what belongs behind disturbs the walk.
+      await report(device, `2.0.${bare.length}`, '2026-01-09T00:00:00Z');
+      await report(device, `0.0.${bare.length}`, '2025-01-09T00:00:00Z');
+    }
+    expect(bare).toEqual(['1.0.5', '1.0.4', '1.0.3', '1.0.2', '1.0.1']);
+
+    const then = await owner.walk<Report>(`/devices/${device.id}/firmware?as_of=${third}&limit=2`);
+    expect(then.map(({ version }) => version)).toEqual(['1.0.5', '1.0.3', '1.0.1']);
+  });
+
+  test('are there for who may read them, and not found elsewhere', async () => {
+    const device = await newDevice();
+    const stranger = (await service.newProject()).owner;
+    expect(await owner.get(`/firmware?device_id=${device.id}`)).toMatchObject({
+      status: 200,
+      body: [],
+    });
+    for (const path of [
+      `/firmware?device_id=${device.id}`,
+      `/devices/${device.id}/firmware`,
+      `/devices/${device.id}/firmware/current`,
+    ]) {
+      expect(await stranger.get(path), path).toMatchObject(problem(404, 'not-found'));
+      expect(await device.client.get(path), path).toMatchObject(problem(403, 'forbidden'));
+    }
+    expect(await owner.get('/firmware')).toMatchObject(problem(400, 'bad-request'));
+    expect(await owner.get('/firmware?device_id=')).toMatchObject(problem(400, 'bad-request'));
+    expect(await owner.get('/firmware?device_id=nobody')).toMatchObject(problem(404, 'not-found'));
+    expect(await owner.get(`/firmware?device_id=${device.id}&limit=0`)).toMatchObject(
+      problem(400, 'bad-request'),
+    );
+  });
+});
+
+describe('what a device has now', () => {
+  test('is told by component, and marked where it went down a version', async () => {
+    const device = await newDevice();
+    await report(device, '2.0.0', 1_000);
+    const { headers } = await report(device, '7.0.0', 1_000, { component: 'radio' });
+    await report(device, '1.9.0', 2_000);
+    await report(device, '3.0.0', 500);
+    const asOf = headers.get('Fleetledger-Position') ?? '';
+
+    const now = await owner.get<{ items: object[] }>(`/devices/${device.id}/firmware/current`);
+    expect(now.body.items).toMatchObject([
+      { component: 'main', version: '1.9.0', downgraded_from: '2.0.0' },
+      { component: 'radio', version: '7.0.0', downgraded_from: null },
+    ]);
+    const then = await owner.get<{ items: object[] }>(
+      `/devices/${device.id}/firmware/current?as_of=${asOf}`,
+    );
+    expect(then.body.items).toMatchObject([
+      { component: 'main', version: '2.0.0', downgraded_from: null },
+      { component: 'radio', version: '7.0.0' },
+    ]);
+    const twin = await owner.get<{ firmware: object[]; last_seen_at: string }>(
+      `/devices/${device.id}`,
+    );
+    expect(twin.body.firmware).toEqual(now.body.items);
+    expect(Date.parse(twin.body.last_seen_at)).toBeGreaterThan(Date.now() - 60_000);
+    const timeline = await owner.get<{ items: { type: string; domain: string }[] }>(
+      `/devices/${device.id}/timeline`,
+    );
+    expect(timeline.body.items.map(({ domain }) => domain)).toEqual([
+      ...Array.from({ length: 4 }, () => 'firmware'),
+      'tenancy',
+      'tenancy',
+    ]);
+  });
+
+  test('is a filter of the list of devices', async () => {
+    const project = await service.newProject();
+    const devices = [await newDevice(project.owner), await newDevice(project.owner)];
+    for (const device of devices) await report(device, '1.0.0', 1_000);
+    const [upgraded, other] = devices;
+    if (upgraded === undefined || other === undefined) throw new Error('no devices');
+    await report(upgraded, '2.0.0', 2_000);
+    const ids = async (version: string): Promise<string[]> => {
+      const found = await project.owner.walk<{ device_id: string }>(`/devices?version=${version}`);
+      return found.map(({ device_id: id }) => id);
+    };
+    expect(await ids('2.0.0')).toEqual([upgraded.id]);
+    expect(await ids('1.0.0')).toEqual([other.id]);
+    expect(await ids('3.0.0')).toEqual([]);
+  });
+
+  test('adds up to the spread of the fleet, now and as it was', async () => {
+    const project = await service.newProject();
+    const devices = [
+      await newDevice(project.owner),
+      await newDevice(project.owner),
+      await newDevice(project.owner),
+    ];
+    let asOf = '';
+    for (const device of devices) {
+      asOf = (await report(device, '1.0.0', 1_000)).headers.get('Fleetledger-Position') ?? '';
+    }
+    if (devices[0]) await report(devices[0], '2.0.0', 2_000);
+
+    const { body } = await project.owner.get('/firmware/versions');
+    expect(body).toEqual({
+      items: [
+        {
+          component: 'main',
+          version: '1.0.0',
+          devices: 2,
+          share: 2 / 3,
+          first_seen_at: '1970-01-01T00:16:40.000Z',
+          last_seen_at: '1970-01-01T00:16:40.000Z',
+        },
+        {
+          component: 'main',
+          version: '2.0.0',
+          devices: 1,
+          share: 1 / 3,
+          first_seen_at: '1970-01-01T00:33:20.000Z',
+          last_seen_at: '1970-01-01T00:33:20.000Z',
+        },
+      ],
+    });
+    const then = await project.owner.get(`/firmware/versions?as_of=${asOf}`);
+    expect(then.body).toMatchObject({ items: [{ version: '1.0.0', devices: 3, share: 1 }] });
+  });
+});

@@ -1,0 +1,525 @@
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { createTestDatabase } from '../database/test-database.ts';
+import {
+  problem,
+  startTestService,
+  type Answer,
+  type ApiClient,
+  type SendOptions,
+  type TestService,
+} from './api-client.ts';
+
+const database = createTestDatabase();
+let service: TestService;
+let owner: ApiClient;
+
+beforeAll(async () => {
+  service = await startTestService(database.url);
+  ({ owner } = await service.newProject());
+});
+afterAll(() => service.stop());
+
+interface Sim {
+  readonly sim_card_id: string;
+  readonly org_id: string;
+}
+
+interface Page {
+  readonly items: Sim[];
+  readonly total: number;
+  readonly page: number;
+  readonly size: number;
+}
+
+interface Result {
+  readonly row: number;
+  readonly sim_card_id: string | null;
+  readonly status: number;
+  readonly code?: string;
+}
+
+type Headers = Readonly<Record<string, string>>;
+type Results = Answer<{ results: Result[] }>;
+const CSV = { 'content-type': 'text/csv' };
+
+let sims = 0;
+
+/** The id of a SIM that no other test knows. */
+function newSim(): string {
+  sims += 1;
+  return `sim${sims}`;
+}
+
+/** A project of the test's own, with nothing in its inventory. */
+async function newOwner(): Promise<ApiClient> {
+  return (await service.newProject()).owner;
+}
+
+function post(options: SendOptions, client = owner): Promise<Results> {
+  return client.post('/inventory', options);
+}
+
+function postTable(body: SendOptions['body'], headers: Headers = {}): Promise<Results> {
+  return post({ ...(body !== undefined && { body }), headers: { ...CSV, ...headers } });
+}
+
+function put(sim: string, json: object): Promise<Answer<Sim & { from: string | null }>> {
+  return owner.put(`/inventory/${encodeURIComponent(sim)}`, { json });
+}
+
+async function holders(client = owner): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (let page = 1; ; page += 1) {
+    const { body } = await client.get<Page>(`/inventory?size=100&page=${page}`);
+    for (const { sim_card_id: id, org_id: org } of body.items) found.set(id, org);
+    if (body.items.length === 0) return found;
+  }
+}
+
+async function holderOf(sim: string): Promise<string | undefined> {
+  return (await holders()).get(sim);
+}
+
+/** How many assignments of a SIM the log holds. */
+async function assignments(project: string, sim: string): Promise<number> {
+  const path = `/admin/log?stream=${encodeURIComponent(`sim-${project}.${sim}`)}&limit=500`;
+  return (await service.admin.walk(path)).length;
+}
+
+describe('PUT /inventory/{sim}', () => {
+  test('assigns a SIM: first from the beginning, later from now', async () => {
+    const sim = newSim();
+    const first = await put(sim, { org_id: 'acme' });
+    expect(first).toMatchObject({ status: 200 });
+    expect(first.body).toEqual({ sim_card_id: sim, org_id: 'acme', from: null });
+    expect(await holderOf(sim)).toBe('acme');
+
+    const { body } = await put(sim, { org_id: 'beta' });
+    expect(body).toEqual({
+      sim_card_id: sim,
+      org_id: 'beta',
+      from: expect.stringMatching(/^20\d\d-.*Z$/),
+    });
+    expect(await holderOf(sim)).toBe('beta');
+  });
+
+  test('says since when it is so where nothing changes', async () => {
+    const sim = newSim();
+    await put(sim, { org_id: 'acme' });
+    expect((await put(sim, { org_id: 'acme' })).body.from).toBe(null);
+    const { from } = (await put(sim, { org_id: 'beta' })).body;
+    expect((await put(sim, { org_id: 'beta' })).body.from).toBe(from);
+  });
+
+  test.each([
+    ['2024-02-29', '2024-02-29T00:00:00.000Z'],
+    ['2024-02-29T12:00:00+02:00', '2024-02-29T10:00:00.000Z'],
+    [1_709_164_800, '2024-02-29T00:00:00.000Z'],
+    [1_709_164_800.5, '2024-02-29T00:00:00.500Z'],
+    ['1709164800', '2024-02-29T00:00:00.000Z'],
+    ['0001-01-01', '0001-01-01T00:00:00.000Z'],
+    ['9999-12-31T23:59:59Z', '9999-12-31T23:59:59.000Z'],
+  ])('takes the time %j from which on it is so', async (from, time) => {
+    const sim = newSim();
+    expect((await put(sim, { org_id: 'acme', from })).body.from).toBe(time);
+    expect((await put(sim, { org_id: 'acme', from })).body.from).toBe(time);
+  });
+
+  test('assigns for a time that has not come without effect until then', async () => {
+    const sim = newSim();
+    await put(sim, { org_id: 'acme', from: '2999-01-01' });
+    expect(await holderOf(sim)).toBe(undefined);
+    await put(sim, { org_id: 'beta', from: '2020-01-01' });
+    expect(await holderOf(sim)).toBe('beta');
+  });
+
+  test('corrects the past, up to the next assignment', async () => {
+    const sim = newSim();
+    await put(sim, { org_id: 'acme', from: '2020-01-01' });
+    await put(sim, { org_id: 'beta', from: '2019-01-01' });
+    expect(await holderOf(sim)).toBe('acme');
+    await put(sim, { org_id: 'beta', from: '2020-01-01' });
+    expect(await holderOf(sim)).toBe('beta');
+  });
+
+  test.each([
+    {},
+    { org_id: '' },
+    { org_id: 1 },
+    { org_id: 'x'.repeat(257) },
+    { org_id: 'a', from: '' },
+    { org_id: 'a', from: 'now' },
+    { org_id: 'a', from: '2023-02-29' },
+    { org_id: 'a', from: '0000-01-01' },
+    { org_id: 'a', from: -1 },
+    { org_id: 'a', from: '999999999999' },
+    { org_id: 'a', from: null },
+  ])('refuses %j', async (json) => {
+    const sim = newSim();
+    expect(await put(sim, json)).toMatchObject(problem(422, 'validation-failed'));
+    expect(await holderOf(sim)).toBe(undefined);
+  });
+
+  test.each(['a/b', '..', '%', '__proto__', '💡', 'x'.repeat(256)])(
+    'takes %j as the id of a SIM',
+    async (sim) => {
+      expect((await put(sim, { org_id: 'constructor' })).body.sim_card_id).toBe(sim);
+      expect(await holderOf(sim)).toBe('constructor');
+    },
+  );
+});
+
+describe('GET /inventory', () => {
+  test('gives pages by number, and says how many SIMs there are', async () => {
+    const client = await newOwner();
+    const items = Array.from({ length: 7 }, (_, n) => ({ sim_card_id: `s${n}`, org_id: 'acme' }));
+    await post({ json: items.toReversed() }, client);
+    const page = async (query: string): Promise<Page> =>
+      (await client.get<Page>(`/inventory${query}`)).body;
+
+    expect(await page('')).toEqual({ items, total: 7, page: 1, size: 50 });
+    expect(await page('?size=3')).toEqual({ items: items.slice(0, 3), total: 7, page: 1, size: 3 });
+    expect(await page('?page=3&size=3')).toEqual({
+      items: items.slice(6),
+      total: 7,
+      page: 3,
+      size: 3,
+    });
+    expect(await page('?page=4&size=3')).toEqual({ items: [], total: 7, page: 4, size: 3 });
+    expect(await page(`?page=${Number.MAX_SAFE_INTEGER}&size=100`)).toMatchObject({ items: [] });
+  });
+
+  test.each(['page=0', 'page=-1', 'page=x', 'page=1.5', 'page=', 'size=0', 'size=101', 'size=a'])(
+    'refuses %s',
+    async (query) => {
+      expect(await owner.get(`/inventory?${query}`)).toMatchObject({
+        ...problem(422, 'validation-failed'),
+        body: { errors: [{ path: `query.${query.split('=')[0]}` }] },
+      });
+    },
+  );
+
+  test('is empty where nothing was assigned, also when others have assigned', async () => {
+    await put(newSim(), { org_id: 'acme' });
+    expect((await (await newOwner()).get<Page>('/inventory')).body).toEqual({
+      items: [],
+      total: 0,
+      page: 1,
+      size: 50,
+    });
+  });
+
+  test('shows viewers all, and lets them change nothing; devices and admins see none', async () => {
+    const sim = newSim();
+    await put(sim, { org_id: 'acme' });
+    const key = async (path: string, json: object): Promise<ApiClient> =>
+      service.client((await owner.post<{ key: string }>(path, { json })).body.key);
+    const viewer = await key('/members', { name: 'V', role: 'viewer' });
+    const member = await key('/members', { name: 'M', role: 'member' });
+    const device = await key('/devices', { device_id: sim });
+
+    expect((await holders(viewer)).get(sim)).toBe('acme');
+    const json = { org_id: 'beta' };
+    for (const client of [viewer, device, service.admin]) {
+      expect(await client.put(`/inventory/${sim}`, { json })).toMatchObject(
+        problem(403, 'forbidden'),
+      );
+      expect(await post({ json: [] }, client)).toMatchObject(problem(403, 'forbidden'));
+    }
+    for (const client of [device, service.admin]) {
+      expect(await client.get('/inventory')).toMatchObject(problem(403, 'forbidden'));
+    }
+    expect(await member.put(`/inventory/${sim}`, { json })).toMatchObject({ status: 200 });
+  });
+});
+
+type Row = Readonly<{ sim_card_id: string; org_id: string; from?: string }>;
+
+/** Both ways to send the same rows. */
+const WAYS = [
+  [
+    'an array',
+    (rows: readonly Row[], headers: Headers = {}): SendOptions => ({ json: rows, headers }),
+  ],
+  [
+    'a table',
+    (rows: readonly Row[], headers: Headers = {}): SendOptions => ({
+      body: [
+        'sim_card_id,org_id,from',
+        ...rows.map(({ sim_card_id: sim, org_id: org, from = '' }) => [sim, org, from].join(',')),
+      ].join('\n'),
+      headers: { ...CSV, ...headers },
+    }),
+  ],
+] as const;
+
+describe.each(WAYS)('many assignments as %s', (_way, as) => {
+  test('are answered row by row, and made', async () => {
+    const [a, b] = [newSim(), newSim()];
+    const answer = await post(
+      as([
+        { sim_card_id: b, org_id: 'acme' },
+        { sim_card_id: a, org_id: 'beta', from: '2020-01-01' },
+      ]),
+    );
+    expect(answer.body).toEqual({
+      results: [
+        { row: 1, sim_card_id: b, status: 200 },
+        { row: 2, sim_card_id: a, status: 200 },
+      ],
+    });
+    expect([await holderOf(a), await holderOf(b)]).toEqual(['beta', 'acme']);
+  });
+
+  test('are read back at the position that the answer carries', async () => {
+    const sim = newSim();
+    const { headers } = await post(as([{ sim_card_id: sim, org_id: 'acme' }]));
+    const minPosition = headers.get('Fleetledger-Position') ?? '';
+    const { body } = await owner.get<Page>('/inventory?size=100', {
+      headers: { 'fleetledger-min-position': minPosition },
+    });
+    expect(body.items).toContainEqual({ sim_card_id: sim, org_id: 'acme' });
+  });
+
+  test('stop for no bad one among them', async () => {
+    const [first, last] = [newSim(), newSim()];
+    const bad = [
+      { sim_card_id: 'no-org', org_id: '' },
+      { sim_card_id: 'x'.repeat(257), org_id: 'acme' },
+      { sim_card_id: 'nul', org_id: 'a\u0000b' },
+      { sim_card_id: 'when', org_id: 'acme', from: '2020-02-30' },
+    ];
+    const { body } = await post(
+      as([{ sim_card_id: first, org_id: 'acme' }, ...bad, { sim_card_id: last, org_id: 'acme' }], {
+        'idempotency-key': `bad-${first}`,
+      }),
+    );
+    expect(body.results).toEqual([
+      { row: 1, sim_card_id: first, status: 200 },
+      ...bad.map(({ sim_card_id: sim }, index) => ({
+        row: index + 2,
+        sim_card_id: sim,
+        status: 422,
+        code: 'validation-failed',
+      })),
+      { row: 6, sim_card_id: last, status: 200 },
+    ]);
+    const held = await holders();
+    expect([first, ...bad.map((row) => row.sim_card_id), last].map((sim) => held.get(sim))).toEqual(
+      ['acme', ...bad.map(() => undefined), 'acme'],
+    );
+  });
+
+  test('of one SIM are made in the order in which they were sent', async () => {
+    const sim = newSim();
+    const rows = Array.from({ length: 700 }, (_, n) => ({
+      sim_card_id: sim,
+      org_id: `org${n}`,
+      from: '2020-01-01',
+    }));
+    await post(as(rows));
+    expect(await holderOf(sim)).toBe('org699');
+  });
+
+  test('sent again change nothing', async () => {
+    const { owner: client, id } = await service.newProject();
+    const rows = [
+      { sim_card_id: 'a', org_id: 'acme' },
+      { sim_card_id: 'b', org_id: 'acme', from: '2020-01-01' },
+      { sim_card_id: 'b', org_id: 'acme', from: '2022-01-01' },
+      { sim_card_id: 'b', org_id: 'beta', from: '2021-01-01' },
+    ];
+    const first = await post(as(rows), client);
+    const second = await post(as(rows), client);
+    expect(second.body).toEqual(first.body);
+    expect([await assignments(id, 'a'), await assignments(id, 'b')]).toEqual([1, 3]);
+  });
+
+  test('sent again with their Idempotency-Key are answered as they were', async () => {
+    const { owner: client, id } = await service.newProject();
+    const rows = [
+      { sim_card_id: 'a', org_id: 'acme', from: '2020-01-01' },
+      { sim_card_id: 'a', org_id: '' },
+    ];
+    const key = { 'idempotency-key': 'again' };
+    const first = await post(as(rows, key), client);
+    await client.put('/inventory/a', { json: { org_id: 'beta', from: '2020-01-01' } });
+    const second = await post(as(rows, key), client);
+    expect(second.headers.get('Idempotency-Replayed')).toBe('true');
+    expect(second.body).toEqual(first.body);
+    expect((await holders(client)).get('a')).toBe('beta');
+    expect(await assignments(id, 'a')).toBe(2);
+    expect(await post(as([...rows, ...rows], key), client)).toMatchObject(
+      problem(422, 'idempotency-key-reused'),
+    );
+  });
+
+  test('may be 10,000, and no more', async () => {
+    const client = await newOwner();
+    const rows = Array.from({ length: 10_000 }, (_, n) => ({
+      sim_card_id: `s${n}`,
+      org_id: 'acme',
+    }));
+    const answer = await post(as(rows), client);
+    expect(answer.body.results.filter(({ status }) => status !== 200)).toEqual([]);
+    expect(answer.body.results.at(-1)).toMatchObject({ row: 10_000, sim_card_id: 's9999' });
+    expect((await client.get<Page>('/inventory')).body.total).toBe(10_000);
+    const more = [...rows, { sim_card_id: 'one-more', org_id: 'acme' }];
+    expect(await post(as(more), client)).toMatchObject(problem(422, 'validation-failed'));
+    expect((await client.get<Page>('/inventory')).body.total).toBe(10_000);
+  });
+
+  test('may be none', async () => {
+    expect(await post(as([]))).toMatchObject({ status: 200, body: { results: [] } });
+  });
+});
+
+describe('an array of assignments', () => {
+  test('may hold anything: what is none is refused alone', async () => {
+    const sim = newSim();
+    const items = [null, 1, 'x', [], {}, { sim_card_id: 1, org_id: 'a' }, { org_id: 'a' }];
+    const { body } = await post({ json: [...items, { sim_card_id: sim, org_id: 'acme' }] });
+    expect(body.results).toEqual([
+      ...items.map((_, index) => ({
+        row: index + 1,
+        sim_card_id: null,
+        status: 422,
+        code: 'validation-failed',
+      })),
+      { row: items.length + 1, sim_card_id: sim, status: 200 },
+    ]);
+  });
+
+  test.each([{}, 'x', null])('is not %j', async (json) => {
+    expect(await post({ json })).toMatchObject(problem(422, 'validation-failed'));
+  });
+});
+
+describe('a table of assignments', () => {
+  test('has its columns in any order, and others besides', async () => {
+    const [a, b] = [newSim(), newSim()];
+    const { body } = await postTable(
+      `note,org_id,from,sim_card_id,\n"said ""yes"",\nthen no",acme,,${a},\n,beta,2020-01-01,${b},\n`,
+    );
+    expect(body.results).toEqual([
+      { row: 1, sim_card_id: a, status: 200 },
+      { row: 2, sim_card_id: b, status: 200 },
+    ]);
+    expect([await holderOf(a), await holderOf(b)]).toEqual(['acme', 'beta']);
+  });
+
+  test.each([
+    ['with a byte order mark', (sim: string) => `\ufeffsim_card_id,org_id\n${sim},acme\n`],
+    ['of quoted names', (sim: string) => `"sim_card_id","org_id"\n"${sim}","acme"`],
+    ['with spaces around its names', (sim: string) => ` sim_card_id , org_id\n${sim},acme\n`],
+    ['with CRLF', (sim: string) => `sim_card_id,org_id\r\n${sim},acme\r\n`],
+    ['with CR', (sim: string) => `sim_card_id,org_id\r${sim},acme\r`],
+    ['with blank lines', (sim: string) => `\n\nsim_card_id,org_id\n\n${sim},acme\n\r\n\n`],
+    ['without a newline at its end', (sim: string) => `sim_card_id,org_id\n${sim},acme`],
+  ])('may be one %s', async (_which, table) => {
+    const sim = newSim();
+    const { body } = await postTable(table(sim));
+    expect(body.results).toEqual([{ row: 1, sim_card_id: sim, status: 200 }]);
+    expect(await holderOf(sim)).toBe('acme');
+  });
+
+  test('may be declared with its charset, and cut anywhere on its way', async () => {
+    const sim = `${newSim()} 💡 ü`;
+    const bytes = Buffer.from(`sim_card_id,org_id\n${sim},acme\n`);
+    const pieces = Array.from(bytes, (byte) => Buffer.from([byte]));
+    const { body } = await postTable(pieces, { 'content-type': 'Text/CSV; charset=utf-8' });
+    expect(body.results).toEqual([{ row: 1, sim_card_id: sim, status: 200 }]);
+    const latin = { 'content-type': 'text/csv; charset=iso-8859-1' };
+    expect(await postTable(bytes, latin)).toMatchObject(problem(415, 'unsupported-media-type'));
+  });
+
+  test('takes epoch seconds as text', async () => {
+    const sim = newSim();
+    await put(sim, { org_id: 'acme', from: '2024-02-29' });
+    await postTable(`sim_card_id,org_id,from\n${sim},beta,1709164800\n`);
+    expect(await holderOf(sim)).toBe('beta');
+  });
+
+  test('goes on after a row with too few or too many cells', async () => {
+    const [a, b] = [newSim(), newSim()];
+    const { body } = await postTable(
+      `sim_card_id,org_id\n${a}\n${a},acme,x\n,\n${b},acme\n"x,y",acme\n`,
+    );
+    const refused = { status: 422, code: 'validation-failed' };
+    expect(body.results).toEqual([
+      { row: 1, sim_card_id: null, ...refused },
+      { row: 2, sim_card_id: null, ...refused },
+      { row: 3, sim_card_id: null, ...refused },
+      { row: 4, sim_card_id: b, status: 200 },
+      { row: 5, sim_card_id: 'x,y', status: 200 },
+    ]);
+    expect(await holderOf(a)).toBe(undefined);
+  });
+
+  test.each([
+    ['is empty', ''],
+    ['has no header', '89440001,acme\n'],
+    ['lacks a column', 'sim_card_id\n1\n'],
+    ['has a column twice', 'sim_card_id,org_id,org_id\n1,a,b\n'],
+    ['is separated by semicolons', 'sim_card_id;org_id\n1;a\n'],
+  ])('that %s is refused whole', async (_what, body) => {
+    expect(await postTable(body)).toMatchObject({
+      ...problem(422, 'validation-failed'),
+      body: { errors: [{ path: expect.stringMatching(/^body\.(sim_card_id|org_id)$/) }] },
+    });
+  });
+
+  test.each([
+    ['ends within quotes', (sim: string) => `sim_card_id,org_id\n${sim},acme\n"x,acme\n`],
+    ['has text behind a quote', (sim: string) => `sim_card_id,org_id\n${sim},acme\n"x"y,acme\n`],
+    ['is no UTF-8', (sim: string) => Buffer.from(`sim_card_id,org_id\n${sim},\xff`, 'latin1')],
+  ])('that %s is broken, and changes nothing', async (_what, body) => {
+    const sim = newSim();
+    expect(await postTable(body(sim))).toMatchObject(problem(400, 'malformed-csv'));
+    expect(await holderOf(sim)).toBe(undefined);
+  });
+
+  test('may not be larger than 16 MiB', async () => {
+    expect(await postTable(`sim_card_id,org_id\n${'x'.repeat(17_000_000)}`)).toMatchObject(
+      problem(413, 'body-too-large'),
+    );
+  });
+});
+
+describe('the inventory', () => {
+  test('is the same when it is replayed', async () => {
+    const sim = newSim();
+    await put(sim, { org_id: 'acme' });
+    await put(sim, { org_id: 'beta', from: '2020-01-01' });
+    const started = await service.admin.post<{ id: string }>('/admin/projections/tenancy/verify');
+    expect(started.status).toBe(202);
+    const read = () =>
+      service.admin.get<{ status: string; differing: object[] }>(
+        `/admin/verifications/${started.body.id}`,
+      );
+    await vi.waitUntil(async () => (await read()).body.status !== 'running', 30_000);
+    expect((await read()).body).toMatchObject({ status: 'completed', differing: [] });
+  });
+});
+
+test('the list of devices is filtered by who holds the SIM card now', async () => {
+  const project = await service.newProject();
+  for (const [device, sim] of [
+    ['d1', '894-1'],
+    ['d2', '894-2'],
+    ['d3', null],
+  ]) {
+    await project.owner.post('/devices', { json: { device_id: device, sim_card_id: sim } });
+  }
+  await project.owner.put('/inventory/894-1', { json: { org_id: 'acme' } });
+  await project.owner.put('/inventory/894-2', { json: { org_id: 'acme' } });
+  await project.owner.put('/inventory/894-2', { json: { org_id: 'other' } });
+  const heldBy = async (org: string): Promise<string[]> => {
+    const devices = await project.owner.walk<{ device_id: string }>(`/devices?org_id=${org}`);
+    return devices.map(({ device_id: id }) => id);
+  };
+
+  expect(await heldBy('acme')).toEqual(['d1']);
+  expect(await heldBy('other')).toEqual(['d2']);
+  expect(await heldBy('nobody')).toEqual([]);
+});
