@@ -8,9 +8,10 @@ import type { EventStoreSetting, Report, Row, Setting } from './row.ts';
 import { appendRow } from './rows/append.ts';
 import { eventStoreDBAppendRow } from './rows/eventstoredb-append.ts';
 import { eventStoreDBBacklogRow, eventStoreDBRebuildRow } from './rows/eventstoredb-backlog.ts';
-import { httpPatchRow } from './rows/http-patch.ts';
+import { httpFirmwareRow, httpPatchRow } from './rows/http-requests.ts';
 import { longStreamRow } from './rows/long-stream.ts';
 import { projectionBacklogRow } from './rows/projection-backlog.ts';
+import { devicesRow } from './rows/devices.ts';
 import { provisioningRow } from './rows/provisioning.ts';
 import { rebuildBesideRow } from './rows/rebuild-beside.ts';
 import { rebuildRow } from './rows/rebuild.ts';
@@ -21,12 +22,14 @@ import { table } from './table.ts';
 const ROWS: readonly Row[] = [
   appendRow,
   httpPatchRow,
+  httpFirmwareRow,
   longStreamRow,
   visibilityRow,
   projectionBacklogRow,
   rebuildRow,
   rebuildBesideRow,
   provisioningRow,
+  devicesRow,
 ];
 /** Those that read first: what the others leave on a server is read over. */
 const EVENT_STORE_ROWS: readonly Row<EventStoreSetting>[] = [

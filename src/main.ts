@@ -9,7 +9,6 @@ import { adminRoutes } from './api/admin/admin.ts';
 import { createApp, listen, type RunningServer } from './api/server.ts';
 import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
-import { DeviceTransfers } from './commands/device-transfer.ts';
 import { FirmwareCommands } from './commands/firmware.ts';
 import { formatApiKey, mintKey } from './commands/keys.ts';
 import { IdempotentRequests } from './commands/requests.ts';
@@ -160,7 +159,6 @@ async function serveApi(
       }),
       ...tenancyRoutes({
         handler,
-        transfers: new DeviceTransfers(handler, store),
         queries: tenancy,
         states,
         firmware,

@@ -5,7 +5,7 @@ import pg from 'pg';
 import { z } from 'zod';
 
 /**
- * The peer: the route as one writes it by hand. The key is compared to a constant, the body is
+ * The peer: the routes as one writes them by hand. The key is compared to a constant, the body is
  * validated, and one durable INSERT per request keeps the state: no history, no revisions, nothing
  * shared between requests.
  */
@@ -16,6 +16,13 @@ await pool.query(`
     sensor_id  text        primary key,
     state      jsonb       not null,
     updated_at timestamptz not null
+  );
+  create table if not exists reports (
+    component   text        not null,
+    version     text        not null,
+    reported_at timestamptz not null,
+    received_at timestamptz not null,
+    primary key (component, version, reported_at)
   )`);
 
 const params = z.object({ id: z.string().min(1).max(256) });
@@ -47,6 +54,33 @@ app.patch('/api/v1/sensors/:id', async (request, response) => {
     values: [path.data.id, JSON.stringify(sent.data.data)],
   });
   response.json({ data: sent.data.data });
+});
+
+const report = z.object({
+  version: z.string().regex(/^\d+\.\d+\.\d+/),
+  component: z.string(),
+  timestamp: z.number(),
+});
+app.post('/api/v1/firmware', async (request, response) => {
+  if (request.headers.authorization !== `Bearer ${key}`) {
+    response.status(401).json({ error: 'a key is needed' });
+    return;
+  }
+  const sent = report.safeParse(request.body);
+  if (!sent.success) {
+    response.status(400).json({ error: 'the request is not valid' });
+    return;
+  }
+  const { component, version, timestamp } = sent.data;
+  await pool.query({
+    name: 'report-firmware',
+    text: `
+      insert into reports (component, version, reported_at, received_at)
+      values ($1, $2, $3, now())
+      on conflict do nothing`,
+    values: [component, version, new Date(timestamp * 1_000)],
+  });
+  response.status(202).json({ message: 'Update Accepted.' });
 });
 
 const server = createServer(app);

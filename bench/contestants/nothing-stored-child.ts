@@ -6,10 +6,10 @@ import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { compiled } from '../build.ts';
 
 /**
- * The limit: our very service, from `startService` on, whose log accepts patches at once and stores
- * nothing, so that its projections have nothing to do. Where the log starts to cost is cut off, so
- * that everything before it is the same code and not a second composition of it. What is no patch
- * (the project, its key) is stored.
+ * The limit: our very service, from `startService` on, whose log accepts patches and reports at once
+ * and stores nothing, so that its projections have nothing to do. Where the log starts to cost is cut off, so
+ * that everything before it is the same code and not a second composition of it. What is neither
+ * (the project, its keys) is stored.
  */
 const { GroupCommit } = await compiled<typeof groupCommitModule>(
   'event-store/postgres/group-commit.ts',
@@ -21,7 +21,8 @@ let position = 1_000_000n;
 // oxlint-disable-next-line typescript/unbound-method -- called on its own object below
 const store = GroupCommit.prototype.append;
 GroupCommit.prototype.append = function append(writes) {
-  if (!writes.every(({ stream }) => stream.startsWith('sensor-'))) return store.call(this, writes);
+  const isLoad = writes.every(({ stream }) => /^(sensor|firmware)-/.test(stream));
+  if (!isLoad) return store.call(this, writes);
   const answers: Appended[] = [];
   for (const { stream, events } of writes) {
     const revision = (revisions.get(stream) ?? -1n) + BigInt(events.length);

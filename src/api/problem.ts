@@ -16,6 +16,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'project-exists': 409,
   'device-exists': 409,
   'device-retired': 409,
+  'device-transferred': 409,
   'last-owner': 409,
   'projection-busy': 409,
   'projection-not-stopped': 409,

@@ -1,15 +1,13 @@
-import type { DeviceEvent } from '../events/tenancy.ts';
-import { domainEvent } from '../events/registry.ts';
-import type { EventStore, Position } from '../event-store/port.ts';
 import { LedgerError } from '../shared/errors.ts';
-import type { CommandContext, CommandHandler } from './handler.ts';
+import type { CommandContext, CommandHandler, Handled } from './handler.ts';
+import { notFound } from './key-set.ts';
 import {
   deviceDecider,
   deviceStream,
   projectDecider,
   projectStream,
+  type DeviceCommand,
   type DeviceState,
-  type NewKey,
 } from './tenancy.ts';
 
 export interface DeviceTransfer {
@@ -19,105 +17,78 @@ export interface DeviceTransfer {
   readonly now: Date;
 }
 
-/** Something was done to the device between reading and transferring it. */
-class MovedOn extends Error {
-  override readonly name = 'MovedOn';
-}
-
 /**
  * A device goes to another project, with its links and the keys that it has: nobody can go and change them in
  * the field. What it reported stays where that was reported.
  *
- * Two streams, hence two appends: it is received in the one project before it leaves the other. Whatever comes
- * between them, the same again finishes it, as each of them knows what it has done.
+ * Two streams, hence several appends: the intent, after which nothing else about the device changes and no
+ * other project can have it; its reception there; its leaving here. Whatever comes between them, the same again
+ * finishes it, as each knows what it has done.
  *
- * @throws LedgerError `not-found`, `device-retired`, `device-exists`, `validation-failed`
+ * @throws LedgerError `not-found`, `device-retired`, `device-transferred` (to another project than that),
+ *   `device-exists`, `validation-failed`
  */
-export class DeviceTransfers {
-  readonly #handler: CommandHandler;
-  readonly #store: EventStore;
-
-  constructor(handler: CommandHandler, store: EventStore) {
-    this.#handler = handler;
-    this.#store = store;
+export async function transferDevice(
+  handler: CommandHandler,
+  { deviceId, from, to, now }: DeviceTransfer,
+  command: (ordinal: number) => CommandContext,
+): Promise<Handled<DeviceState>> {
+  const execute = (
+    project: string,
+    ordinal: number,
+    change: DeviceCommand,
+  ): Promise<Handled<DeviceState>> =>
+    handler.execute(deviceDecider, deviceStream(project, deviceId), change, {
+      ...command(ordinal),
+      projectId: project,
+    });
+  const source = await handler.peek(deviceDecider, deviceStream(from, deviceId), 0);
+  if (source.state.situation === 'missing') throw notFound();
+  if (from === to) throw refused('is the project that it is in');
+  await requireFree(handler, to, deviceId, from);
+  await execute(from, 0, { type: 'start-transfer', deviceId, to });
+  const { state } = await handler.peek(deviceDecider, deviceStream(from, deviceId), 0);
+  if (state.situation === 'missing') throw new Error(`the device ${deviceId} has gone`);
+  const keys = Object.entries(state.keys).flatMap(([keyId, { secretHash, issuedAt, isRevoked }]) =>
+    isRevoked ? [] : [{ keyId, secretHash, issuedAt }],
+  );
+  // One that is there already has been received, by a run of this that did not come further.
+  if (state.situation === 'leaving') {
+    const createdAt = now.toISOString();
+    const { links } = state;
+    await execute(to, 1, { type: 'receive', deviceId, links, createdAt, from, keys }).catch(
+      async (error: unknown) => {
+        // Somebody was faster, and has another device by that name there now.
+        if (error instanceof LedgerError && error.code === 'device-exists') {
+          await execute(from, 2, { type: 'cancel-transfer', deviceId });
+        }
+        throw error;
+      },
+    );
   }
+  return execute(from, 2, { type: 'finish-transfer', deviceId });
+}
 
-  async transfer(
-    { deviceId, from, to, now }: DeviceTransfer,
-    command: (ordinal: number) => CommandContext,
-  ): Promise<Position> {
-    await this.#requireProject(to);
-    if (from === to) throw refused('is the project that it is in');
-    for (;;) {
-      const { state, revision, position, keys } = await this.#read(from, deviceId);
-      if (state.situation === 'missing') throw notFound();
-      if (state.situation === 'transferred') return position;
-      // Refused before anything is done.
-      deviceDecider.decide(state, { type: 'transfer', deviceId, to });
-      const createdAt = now.toISOString();
-      await this.#handler.execute(
-        deviceDecider,
-        deviceStream(to, deviceId),
-        { type: 'receive', deviceId, links: state.links, createdAt, from, keys },
-        { ...command(0), projectId: to },
-      );
-      try {
-        const left = await this.#handler.execute(
-          deviceDecider,
-          deviceStream(from, deviceId),
-          { type: 'transfer', deviceId, to },
-          {
-            ...command(1),
-            projectId: from,
-            // A key that was issued since it was read would stay behind.
-            precondition: (newest) => {
-              if (newest !== revision) throw new MovedOn();
-            },
-          },
-        );
-        return left.position;
-      } catch (error) {
-        if (!(error instanceof MovedOn)) throw error;
-      }
-    }
-  }
-
-  async #requireProject(projectId: string): Promise<void> {
-    const stream = projectStream(projectId);
-    const { state } = await this.#handler.peek(projectDecider, stream, 0);
-    if (state.situation === 'missing') throw refused('must be a project that is there');
-  }
-
-  /** With the hashes of its keys, which the folded state leaves out. */
-  async #read(
-    projectId: string,
-    deviceId: string,
-  ): Promise<{ state: DeviceState; revision: bigint; position: Position; keys: NewKey[] }> {
-    let state = deviceDecider.initialState;
-    let revision = -1n;
-    let position = 0n as Position;
-    const keys = new Map<string, NewKey>();
-    for await (const recorded of this.#store.readStream(deviceStream(projectId, deviceId))) {
-      const event = domainEvent(recorded) as DeviceEvent;
-      state = deviceDecider.evolve(state, event);
-      ({ revision, position } = recorded);
-      if (event.type === 'DeviceRegistered') keys.clear();
-      if (event.type === 'KeyRevoked') keys.delete(event.data.keyId);
-      if (event.type === 'KeyIssued') {
-        const { keyId, secretHash, issuedAt } = event.data;
-        keys.set(keyId, { keyId, secretHash, issuedAt });
-      }
-    }
-    return { state, revision, position, keys: [...keys.values()] };
-  }
+/** Before the intent, which only a reception ends. */
+async function requireFree(
+  handler: CommandHandler,
+  projectId: string,
+  deviceId: string,
+  from: string,
+): Promise<void> {
+  const project = await handler.peek(projectDecider, projectStream(projectId), 0);
+  if (project.state.situation === 'missing') throw refused('must be a project that is there');
+  const { state } = await handler.peek(deviceDecider, deviceStream(projectId, deviceId), 0);
+  if (state.situation === 'missing' || state.situation === 'transferred') return;
+  if (state.situation === 'active' && state.from === from) return;
+  throw new LedgerError(
+    'device-exists',
+    `There is, or was, a device '${deviceId}' in that project: it cannot be received there.`,
+  );
 }
 
 function refused(message: string): LedgerError {
   return new LedgerError('validation-failed', `Mend body.to: it ${message}.`, {
     fields: [{ path: 'body.to', message }],
   });
-}
-
-function notFound(): LedgerError {
-  return new LedgerError('not-found', 'There is nothing here: check the id.');
 }

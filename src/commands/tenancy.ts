@@ -9,18 +9,22 @@ import { roleSchema } from '../events/tenancy.ts';
 import { INSTALLATION_PROJECT, streamName, type StreamName } from '../event-store/stream-name.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { Decider } from './decider.ts';
+import {
+  foldKey,
+  issueKey,
+  keyIssued,
+  notFound,
+  own,
+  revokeKey,
+  sizeOfKeys,
+  type KeySet,
+  type NewKey,
+} from './key-set.ts';
 
 export { INSTALLATION_PROJECT, roleSchema };
 export type { DeviceLinks };
 
-/** A key about to be issued: its id and the hash of its secret. The secret is shown, never kept. */
-export interface NewKey {
-  readonly keyId: string;
-  readonly secretHash: string;
-  readonly issuedAt: string;
-}
-
-type KeySet = Readonly<Record<string, { readonly holder: string; readonly isRevoked: boolean }>>;
+export type { NewKey };
 
 // --- The installation: its admin keys -----------------------------------------------------------
 
@@ -41,7 +45,7 @@ export const installationDecider: Decider<
   InstallationCommand,
   InstallationEvent
 > = {
-  fold: 'installation:1',
+  fold: 'installation:2',
   initialState: { keys: {} },
   decide({ keys }, command) {
     switch (command.type) {
@@ -88,7 +92,7 @@ export type ProjectCommand =
   | { readonly type: 'revoke-key'; readonly keyId: string };
 
 export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent> = {
-  fold: 'project:1',
+  fold: 'project:2',
   initialState: { situation: 'missing' },
 
   decide(project, command) {
@@ -170,13 +174,16 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
 
 export type DeviceState =
   | { readonly situation: 'missing' }
-  | {
-      readonly situation: 'active' | 'retired' | 'transferred';
-      readonly links: DeviceLinks;
-      readonly keys: KeySet;
-      /** The project that it came from; null for one that was registered here. */
-      readonly from: string | null;
-    };
+  | (RegisteredDevice & { readonly situation: 'active' | 'retired' })
+  /** On its way to another project, or there. */
+  | (RegisteredDevice & { readonly situation: 'leaving' | 'transferred'; readonly to: string });
+
+interface RegisteredDevice {
+  readonly links: DeviceLinks;
+  readonly keys: KeySet;
+  /** The project that it came from; null for one that was registered here. */
+  readonly from: string | null;
+}
 
 export type DeviceCommand =
   | {
@@ -197,7 +204,11 @@ export type DeviceCommand =
       readonly from: string;
       readonly keys: readonly NewKey[];
     }
-  | { readonly type: 'transfer'; readonly deviceId: string; readonly to: string }
+  | { readonly type: 'start-transfer'; readonly deviceId: string; readonly to: string }
+  /** It cannot be received there. */
+  | { readonly type: 'cancel-transfer'; readonly deviceId: string }
+  /** It has been received there. */
+  | { readonly type: 'finish-transfer'; readonly deviceId: string }
   | { readonly type: 'issue-key'; readonly deviceId: string; readonly key: NewKey }
   | { readonly type: 'revoke-key'; readonly deviceId: string; readonly keyId: string };
 
@@ -220,31 +231,26 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         keyIssued('dev', deviceId, command.key),
       ];
     }
-    if (command.type === 'receive') {
-      const { links, createdAt, from, keys } = command;
-      const isHere = device.situation === 'active' && device.from === from;
-      if (device.situation !== 'missing' && device.situation !== 'transferred' && !isHere) {
-        throw new LedgerError(
-          'device-exists',
-          `There is a device '${deviceId}' in that project already: retire one of them first.`,
-        );
-      }
-      const held = device.situation === 'missing' ? {} : device.keys;
-      const missing = isHere ? keys.filter(({ keyId }) => own(held, keyId) === undefined) : keys;
-      const registered = { deviceId, ...links, createdAt, transferredFrom: from };
-      return [
-        ...(isHere ? [] : [{ type: 'DeviceRegistered', data: registered } as const]),
-        ...missing.map((key) => keyIssued('dev', deviceId, key)),
-      ];
-    }
+    if (command.type === 'receive') return receive(device, command);
     if (device.situation === 'missing') throw notFound();
     switch (command.type) {
-      case 'transfer':
-        if (device.situation === 'transferred') return [];
-        refuseRetired(device.situation);
-        return [{ type: 'DeviceTransferred', data: { deviceId, to: command.to } }];
+      case 'start-transfer': {
+        const { to } = command;
+        const isSame = 'to' in device && device.to === to;
+        if (isSame) return [];
+        refuseGone(device);
+        return [{ type: 'DeviceTransferStarted', data: { deviceId, to } }];
+      }
+      case 'cancel-transfer':
+        return device.situation === 'leaving'
+          ? [{ type: 'DeviceTransferCancelled', data: { deviceId } }]
+          : [];
+      case 'finish-transfer':
+        return device.situation === 'leaving'
+          ? [{ type: 'DeviceTransferred', data: { deviceId, to: device.to } }]
+          : [];
       case 'change': {
-        refuseRetired(device.situation);
+        refuseGone(device);
         const links = { ...device.links, ...command.links };
         const isSame =
           links.devEui === device.links.devEui &&
@@ -253,11 +259,15 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         return isSame ? [] : [{ type: 'DeviceChanged', data: { deviceId, ...links } }];
       }
       case 'retire':
-        return device.situation === 'active' ? [{ type: 'DeviceRetired', data: { deviceId } }] : [];
+        if (device.situation === 'retired') return [];
+        refuseGone(device);
+        return [{ type: 'DeviceRetired', data: { deviceId } }];
       case 'issue-key':
-        refuseRetired(device.situation);
+        refuseGone(device);
         return issueKey('dev', device.keys, deviceId, command.key);
       case 'revoke-key':
+        // Its keys go with it: there they are revoked.
+        if (device.situation !== 'retired') refuseGone(device);
         return revokeKey('dev', device.keys, command.keyId);
     }
   },
@@ -274,9 +284,21 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
       case 'DeviceChanged':
         return device.situation === 'missing' ? device : { ...device, links: linksOf(event.data) };
       case 'DeviceRetired':
-        return device.situation === 'missing' ? device : { ...device, situation: 'retired' };
+        return device.situation === 'missing'
+          ? device
+          : { ...registered(device), situation: 'retired' };
+      case 'DeviceTransferStarted':
+        return device.situation === 'missing'
+          ? device
+          : { ...registered(device), situation: 'leaving', to: event.data.to };
+      case 'DeviceTransferCancelled':
+        return device.situation === 'missing'
+          ? device
+          : { ...registered(device), situation: 'active' };
       case 'DeviceTransferred':
-        return device.situation === 'missing' ? device : { ...device, situation: 'transferred' };
+        return device.situation === 'missing'
+          ? device
+          : { ...registered(device), situation: 'transferred', to: event.data.to };
       case 'KeyIssued':
       case 'KeyRevoked':
         return device.situation === 'missing'
@@ -288,68 +310,39 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
   sizeOf: (device) => (device.situation === 'missing' ? 0 : 500 + sizeOfKeys(device)),
 };
 
-function refuseRetired(situation: 'active' | 'retired' | 'transferred'): void {
-  if (situation === 'active') return;
-  if (situation === 'transferred') {
-    throw new LedgerError('device-retired', 'The device went to another project: ask there.');
+/** Twice is once; and it takes no place that another device has, or had. */
+function receive(
+  device: DeviceState,
+  { deviceId, links, createdAt, from, keys }: Extract<DeviceCommand, { type: 'receive' }>,
+): DeviceEvent[] {
+  if (device.situation === 'active' && device.from === from) return [];
+  if (device.situation !== 'missing' && device.situation !== 'transferred') {
+    throw new LedgerError(
+      'device-exists',
+      `There is, or was, a device '${deviceId}' in that project: it cannot be received there.`,
+    );
   }
-  throw new LedgerError('device-retired', 'The device is retired: register a new one.');
+  const data = { deviceId, ...links, createdAt, transferredFrom: from };
+  return [
+    { type: 'DeviceRegistered', data },
+    ...keys.map((key) => keyIssued('dev', deviceId, key)),
+  ];
+}
+
+function registered({ links, keys, from }: RegisteredDevice): RegisteredDevice {
+  return { links, keys, from };
+}
+
+function refuseGone(device: Exclude<DeviceState, { situation: 'missing' }>): void {
+  if (device.situation === 'active') return;
+  if (device.situation === 'retired') {
+    throw new LedgerError('device-retired', 'The device is retired: register a new one.');
+  }
+  throw new LedgerError('device-transferred', 'The device goes to another project: ask there.');
 }
 
 function linksOf({ devEui, simCardId, sensorId }: DeviceLinks): DeviceLinks {
   return { devEui, simCardId, sensorId };
-}
-
-// --- Keys, alike for all holders ----------------------------------------------------------------
-
-function keyIssued(
-  kind: 'adm' | 'mem' | 'dev',
-  holder: string,
-  { keyId, secretHash, issuedAt }: NewKey,
-): Extract<ProjectEvent, { type: 'KeyIssued' }> {
-  return { type: 'KeyIssued', data: { keyId, kind, holder, secretHash, issuedAt } };
-}
-
-/** A key that was issued is not issued again: that would also make a revoked one valid. */
-function issueKey(
-  kind: 'adm' | 'mem' | 'dev',
-  keys: KeySet,
-  holder: string,
-  key: NewKey,
-): Extract<ProjectEvent, { type: 'KeyIssued' }>[] {
-  return own(keys, key.keyId) === undefined ? [keyIssued(kind, holder, key)] : [];
-}
-
-function revokeKey(
-  kind: 'adm' | 'mem' | 'dev',
-  keys: KeySet,
-  keyId: string,
-): Extract<ProjectEvent, { type: 'KeyRevoked' }>[] {
-  const key = own(keys, keyId);
-  if (key === undefined) throw notFound();
-  return key.isRevoked ? [] : [{ type: 'KeyRevoked', data: { keyId, kind, holder: key.holder } }];
-}
-
-function foldKey(
-  keys: KeySet,
-  event: Extract<ProjectEvent, { type: 'KeyIssued' | 'KeyRevoked' }>,
-): KeySet {
-  const { keyId, holder } = event.data;
-  return { ...keys, [keyId]: { holder, isRevoked: event.type === 'KeyRevoked' } };
-}
-
-function sizeOfKeys({ keys }: { readonly keys: KeySet }): number {
-  return 150 * Object.keys(keys).length;
-}
-
-// Ids come from clients: `constructor` is one, and not a member.
-function own<Value>(record: Readonly<Record<string, Value>>, id: string): Value | undefined {
-  return Object.hasOwn(record, id) ? record[id] : undefined;
-}
-
-/** The same words for what is missing and for what is another project's. */
-function notFound(): LedgerError {
-  return new LedgerError('not-found', 'There is nothing here: check the id.');
 }
 
 // --- Streams ------------------------------------------------------------------------------------

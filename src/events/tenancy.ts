@@ -62,6 +62,19 @@ const deviceChanged = defineEvent(
   z.object({ deviceId: z.string(), ...deviceLinks.shape }),
 );
 const deviceRetired = defineEvent('DeviceRetired', z.object({ deviceId: z.string() }));
+/**
+ * It is to go to another project: from here on nothing about it changes but that, so that what is received
+ * there is what it had here.
+ */
+const deviceTransferStarted = defineEvent(
+  'DeviceTransferStarted',
+  z.object({ deviceId: z.string(), to: z.string() }),
+);
+/** It could not be received there: it stays, as it was. */
+const deviceTransferCancelled = defineEvent(
+  'DeviceTransferCancelled',
+  z.object({ deviceId: z.string() }),
+);
 /** It went on in another project; what it did until then stays here. */
 const deviceTransferred = defineEvent(
   'DeviceTransferred',
@@ -86,6 +99,8 @@ export const tenancyEvents = [
   deviceRegistered,
   deviceChanged,
   deviceRetired,
+  deviceTransferStarted,
+  deviceTransferCancelled,
   deviceTransferred,
   simAssigned,
 ] as const;
@@ -101,6 +116,8 @@ export type DeviceEvent =
   | EventOf<typeof deviceRegistered>
   | EventOf<typeof deviceChanged>
   | EventOf<typeof deviceRetired>
+  | EventOf<typeof deviceTransferStarted>
+  | EventOf<typeof deviceTransferCancelled>
   | EventOf<typeof deviceTransferred>
   | KeyEvent;
 export type SimEvent = EventOf<typeof simAssigned>;

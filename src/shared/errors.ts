@@ -18,6 +18,7 @@ export const errorTable = {
   'project-exists': 'A project with this id exists',
   'device-exists': 'A device with this id exists',
   'device-retired': 'The device is retired',
+  'device-transferred': 'The device goes to another project',
   'last-owner': 'The last owner of a project cannot be removed',
   'precondition-failed': 'The precondition does not hold',
   'idempotency-key-reused': 'The idempotency key belongs to another request',

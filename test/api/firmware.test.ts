@@ -100,6 +100,8 @@ describe('a report', () => {
     [{ version: '1.0.0-' }, 'body.version'],
     [{ version: '1.0.0-01' }, 'body.version'],
     [{ version: ' 1.0.0' }, 'body.version'],
+    [{ version: '1.0.0 ' }, 'body.version'],
+    [{ version: '1.0.0\n' }, 'body.version'],
     [{ version: 1 }, 'body.version'],
     [{ version: undefined }, 'body.version'],
     [{ timestamp: undefined }, 'body.timestamp'],

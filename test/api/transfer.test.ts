@@ -107,6 +107,7 @@ describe('a device that is transferred', () => {
     const timeline = await from.owner.walk<{ type: string }>(`/devices/${device.id}/timeline`);
     expect(timeline.map(({ type }) => type)).toEqual([
       'DeviceTransferred',
+      'DeviceTransferStarted',
       'FirmwareReported',
       'SensorPatched',
       'KeyIssued',
@@ -130,6 +131,40 @@ describe('a device that is transferred', () => {
     const types = await from.owner.walk<{ type: string }>(`/devices/${device.id}/timeline`);
     expect(types.filter(({ type }) => type === 'DeviceTransferred')).toHaveLength(1);
     expect(types.filter(({ type }) => type === 'DeviceRegistered')).toHaveLength(2);
+  });
+
+  test('goes to one of two that it is sent to at once, whole, and the other is refused', async () => {
+    const third = await service.newProject();
+    const device = await newDevice();
+    const answers = await Promise.all([transfer(device), transfer(device, third.id)]);
+
+    const statuses = answers.map(({ status }) => status);
+    expect(new Set(statuses)).toEqual(new Set([200, 409]));
+    expect(answers.find(({ status }) => status === 409)).toMatchObject(
+      problem(409, 'device-transferred'),
+    );
+    const [winner, loser] = statuses[0] === 200 ? [to, third] : [third, to];
+    expect(await winner.owner.get(`/devices/${device.id}`)).toMatchObject({ status: 200 });
+    expect(await loser.owner.get(`/devices/${device.id}`)).toMatchObject({ status: 404 });
+    expect(await transfer(device, loser.id)).toMatchObject(problem(409, 'device-transferred'));
+  });
+
+  test('has the keys revoked there that it brought, in every process', async () => {
+    const device = await newDevice();
+    const elsewhere = otherService.client(device.client.key);
+    const patch = { json: { data: { n: 1 } } };
+    await elsewhere.patch(`/sensors/${device.id}-flow`, patch);
+    await transfer(device);
+    const keyId = device.client.key?.split('_')[2] ?? '';
+
+    expect(await from.owner.delete(`/keys/${keyId}`)).toMatchObject({ status: 404 });
+    expect(await to.owner.delete(`/keys/${keyId}`)).toMatchObject({ status: 204 });
+    expect(await device.client.patch(`/sensors/${device.id}-flow`, patch)).toMatchObject({
+      status: 401,
+    });
+    await expect
+      .poll(async () => (await elsewhere.patch(`/sensors/${device.id}-flow`, patch)).status)
+      .toBe(401);
   });
 
   test('is left alone when it cannot be', async () => {

@@ -418,6 +418,11 @@ describe('a device that goes to another project', () => {
     type: 'DeviceRegistered',
     data: { deviceId: 'd1', ...links, createdAt: NOON, transferredFrom: 'there' },
   };
+  const started: DeviceEvent = {
+    type: 'DeviceTransferStarted',
+    data: { deviceId: 'd1', to: 'here' },
+  };
+  const cancelled: DeviceEvent = { type: 'DeviceTransferCancelled', data: { deviceId: 'd1' } };
   const left: DeviceEvent = { type: 'DeviceTransferred', data: { deviceId: 'd1', to: 'here' } };
   const receive = (...keyIds: readonly string[]): DeviceCommand => ({
     type: 'receive',
@@ -427,47 +432,69 @@ describe('a device that goes to another project', () => {
     from: 'there',
     keys: keyIds.map(key),
   });
-  const transfer: DeviceCommand = { type: 'transfer', deviceId: 'd1', to: 'here' };
+  const start = (to = 'here'): DeviceCommand => ({ type: 'start-transfer', deviceId: 'd1', to });
+  const finish: DeviceCommand = { type: 'finish-transfer', deviceId: 'd1' };
+  const cancel: DeviceCommand = { type: 'cancel-transfer', deviceId: 'd1' };
 
-  test('is received there with its keys, and leaves here', () => {
+  test('is to go there, is received with its keys, and has left', () => {
+    device(registered, issued('dev', 'd1', 'k1'))
+      .when(start())
+      .thenEvents(started);
     device()
       .when(receive('k1', 'k2'))
       .thenEvents(received, issued('dev', 'd1', 'k1'), issued('dev', 'd1', 'k2'));
-    device(registered, issued('dev', 'd1', 'k1'))
-      .when(transfer)
-      .thenEvents(left);
+    device(registered, started).when(finish).thenEvents(left);
   });
 
-  test('is not received twice, but for a key that came meanwhile', () => {
+  test('does each of it once', () => {
+    device(registered, started).when(start()).thenNothing();
+    device(registered, started, left).when(start()).thenNothing();
+    device(registered, started, left).when(finish).thenNothing();
     device(received, issued('dev', 'd1', 'k1'))
       .when(receive('k1'))
       .thenNothing();
-    device(received, issued('dev', 'd1', 'k1'))
-      .when(receive('k1', 'k2'))
-      .thenEvents(issued('dev', 'd1', 'k2'));
-    device(registered, left).when(transfer).thenNothing();
   });
 
-  test('takes no place that another device has', () => {
+  test('goes nowhere else meanwhile, and changes in nothing', () => {
+    const commands: readonly DeviceCommand[] = [
+      start('elsewhere'),
+      { type: 'change', deviceId: 'd1', links: { sensorId: null } },
+      { type: 'retire', deviceId: 'd1' },
+      { type: 'issue-key', deviceId: 'd1', key: key('k2') },
+      { type: 'revoke-key', deviceId: 'd1', keyId: 'k1' },
+    ];
+    const before = [registered, issued('dev', 'd1', 'k1'), started];
+    for (const command of commands) {
+      device(...before)
+        .when(command)
+        .thenRefused('device-transferred');
+      device(...before, left)
+        .when(command)
+        .thenRefused('device-transferred');
+    }
+  });
+
+  test('takes no place that another device has, or had; then it stays as it was', () => {
     device(registered).when(receive('k1')).thenRefused('device-exists');
     device(registered, { type: 'DeviceRetired', data: { deviceId: 'd1' } })
       .when(receive('k1'))
       .thenRefused('device-exists');
+    device(registered, started).when(cancel).thenEvents(cancelled);
+    device(registered, started, left).when(cancel).thenNothing();
+    device(registered, started, cancelled)
+      .when(start('elsewhere'))
+      .thenEvents({ type: 'DeviceTransferStarted', data: { deviceId: 'd1', to: 'elsewhere' } });
   });
 
   test('comes back with the keys that it has then', () => {
-    device(registered, issued('dev', 'd1', 'k1'), left)
+    device(registered, issued('dev', 'd1', 'k1'), started, left)
       .when(receive('k1', 'k9'))
       .thenEvents(received, issued('dev', 'd1', 'k1'), issued('dev', 'd1', 'k9'));
   });
 
-  test('takes no commands where it was', () => {
-    for (const command of [
-      { type: 'change', deviceId: 'd1', links: { sensorId: null } },
-      { type: 'issue-key', deviceId: 'd1', key: key('k2') },
-    ] as const) {
-      device(registered, left).when(command).thenRefused('device-retired');
-    }
-    device(registered, left).when({ type: 'retire', deviceId: 'd1' }).thenNothing();
+  test('is not one that is retired', () => {
+    device(registered, { type: 'DeviceRetired', data: { deviceId: 'd1' } })
+      .when(start())
+      .thenRefused('device-retired');
   });
 });

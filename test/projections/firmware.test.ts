@@ -222,6 +222,7 @@ test('however the log is cut, the tables are the same, and as a plain reading of
         const rows = await tables.rows('current', fleet.projectId, by);
         expect(await oneByOne.rows('current', fleet.projectId, by)).toEqual(rows);
         for (const device of ['d1', 'd2']) {
+          expect(await fleet.versions(device)).toEqual(plainly(reports, device));
           for (const upTo of [events.length, Math.ceil(events.length / 2)]) {
             const asOf = events[upTo - 1]?.position as Position;
             const expected = plainly(reports.slice(0, upTo), device);
@@ -230,7 +231,7 @@ test('however the log is cut, the tables are the same, and as a plain reading of
         }
       },
     ),
-    { numRuns: 40 },
+    { numRuns: 100 },
   );
 });
 

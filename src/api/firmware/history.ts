@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
+import type { Position, ReadOptions } from '../../projections/engine/read-model.ts';
 import type {
   CurrentFirmware,
   FirmwareQueries,
@@ -83,7 +83,7 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
           { limit, ...(place && { after: place }), ...(asOf !== undefined && { asOf }) },
           read,
         );
-        if (found.value.length === 0) await requireDevice(projectId, deviceId);
+        if (found.value.length === 0) await requireDevice(projectId, deviceId, read);
         return found;
       },
       item: reportBody,
@@ -95,9 +95,13 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
     });
   }
 
-  async function requireDevice(projectId: string, deviceId: string): Promise<void> {
-    const { value } = await devices.devices(projectId, { only: deviceId, limit: 1 }, {});
-    if (value.length === 0) throw notFound();
+  async function requireDevice(
+    projectId: string,
+    deviceId: string,
+    read: ReadOptions,
+  ): Promise<void> {
+    const { value } = await devices.device(projectId, deviceId, read);
+    if (value === undefined) throw notFound();
   }
 
   function asOfIn(text: string | undefined): Promise<Position | undefined> {
@@ -146,7 +150,7 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
     errors: ['not-found'],
     async handle({ params, query, projectId, read }) {
       const found = await queries.current(projectId, params.id, await asOfIn(query.as_of), read);
-      if (found.value.length === 0) await requireDevice(projectId, params.id);
+      if (found.value.length === 0) await requireDevice(projectId, params.id, read);
       return {
         status: 200,
         body: { items: found.value.map(currentFirmwareBody) },

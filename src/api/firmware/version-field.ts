@@ -5,7 +5,7 @@ import { z } from 'zod';
 export const versionField = z
   .string('must be a version as SemVer 2.0 has it')
   .refine(
-    (text) => /^\d/.test(text) && parse(text)?.raw === text,
+    (text) => /^\d\S*$/.test(text) && parse(text)?.raw === text,
     'must be a version as SemVer 2.0 has it, such as 1.4.0-rc.1+build.7',
   )
   .meta({ examples: ['1.0.0', '2.1.0-rc.1+build.7'] });

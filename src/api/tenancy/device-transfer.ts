@@ -1,9 +1,10 @@
 import { z } from 'zod';
-import type { DeviceTransfers } from '../../commands/device-transfer.ts';
+import { transferDevice } from '../../commands/device-transfer.ts';
+import type { CommandHandler } from '../../commands/handler.ts';
 import { idField, projectIdField } from '../fields.ts';
 import { defineRoute, type Route } from '../route.ts';
 
-export function deviceTransferRoute(transfers: DeviceTransfers): Route {
+export function deviceTransferRoute(handler: CommandHandler): Route {
   return defineRoute({
     method: 'post',
     path: '/devices/{id}/transfer',
@@ -17,10 +18,12 @@ export function deviceTransferRoute(transfers: DeviceTransfers): Route {
     }),
     body: { content: { 'application/json': z.object({ to: projectIdField }) } },
     answers: { 200: z.object({ device_id: z.string(), from: z.string(), to: z.string() }) },
-    errors: ['not-found', 'device-exists', 'device-retired'],
+    errors: ['not-found', 'device-exists', 'device-retired', 'device-transferred'],
     async handle({ params, query, body, now, command }) {
       const transfer = { deviceId: params.id, from: query.project, to: body.to, now };
-      const position = await transfers.transfer(transfer, (ordinal) => command({ ordinal }));
+      const { position } = await transferDevice(handler, transfer, (ordinal) =>
+        command({ ordinal }),
+      );
       const { deviceId, from, to } = transfer;
       return { status: 200, body: { device_id: deviceId, from, to }, position };
     },

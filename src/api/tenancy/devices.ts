@@ -109,7 +109,7 @@ export function deviceRoutes(
         device.sensorId === null
           ? undefined
           : await states.sensorAt(projectId, device.sensorId, asOf ?? position, read);
-      const reported = await firmware.current(projectId, params.id, asOf ?? position, read);
+      const reported = await firmware.current(projectId, params.id, asOf, read);
       return {
         status: 200,
         body: {
@@ -136,7 +136,7 @@ export function deviceRoutes(
       content: { 'application/json': linksBody, 'application/merge-patch+json': linksBody },
     },
     answers: { 200: deviceFields },
-    errors: ['not-found', 'device-retired', 'precondition-failed'],
+    errors: ['not-found', 'device-retired', 'device-transferred', 'precondition-failed'],
     hasEtag: true,
     async handle({ params, body, projectId, headers, read, command }) {
       const refuse = precondition(headers);
@@ -152,8 +152,7 @@ export function deviceRoutes(
         { ...command(), ...(refuse !== undefined && { precondition: refuse }) },
       );
       const changed = atLeast(read, position);
-      const found = await queries.devices(projectId, { only: params.id, limit: 1 }, changed);
-      const [device] = found.value;
+      const { value: device } = await queries.device(projectId, params.id, changed);
       if (device === undefined) throw notFound();
       return {
         status: 200,
@@ -172,7 +171,7 @@ export function deviceRoutes(
     access: ['owner', 'member'],
     params: z.object({ id: idField }),
     answers: { 204: null },
-    errors: ['not-found', 'precondition-failed'],
+    errors: ['not-found', 'device-transferred', 'precondition-failed'],
     hasEtag: true,
     async handle({ params, projectId, headers, command }) {
       const refuse = precondition(headers);
@@ -200,7 +199,7 @@ function filterOf(query: z.infer<typeof filterQuery>, now: Date): DeviceFilter {
   };
 }
 
-function deviceBody(device: DeviceView): JsonObject {
+function deviceBody(device: Omit<DeviceView, 'lastSeenAt'>): JsonObject {
   return {
     device_id: device.deviceId,
     ...linksAnswer(device),

@@ -42,7 +42,7 @@ export function keyRoutes(handler: CommandHandler, queries: TenancyQueries): Rou
     path: '/devices/{id}/keys',
     summary: 'Issue another key to a device; the earlier ones stay valid until they are revoked',
     kind: 'dev',
-    errors: ['not-found', 'device-retired'],
+    errors: ['not-found', 'device-retired', 'device-transferred'],
     issue: (deviceId, key, context) =>
       handler.execute(
         deviceDecider,
@@ -84,7 +84,7 @@ export function keyRoutes(handler: CommandHandler, queries: TenancyQueries): Rou
     access: ['owner'],
     params: z.object({ id: idField }),
     answers: { 204: null },
-    errors: ['not-found'],
+    errors: ['not-found', 'device-transferred'],
     async handle({ params, projectId, read, command }) {
       // The directory only tells whose stream the key is in; its holder's stream decides.
       const key = await queries.keyHolder(params.id, read);

@@ -1,4 +1,3 @@
-import type { DeviceTransfers } from '../../commands/device-transfer.ts';
 import type { CommandHandler } from '../../commands/handler.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import type { FirmwareQueries } from '../../projections/firmware/firmware-queries.ts';
@@ -18,7 +17,6 @@ import { timelineRoutes } from './timeline.ts';
 
 export interface TenancyRoutesParts {
   readonly handler: CommandHandler;
-  readonly transfers: DeviceTransfers;
   readonly queries: TenancyQueries;
   readonly states: StateQueries;
   readonly firmware: FirmwareQueries;
@@ -29,7 +27,6 @@ export interface TenancyRoutesParts {
 
 export function tenancyRoutes({
   handler,
-  transfers,
   queries,
   states,
   firmware,
@@ -42,7 +39,7 @@ export function tenancyRoutes({
     ...memberRoutes(handler, queries),
     deviceRegistrationRoute(handler),
     ...deviceRoutes(handler, queries, states, firmware, positions),
-    deviceTransferRoute(transfers),
+    deviceTransferRoute(handler),
     ...timelineRoutes(timelines),
     ...inventoryRoutes(handler, inventory),
     ...keyRoutes(handler, queries),

@@ -16,7 +16,10 @@ export interface Fresh<Value> {
 export interface ReadQuery {
   /** Names the prepared statement. */
   readonly name: string;
-  /** A `select` whose tables are named `read_<projection>.<table>`. */
+  /**
+   * A `select` whose tables are named `read_<projection>.<table>`. `read_position` in it is the position
+   * that the answer will be of: what is beyond that in one of several tables may have gaps in another.
+   */
   readonly text: string;
   readonly values: readonly unknown[];
   /** Other projections whose tables it reads: waited for, too; the position is the lowest. */
@@ -87,9 +90,12 @@ export class ReadModels {
         text: `
           select least(${positions.join(', ')}) as read_position, found.*
           from ${checkpoints.join(' cross join ')}
-          left join (
+          left join ${/\bread_position\b/.test(query.text) ? 'lateral' : ''} (
             select true as is_row, result.*
-            from (${inSchemas(query.text, schemas)}) result
+            from (${inSchemas(query.text, schemas).replace(
+              /\bread_position\b/g,
+              `least(${positions.join(', ')})`,
+            )}) result
           ) found on true
           ${query.orderBy === undefined ? '' : `order by ${query.orderBy}`}`,
         values: query.values,

@@ -85,28 +85,43 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
       reports.map(({ recorded }) => recorded.metadata.actor),
     ],
   });
-  await moveCurrent(
-    [
-      ...new Map(
-        reports.map(({ projectId, data }) => [
-          JSON.stringify([projectId, data.deviceId, data.component]),
-          { projectId, ...data },
-        ]),
-      ).values(),
-    ],
-    tx,
-  );
+  await moveCurrent(touchedBy(reports), tx);
 }
 
-/** Out of what is in the table by now, in whatever order it came. */
-async function moveCurrent(
-  components: readonly {
-    readonly projectId: string;
-    readonly deviceId: string;
-    readonly component: string;
-  }[],
-  tx: Queryable,
-): Promise<void> {
+interface Touched {
+  readonly projectId: string;
+  readonly deviceId: string;
+  readonly component: string;
+  /** Of what came now: the oldest time, and the version if all have one. */
+  oldestAt: string;
+  onlyVersion: string | null;
+}
+
+function touchedBy(
+  reports: readonly { readonly projectId: string; readonly data: FirmwareEvent['data'] }[],
+): Touched[] {
+  const touched = new Map<string, Touched>();
+  for (const { projectId, data } of reports) {
+    const { deviceId, component, reportedAt, version } = data;
+    const name = JSON.stringify([projectId, deviceId, component]);
+    const before = touched.get(name);
+    if (before === undefined) {
+      const first = { oldestAt: reportedAt, onlyVersion: version };
+      touched.set(name, { projectId, deviceId, component, ...first });
+      continue;
+    }
+    if (reportedAt < before.oldestAt) before.oldestAt = reportedAt;
+    if (version !== before.onlyVersion) before.onlyVersion = null;
+  }
+  return [...touched.values()];
+}
+
+/**
+ * Out of what is in the table by now, in whatever order it came. What was before the current version is looked
+ * for only where it may have changed: a device that reports one version for years would be read back to its
+ * first report by each further one.
+ */
+async function moveCurrent(components: readonly Touched[], tx: Queryable): Promise<void> {
   await tx.query({
     name: 'move-current-firmware',
     text: `
@@ -115,12 +130,16 @@ async function moveCurrent(
       )
       select
         touched.project_id, touched.device_id, touched.component,
-        newest.version, previous.version, newest.reported_at, newest.received_at
+        newest.version,
+        case when same.is_same then same.previous_version else previous.version end,
+        newest.reported_at, newest.received_at
       from unnest(
-        $1::text[], /* projects */
-        $2::text[], /* devices */
-        $3::text[]  /* components */
-      ) as touched (project_id, device_id, component)
+        $1::text[],        /* projects */
+        $2::text[],        /* devices */
+        $3::text[],        /* components */
+        $4::timestamptz[], /* oldest at */
+        $5::text[]         /* only versions */
+      ) as touched (project_id, device_id, component, oldest_at, only_version)
       cross join lateral (
         select r.version, r.reported_at, r.received_at, r.position
         from reports r
@@ -131,9 +150,19 @@ async function moveCurrent(
         limit 1
       ) newest
       left join lateral (
+        select c.previous_version, true as is_same
+        from current c
+        where c.project_id = touched.project_id
+          and c.device_id = touched.device_id
+          and c.component = touched.component
+          and c.version = touched.only_version
+          and c.reported_at <= touched.oldest_at
+      ) same on true
+      left join lateral (
         select r.version
         from reports r
-        where r.project_id = touched.project_id
+        where same.is_same is null
+          and r.project_id = touched.project_id
           and r.device_id = touched.device_id
           and r.component = touched.component
           and (r.reported_at, r.position) < (newest.reported_at, newest.position)
@@ -150,6 +179,8 @@ async function moveCurrent(
       components.map(({ projectId }) => projectId),
       components.map(({ deviceId }) => deviceId),
       components.map(({ component }) => component),
+      components.map(({ oldestAt }) => oldestAt),
+      components.map(({ onlyVersion }) => onlyVersion),
     ],
   });
 }

@@ -115,37 +115,9 @@ export class FirmwareQueries {
     }>(
       'firmware',
       {
-        name: 'current-firmware',
-        text: `
-          select
-            newest.component, newest.version, previous.version as previous_version,
-            newest.reported_at, newest.received_at
-          from read_firmware.current c
-          cross join lateral (
-            select r.component, r.version, r.reported_at, r.received_at, r.position
-            from read_firmware.reports r
-            where r.project_id = c.project_id
-              and r.device_id = c.device_id
-              and r.component = c.component
-              and r.position <= coalesce($3, 9223372036854775807) /* as of */
-            order by r.reported_at desc, r.position desc
-            limit 1
-          ) newest
-          left join lateral (
-            select r.version
-            from read_firmware.reports r
-            where r.project_id = c.project_id
-              and r.device_id = c.device_id
-              and r.component = c.component
-              and r.position <= coalesce($3, 9223372036854775807) /* as of */
-              and (r.reported_at, r.position) < (newest.reported_at, newest.position)
-              and r.version <> newest.version
-            order by r.reported_at desc, r.position desc
-            limit 1
-          ) previous on true
-          where c.project_id = $1 /* project */
-            and c.device_id = $2 /* device */`,
-        values: [projectId, deviceId, asOf ?? null],
+        name: asOf === undefined ? 'current-firmware' : 'current-firmware-as-of',
+        text: asOf === undefined ? CURRENT : CURRENT_AS_OF,
+        values: asOf === undefined ? [projectId, deviceId] : [projectId, deviceId, asOf],
         orderBy: 'component',
       },
       atLeast(options, asOf),
@@ -214,6 +186,42 @@ export class FirmwareQueries {
     return { value: views, position };
   }
 }
+
+const CURRENT = `
+  select component, version, previous_version, reported_at, received_at
+  from read_firmware.current
+  where project_id = $1 /* project */
+    and device_id = $2 /* device */`;
+
+const CURRENT_AS_OF = `
+  select
+    newest.component, newest.version, previous.version as previous_version,
+    newest.reported_at, newest.received_at
+  from read_firmware.current c
+  cross join lateral (
+    select r.component, r.version, r.reported_at, r.received_at, r.position
+    from read_firmware.reports r
+    where r.project_id = c.project_id
+      and r.device_id = c.device_id
+      and r.component = c.component
+      and r.position <= $3 /* as of */
+    order by r.reported_at desc, r.position desc
+    limit 1
+  ) newest
+  left join lateral (
+    select r.version
+    from read_firmware.reports r
+    where r.project_id = c.project_id
+      and r.device_id = c.device_id
+      and r.component = c.component
+      and r.position <= $3 /* as of */
+      and (r.reported_at, r.position) < (newest.reported_at, newest.position)
+      and r.version <> newest.version
+    order by r.reported_at desc, r.position desc
+    limit 1
+  ) previous on true
+  where c.project_id = $1 /* project */
+    and c.device_id = $2 /* device */`;
 
 const FLEET_NOW = `
   select c.component, c.version

@@ -15,6 +15,7 @@ const CHANGES = [
   'MemberRemoved',
   'DeviceChanged',
   'DeviceRetired',
+  'DeviceTransferStarted',
   'DeviceTransferred',
 ] as const;
 
@@ -57,7 +58,9 @@ export class KeyDirectory {
         (await this.#queries.keyHolder(keyId, { minPosition: await this.#store.head() }));
       if (found === undefined) return undefined;
       // A change of this holder during the reading: what was read may be what it changed.
-      if (this.#isChangedSince(changes, holderName(found.projectId, found.holder))) continue;
+      const { projectId, holder } = found;
+      if (this.#isChangedSince(changes, holderName(projectId, holder))) continue;
+      if (this.#isChangedSince(changes, keyName(keyId))) continue;
       this.#remember(found);
       return found;
     }
@@ -96,6 +99,11 @@ export class KeyDirectory {
     this.#changeOf.set(holder, this.#changes);
     if (position > this.#changedAt) this.#changedAt = position;
     for (const keyId of this.#keyIds.get(holder) ?? []) this.#cache.delete(keyId);
+    if (change.type !== 'KeyRevoked') return;
+    // It may be cached as that of the same device in another project, from which it comes.
+    const { keyId } = change.data;
+    this.#changeOf.set(keyName(keyId), this.#changes);
+    this.#cache.delete(keyId);
   }
 
   #isChangedSince(changes: number, holder: string): boolean {
@@ -128,9 +136,14 @@ function holderOf({ type, data }: Change): string {
       return data.memberId;
     case 'DeviceChanged':
     case 'DeviceRetired':
+    case 'DeviceTransferStarted':
     case 'DeviceTransferred':
       return data.deviceId;
   }
+}
+
+function keyName(keyId: string): string {
+  return JSON.stringify([keyId]);
 }
 
 function holderName(projectId: string, holder: string): string {

@@ -28,6 +28,8 @@ export const tenancyProjection: Projection = {
     'DeviceRegistered',
     'DeviceChanged',
     'DeviceRetired',
+    'DeviceTransferStarted',
+    'DeviceTransferCancelled',
     'DeviceTransferred',
     'KeyIssued',
     'KeyRevoked',
@@ -231,7 +233,8 @@ async function addKeys(
       on conflict (key_id) do update
       set project_id = excluded.project_id,
           holder = excluded.holder,
-          position = excluded.position`,
+          position = excluded.position
+      where keys.secret_hash = excluded.secret_hash`,
     values: [
       last.map(({ event }) => event.data.keyId),
       last.map(({ projectId }) => projectId),
@@ -253,11 +256,16 @@ async function revokeKeys(
     text: `
       update keys k
       set revoked_at = revoked.recorded_at
-      from unnest(
-        $1::text[],       /* keys */
-        $2::timestamptz[] /* recorded at */
-      ) as revoked (key_id, recorded_at)
-      where k.key_id = revoked.key_id`,
+      from (
+        select key_id, min(recorded_at) as recorded_at
+        from unnest(
+          $1::text[],       /* keys */
+          $2::timestamptz[] /* recorded at */
+        ) as one (key_id, recorded_at)
+        group by key_id
+      ) revoked
+      where k.key_id = revoked.key_id
+        and k.revoked_at is null`,
     values: [
       revoked.map(({ event }) => event.data.keyId),
       revoked.map(({ recorded }) => recorded.recordedAt),

@@ -33,7 +33,8 @@ export class TimelineQueries {
   }
 
   /**
-   * Newest first, before a position if one is given. What its sensor did counts while the device carried
+   * Newest first, before a position if one is given, and as far as all of the read models have come: an entry
+   * that came later below another would be missed by a walk. What its sensor did counts while the device carried
    * it; of its DevEUI everything does, as that was registered before it was bound.
    */
   async ofDevice(
@@ -60,6 +61,7 @@ export class TimelineQueries {
             where project_id = $1 /* project */
               and subject = $2 /* device */
               and position < coalesce($3, 9223372036854775807) /* before */
+              and position <= read_position
             order by position desc
             limit $4 /* limit */
           ),
@@ -75,6 +77,7 @@ export class TimelineQueries {
             where project_id = $1 /* project */
               and device_id = $2 /* device */
               and position < coalesce($3, 9223372036854775807) /* before */
+              and position <= read_position
             order by position desc
             limit $4 /* limit */
           ),
@@ -87,6 +90,7 @@ export class TimelineQueries {
               where project_id = $1 /* project */
                 and subject = bound.dev_eui
                 and position < coalesce($3, 9223372036854775807) /* before */
+              and position <= read_position
               order by position desc
               limit $4 /* limit */
             ) e
@@ -105,6 +109,7 @@ export class TimelineQueries {
                 and position >= spans.from_position
                 and position < coalesce(spans.to_position, 9223372036854775807)
                 and position < coalesce($3, 9223372036854775807) /* before */
+              and position <= read_position
               order by position desc
               limit $4 /* limit */
             ) e

@@ -1,14 +1,16 @@
 import { runChild } from '../child.ts';
 
-export interface PatchLoad {
+export interface HttpLoad {
   readonly url: string;
   readonly key: string;
+  /** What is sent: patches of 1,000 sensors, or firmware reports of the device whose key it is. */
+  readonly kind: 'patch' | 'firmware';
   readonly requests: number;
   /** Where the values of this run begin: no other run may have sent them. */
   readonly firstValue: number;
 }
 
-export interface PatchLoadResult {
+export interface HttpLoadResult {
   readonly perSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -16,9 +18,9 @@ export interface PatchLoadResult {
   readonly endedAt: number;
 }
 
-/** 64 keep-alive connections patch 1,000 sensors, from a process of their own. */
-export function patchLoad(load: PatchLoad): Promise<PatchLoadResult> {
-  return runChild(new URL('patch-load-child.ts', import.meta.url), {
+/** 64 keep-alive connections, from a process of their own. */
+export function httpLoad(load: HttpLoad): Promise<HttpLoadResult> {
+  return runChild(new URL('http-load-child.ts', import.meta.url), {
     args: [JSON.stringify(load)],
   });
 }
