@@ -31,7 +31,8 @@ function patchesOf(connection: number): AutocannonRequest[] {
 
 /** Each connection reports a component of its own, each time another second: more than it will send. */
 function reportsOf(connection: number): AutocannonRequest[] {
-  return Array.from({ length: requests }, (_, second) => ({
+  const most = Math.ceil((3 * requests) / CONNECTIONS);
+  return Array.from({ length: most }, (_, second) => ({
     method: 'POST',
     path: '/api/v1/firmware',
     headers,
