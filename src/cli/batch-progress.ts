@@ -1,4 +1,4 @@
-import cliProgress from 'cli-progress';
+import { openBar } from './bar.ts';
 
 export interface BatchCounts {
   readonly size: number;
@@ -12,19 +12,12 @@ export interface BatchProgress {
   end(): void;
 }
 
-/** A bar on stderr, as results are on stdout; nothing where stderr is no terminal. */
+/** Nothing where stderr is no terminal. */
 export function showBatchProgress(): BatchProgress {
-  if (!process.stderr.isTTY) return { show: () => undefined, end: () => undefined };
-  const bar = new cliProgress.SingleBar({
-    stream: process.stderr,
-    format:
-      'registered {value}/{total} {bar} {conflicted} conflicts  {rate}/s  {eta_formatted} left',
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 30,
-    hideCursor: true,
-    clearOnComplete: true,
-  });
+  const bar = openBar(
+    'registered {value}/{total} {bar} {conflicted} conflicts  {rate}/s  {eta_formatted} left',
+  );
+  if (bar === undefined) return { show: () => undefined, end: () => undefined };
   let begun: { readonly atMs: number; readonly registered: number } | undefined;
   return {
     show({ size, registered, conflicted }) {

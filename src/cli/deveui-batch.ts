@@ -1,14 +1,19 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 import { BATCH_LIMITS, batchDecider, batchStream } from '../commands/deveui.ts';
-import { MAX_PREFIX_DIGITS, shortCodeOf, shortCodesBehind } from '../commands/deveui-drawing.ts';
+import {
+  MAX_PREFIX_DIGITS,
+  PREFIX_PATTERN,
+  shortCodeOf,
+  shortCodesBehind,
+} from '../commands/deveui-drawing.ts';
 import { ensureProject } from '../commands/ensured-project.ts';
 import { loadConfig } from '../config.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
 import type { Ledger } from '../main/ledger.ts';
 import { openProvisioning, type OpenProvisioning } from '../main/provisioning.ts';
 import { systemClock } from '../shared/clock.ts';
-import { LedgerError } from '../shared/errors.ts';
+import { mayPass } from '../shared/errors.ts';
 import { randomEntropy, shortId } from '../shared/ids.ts';
 import { projectId, wholeNumber } from './arguments.ts';
 import { showBatchProgress } from './batch-progress.ts';
@@ -146,7 +151,7 @@ async function followToTheEnd(
         if (batch.isDone) return;
       } catch (error) {
         // The store is back in a while, and whoever works on the batch waits for it, too.
-        if (!(error instanceof LedgerError) || error.code !== 'store-unavailable') throw error;
+        if (!mayPass(error)) throw error;
       }
       const { size, registered, conflictedCount: conflicted } = batch;
       progress.show({ size, registered: registered.length, conflicted });
@@ -199,6 +204,6 @@ function seconds(text: string): number {
 }
 
 function prefix(text: string): string {
-  if (/^[0-9A-Fa-f]*$/.test(text) && text.length <= MAX_PREFIX_DIGITS) return text.toUpperCase();
+  if (PREFIX_PATTERN.test(text)) return text.toUpperCase();
   throw new InvalidArgumentError(`It must be at most ${MAX_PREFIX_DIGITS} hex digits.`);
 }

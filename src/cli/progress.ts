@@ -1,5 +1,5 @@
-import cliProgress from 'cli-progress';
 import type { Pace } from '../api/admin/rebuilds.ts';
+import { openBar } from './bar.ts';
 
 export interface Progress {
   show(pace: Pace): void;
@@ -7,18 +7,10 @@ export interface Progress {
   end(): void;
 }
 
-/** A bar on stderr, as results are on stdout; nothing where stderr is no terminal. */
+/** Nothing where stderr is no terminal. */
 export function showProgress(title: string): Progress {
-  if (!process.stderr.isTTY) return { show: () => undefined, end: () => undefined };
-  const bar = new cliProgress.SingleBar({
-    stream: process.stderr,
-    format: `${title} {bar} {percent} %  {rate} events/s  {left}`,
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 30,
-    hideCursor: true,
-    clearOnComplete: true,
-  });
+  const bar = openBar(`${title} {bar} {percent} %  {rate} events/s  {left}`);
+  if (bar === undefined) return { show: () => undefined, end: () => undefined };
   bar.start(100, 0, { percent: '0.0', rate: '-', left: '' });
   return {
     show({ percent, eventsPerSecond, secondsLeft }) {

@@ -7,6 +7,7 @@ const SHORT_CODE_DIGITS = 5;
 const ROUNDS = 10;
 
 export const MAX_PREFIX_DIGITS = DEVEUI_DIGITS - 1;
+export const PREFIX_PATTERN = new RegExp(`^[0-9A-Fa-f]{0,${MAX_PREFIX_DIGITS}}$`);
 
 /** How many DevEUIs with short codes of their own there are behind a prefix. */
 export function shortCodesBehind(prefix: string): number {

@@ -186,7 +186,7 @@ export function isDone(batch: BatchState): boolean {
   return batch.open.every(({ phase }) => phase === 'waiting');
 }
 
-type ExistingBatch = Exclude<BatchState, { situation: 'missing' }>;
+export type ExistingBatch = Exclude<BatchState, { situation: 'missing' }>;
 
 function begin(batch: ExistingBatch, sentAt: string): BatchEvent[] {
   const { situation, batchId, size, prefix, seed, drawn, registered, open, concurrency } = batch;

@@ -1,11 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pRetry from 'p-retry';
-import { batchDecider, type AttemptOutcome, type BatchCommand } from '../commands/deveui.ts';
+import {
+  batchDecider,
+  type AttemptOutcome,
+  type BatchCommand,
+  type ExistingBatch,
+} from '../commands/deveui.ts';
 import type { CommandContext, CommandHandler } from '../commands/handler.ts';
 import type { BatchEvent } from '../events/deveui.ts';
 import type { LorawanProvider, ProviderAnswer, Register } from '../lorawan/provider.ts';
 import type { Clock } from '../shared/clock.ts';
-import { LedgerError } from '../shared/errors.ts';
+import { mayPass } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { retryDelayMs, type Backoff } from './backoff.ts';
 import type { OpenBatch } from './open-batches.ts';
@@ -79,7 +84,7 @@ export class BatchRun {
     while (!signal.aborted) {
       try {
         await this.#round();
-        if (!(await this.#isToBeWorkedOn())) return;
+        if ((await this.#toBeWorkedOn()) === undefined) return;
       } catch (error) {
         const { stream } = this.#batch;
         this.#parts.logger.warn({ err: error, stream }, 'the batch waits, and then goes on');
@@ -93,11 +98,10 @@ export class BatchRun {
    * so a round ends with the batch, unless somebody else has drawn one meanwhile. Then there is another round.
    */
   async #round(): Promise<void> {
-    const { handler, clock, backoff } = this.#parts;
+    const { clock, backoff } = this.#parts;
     await this.#execute({ type: 'interrupt', endedAt: clock().toISOString() });
-    if (!(await this.#isToBeWorkedOn())) return;
-    const { state } = await handler.peek(batchDecider, this.#batch.stream, 0);
-    if (state.situation === 'missing') return;
+    const state = await this.#toBeWorkedOn();
+    if (state === undefined) return;
     this.#inherited = state.open.map(({ devEui, failures }): Task => {
       const delayMs = failures === 0 ? 0 : retryDelayMs(backoff, failures);
       return { type: 'retry', devEui, delayMs };
@@ -116,10 +120,11 @@ export class BatchRun {
     if (failed !== undefined) throw failed.reason;
   }
 
-  async #isToBeWorkedOn(): Promise<boolean> {
+  /** The batch, while it is processing, and with this provider. */
+  async #toBeWorkedOn(): Promise<ExistingBatch | undefined> {
     const { handler, provider } = this.#parts;
     const { state } = await handler.peek(batchDecider, this.#batch.stream, 0);
-    return state.situation === 'processing' && provider.isAt(state.provider);
+    return state.situation === 'processing' && provider.isAt(state.provider) ? state : undefined;
   }
 
   async #work(signal: AbortSignal): Promise<void> {
@@ -193,7 +198,7 @@ export class BatchRun {
       minTimeout: 200,
       maxTimeout: 2_000,
       signal: this.#givingUp,
-      shouldRetry: ({ error }) => isPassing(error),
+      shouldRetry: ({ error }) => mayPass(error),
     });
   }
 
@@ -221,13 +226,6 @@ function endOf(answer: ProviderAnswer): Pick<Ended, 'outcome' | 'retryAfterMs'> 
 
 function sentIn(events: readonly BatchEvent[]): Sent | undefined {
   return events.find((event) => event.type === 'DevEuiAttempted')?.data;
-}
-
-function isPassing(error: unknown): boolean {
-  return (
-    error instanceof LedgerError &&
-    (error.code === 'store-unavailable' || error.code === 'overloaded')
-  );
 }
 
 async function pause(durationMs: number, signal: AbortSignal): Promise<void> {

@@ -66,3 +66,11 @@ export class LedgerError extends Error {
     this.conflicting = options.conflicting;
   }
 }
+
+/** Whether the same may succeed later: the store is away, or has too much to do. */
+export function mayPass(error: unknown): boolean {
+  return (
+    error instanceof LedgerError &&
+    (error.code === 'store-unavailable' || error.code === 'overloaded')
+  );
+}

@@ -7,7 +7,11 @@ import {
   type BatchCommand,
   type BatchState,
 } from '../../commands/deveui.ts';
-import { MAX_PREFIX_DIGITS, shortCodesBehind } from '../../commands/deveui-drawing.ts';
+import {
+  MAX_PREFIX_DIGITS,
+  PREFIX_PATTERN,
+  shortCodesBehind,
+} from '../../commands/deveui-drawing.ts';
 import type { CommandContext, CommandHandler, Handled } from '../../commands/handler.ts';
 import {
   atLeast,
@@ -45,10 +49,7 @@ const sizeField = z
 
 const prefixField = z
   .string()
-  .regex(
-    new RegExp(`^[0-9A-Fa-f]{0,${MAX_PREFIX_DIGITS}}$`),
-    `must be at most ${MAX_PREFIX_DIGITS} hex digits`,
-  )
+  .regex(PREFIX_PATTERN, `must be at most ${MAX_PREFIX_DIGITS} hex digits`)
   .optional()
   .meta({ description: 'With what each DevEUI begins: the OUI of a company, for one' });
 

@@ -44,6 +44,19 @@ const DEVEUI_COLUMNS = `
       and v.retired_at is null
   ) as device_id`;
 
+/** Those of the batch `b` that are in one situation, in the order in which they were drawn. */
+function devEuisOf(status: 'registered' | 'unconfirmed' | 'in_flight'): string {
+  return `
+    array(
+      select d.dev_eui
+      from read_deveui.deveuis d
+      where d.project_id = b.project_id
+        and d.batch_id = b.batch_id
+        and d.status = '${status}'
+      order by d.candidate
+    )`;
+}
+
 /**
  * A batch that is hidden is as if it were not there. Its DevEUIs are still found by themselves: what is
  * registered was paid for.
@@ -67,30 +80,9 @@ export class DevEuiQueries {
         text: `
           select
             ${SUMMARY_COLUMNS},
-            array(
-              select d.dev_eui
-              from read_deveui.deveuis d
-              where d.project_id = b.project_id
-                and d.batch_id = b.batch_id
-                and d.status = 'registered'
-              order by d.candidate
-            ) as registered_deveuis,
-            array(
-              select d.dev_eui
-              from read_deveui.deveuis d
-              where d.project_id = b.project_id
-                and d.batch_id = b.batch_id
-                and d.status = 'unconfirmed'
-              order by d.candidate
-            ) as unconfirmed_deveuis,
-            array(
-              select d.dev_eui
-              from read_deveui.deveuis d
-              where d.project_id = b.project_id
-                and d.batch_id = b.batch_id
-                and d.status = 'in_flight'
-              order by d.candidate
-            ) as open_deveuis
+            ${devEuisOf('registered')} as registered_deveuis,
+            ${devEuisOf('unconfirmed')} as unconfirmed_deveuis,
+            ${devEuisOf('in_flight')} as open_deveuis
           from read_deveui.batches b
           where b.project_id = $1 /* project */
             and b.batch_id = $2 /* batch */

@@ -198,16 +198,7 @@ const CURRENT_AS_OF = `
     newest.component, newest.version, previous.version as previous_version,
     newest.reported_at, newest.received_at
   from read_firmware.current c
-  cross join lateral (
-    select r.component, r.version, r.reported_at, r.received_at, r.position
-    from read_firmware.reports r
-    where r.project_id = c.project_id
-      and r.device_id = c.device_id
-      and r.component = c.component
-      and r.position <= $3 /* as of */
-    order by r.reported_at desc, r.position desc
-    limit 1
-  ) newest
+  ${newestAsOf('$3')}
   left join lateral (
     select r.version
     from read_firmware.reports r
@@ -242,14 +233,20 @@ const FLEET_AS_OF = `
     and d.from_position <= $2 /* as of */
     and (d.to_position is null or d.to_position > $2) /* as of */
     and d.retired_at is null
-  cross join lateral (
-    select r.component, r.version
-    from read_firmware.reports r
-    where r.project_id = c.project_id
-      and r.device_id = c.device_id
-      and r.component = c.component
-      and r.position <= $2 /* as of */
-    order by r.reported_at desc, r.position desc
-    limit 1
-  ) newest
+  ${newestAsOf('$2')}
   where c.project_id = $1 /* project */`;
+
+/** The report with the newest time of the device's own, of a component `c`, up to a position. */
+function newestAsOf(asOf: '$2' | '$3'): string {
+  return `
+    cross join lateral (
+      select r.component, r.version, r.reported_at, r.received_at, r.position
+      from read_firmware.reports r
+      where r.project_id = c.project_id
+        and r.device_id = c.device_id
+        and r.component = c.component
+        and r.position <= ${asOf} /* as of */
+      order by r.reported_at desc, r.position desc
+      limit 1
+    ) newest`;
+}
