@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { LedgerError } from '../shared/errors.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
+import { isKeepableText } from '../shared/text.ts';
 import { inflated, isBrokenEncoding } from './encoding.ts';
 
 export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
@@ -121,11 +122,6 @@ export function refuseUnkeepable(value: Json): void {
       fields: [{ path, message: complaint.message }],
     });
   }
-}
-
-/** Whether text can be kept by every store: no U+0000, no lone surrogates (I-JSON, RFC 7493). */
-export function isKeepableText(text: string): boolean {
-  return !text.includes('\u0000') && text.isWellFormed();
 }
 
 /**

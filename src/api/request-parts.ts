@@ -4,10 +4,10 @@ import type { z } from 'zod';
 import { LedgerError } from '../shared/errors.ts';
 import { sha256 } from '../shared/ids.ts';
 import { canonicalJson, type Json, type JsonObject } from '../shared/json.ts';
+import { isKeepableText } from '../shared/text.ts';
 import {
   DEFAULT_BODY_LIMIT_BYTES,
   hasBody,
-  isKeepableText,
   parseJson,
   readBody,
   refuseUnkeepable,

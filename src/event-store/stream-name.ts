@@ -15,6 +15,7 @@ export const STREAM_CATEGORIES = [
   'request',
   'sensor',
   'sim',
+  'usage',
 ] as const;
 
 /** The project of streams that belong to the installation: no project can be called so. */

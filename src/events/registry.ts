@@ -7,6 +7,7 @@ import { projectionEvents } from './projections.ts';
 import { requestEvents } from './requests.ts';
 import { stateEvents } from './state.ts';
 import { tenancyEvents } from './tenancy.ts';
+import { usageEvents } from './usage.ts';
 
 const definitions: ReadonlyMap<string, EventDefinition> = new Map(
   (
@@ -17,6 +18,7 @@ const definitions: ReadonlyMap<string, EventDefinition> = new Map(
       ...requestEvents,
       ...stateEvents,
       ...tenancyEvents,
+      ...usageEvents,
     ] as readonly EventDefinition[]
   ).map((definition) => [definition.type, definition]),
 );

@@ -1,0 +1,222 @@
+import pLimit from 'p-limit';
+import { domainEvent, recordable } from '../events/registry.ts';
+import type { RejectionReason, UsageEvent, UsageOrigin } from '../events/usage.ts';
+import type { Appended, EventStore, NewEvent, Position, Write } from '../event-store/port.ts';
+import { streamName, type StreamName } from '../event-store/stream-name.ts';
+import { newEventId, sha256 } from '../shared/ids.ts';
+import { isSameJson } from '../shared/json.ts';
+import { isKeepableText } from '../shared/text.ts';
+import type { CommandContext, CommandIdentity } from './handler.ts';
+import type { OwnName, SimUsage } from './usage-record.ts';
+
+/**
+ * What names a record, so that whatever comes again under the same name is the same record: its own name, else the
+ * message or the request that it came in; else it is new each time.
+ */
+export type RecordName =
+  | OwnName
+  | {
+      readonly kind: 'message';
+      readonly topic: string;
+      readonly partition: number;
+      readonly offset: string;
+    }
+  | { readonly kind: 'request'; readonly identity: CommandIdentity }
+  | { readonly kind: 'new' };
+
+export interface UsageEntry {
+  readonly usage: SimUsage;
+  readonly name: RecordName;
+  /** Of the request that it came in, if that has one: it recognises its own work by it. */
+  readonly identity?: CommandIdentity;
+  readonly origin: UsageOrigin;
+}
+
+export type RecordedUsage =
+  | { readonly outcome: 'recorded'; readonly position: Position }
+  /** Recorded before, under the same name. */
+  | { readonly outcome: 'duplicate'; readonly position: Position }
+  /** Its name stands for another record: refused, and listed. */
+  | { readonly outcome: 'refused'; readonly position: Position };
+
+interface Rejection {
+  readonly reason: RejectionReason;
+  readonly detail: string;
+  readonly origin: UsageOrigin;
+  /** As it came. */
+  readonly record: Buffer;
+}
+
+export interface MessageRejection extends Rejection {
+  readonly origin: Extract<UsageOrigin, { kind: 'kafka' }>;
+}
+
+type UsageContext = Pick<CommandContext, 'projectId' | 'actor' | 'correlationId'>;
+
+/** What is beyond it is cut from a rejected record: the dead letter itself has all of it. */
+const MAX_KEPT_BYTES = 8 * 1024;
+/** Streams that are looked into at once, to see what a name stands for. */
+const MAX_COMPARED_AT_ONCE = 32;
+
+/**
+ * Keeps usage, each record once however often it comes: its name names its stream, which takes one event. There is
+ * no state to decide on, and nothing to load. Rejected: SIM and time as the name, since producers send several
+ * records for one SIM and minute, and each of them is usage.
+ */
+export class UsageCommands {
+  readonly #store: EventStore;
+
+  constructor(store: EventStore) {
+    this.#store = store;
+  }
+
+  /**
+   * Records are stored together, and answered each by itself, in their order.
+   * @throws LedgerError `overloaded`, `store-unavailable`: some may have been stored; the same call may be repeated
+   *   safely for those whose names are not `new`.
+   */
+  async record(entries: readonly UsageEntry[], context: UsageContext): Promise<RecordedUsage[]> {
+    const writes = entries.map((entry) => recordingOf(entry, context));
+    const appended = await this.#store.append(writes);
+    const limit = pLimit(MAX_COMPARED_AT_ONCE);
+    return Promise.all(
+      entries.map(async (entry, index): Promise<RecordedUsage> => {
+        const outcome = appended[index] as Appended;
+        return outcome.outcome === 'appended'
+          ? { outcome: 'recorded', position: outcome.position }
+          : limit(() => this.#compare(entry, writes[index] as Write, context));
+      }),
+    );
+  }
+
+  /**
+   * Lists messages that cannot be used, each once.
+   * @throws LedgerError as `record`; may always be repeated
+   */
+  async reject(rejections: readonly MessageRejection[], context: UsageContext): Promise<void> {
+    await this.#store.append(
+      rejections.map((rejection) => {
+        const { topic, partition, offset } = rejection.origin;
+        const parts = ['rejected', 'message', topic, String(partition), offset];
+        return rejectionOf(rejection, parts, context);
+      }),
+    );
+  }
+
+  /** The name was taken before: by this record, or by another one. */
+  async #compare(
+    { identity, origin }: UsageEntry,
+    { stream, events: [sent] }: Write,
+    context: UsageContext,
+  ): Promise<RecordedUsage> {
+    for await (const recorded of this.#store.readStream(stream, { limit: 1 })) {
+      const { position, metadata } = recorded;
+      const { data } = domainEvent(recorded) as UsageEvent;
+      if (isSameJson(data, sent?.data)) {
+        const isOwn =
+          identity !== undefined &&
+          metadata.causationId === identity.id &&
+          (metadata.causationOrdinal ?? 0) === (identity.ordinal ?? 0);
+        return { outcome: isOwn ? 'recorded' : 'duplicate', position };
+      }
+      const record = Buffer.from(JSON.stringify(sent?.data));
+      const rejection = {
+        reason: 'id-reused',
+        detail: `the same id was used before, with another record (event ${recorded.id})`,
+        origin,
+        record,
+      } as const;
+      // By what it says, not by where it came from: sent again, it is the same refusal.
+      const parts = ['rejected', 'id-reused', sha256(`${stream} ${record.toString()}`)];
+      const [refused] = await this.#store.append([rejectionOf(rejection, parts, context)]);
+      return {
+        outcome: 'refused',
+        position: refused?.outcome === 'appended' ? refused.position : position,
+      };
+    }
+    throw new Error(`stream ${stream} refused an event and holds none`);
+  }
+}
+
+function recordingOf({ usage, name, identity }: UsageEntry, context: UsageContext): Write {
+  const { projectId, actor, correlationId } = context;
+  const { simCardId, bytesUsed } = usage;
+  const usedAt = usage.usedAt.toISOString();
+  const metadata = {
+    projectId,
+    actor,
+    correlationId,
+    ...(identity && { causationId: identity.id }),
+    ...(identity?.ordinal !== undefined && { causationOrdinal: identity.ordinal }),
+    occurredAt: usedAt,
+  };
+  const event = { type: 'UsageRecorded', data: { simCardId, bytesUsed, usedAt } } as const;
+  return {
+    stream: streamOf(projectId, name),
+    expectedRevision: 'no-stream',
+    events: [{ id: newEventId(), ...recordable(event, metadata) }],
+  };
+}
+
+function streamOf(projectId: string, name: RecordName): StreamName {
+  switch (name.kind) {
+    case 'id':
+      return streamName('usage', projectId, 'id', name.id);
+    case 'cloud-event':
+      // By a digest: the two together may be longer than a name.
+      return streamName(
+        'usage',
+        projectId,
+        'event',
+        sha256(JSON.stringify([name.source, name.id])),
+      );
+    case 'message':
+      return streamName(
+        'usage',
+        projectId,
+        'message',
+        name.topic,
+        String(name.partition),
+        name.offset,
+      );
+    case 'request':
+      return streamName(
+        'usage',
+        projectId,
+        'request',
+        name.identity.id,
+        String(name.identity.ordinal ?? 0),
+      );
+    case 'new':
+      return streamName('usage', projectId, 'new', newEventId());
+  }
+}
+
+function rejectionOf(
+  { record, ...rejection }: Rejection,
+  parts: readonly string[],
+  { projectId, actor, correlationId }: UsageContext,
+): Write {
+  const data = { ...rejection, record: keptRecord(record) };
+  const event: NewEvent = {
+    id: newEventId(),
+    ...recordable({ type: 'UsageRejected', data }, { projectId, actor, correlationId }),
+  };
+  const stream = streamName('usage', projectId, ...(parts as [string, ...string[]]));
+  return { stream, expectedRevision: 'no-stream', events: [event] };
+}
+
+function keptRecord(record: Buffer): {
+  readonly encoding: 'utf-8' | 'base64';
+  readonly content: string;
+  readonly isCut: boolean;
+} {
+  const isCut = record.length > MAX_KEPT_BYTES;
+  const kept = record.subarray(0, MAX_KEPT_BYTES);
+  // A cut may go through a character: what comes before it is text all the same.
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(kept, { stream: isCut });
+  const isText = isKeepableText(text) && !text.includes('\ufffd');
+  return isText
+    ? { encoding: 'utf-8', content: text, isCut }
+    : { encoding: 'base64', content: kept.toString('base64'), isCut };
+}
