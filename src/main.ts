@@ -9,6 +9,7 @@ import { adminRoutes } from './api/admin/admin.ts';
 import { createApp, listen, type RunningServer } from './api/server.ts';
 import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
+import { usageRoutes } from './api/usage/usage.ts';
 import { FirmwareCommands } from './commands/firmware.ts';
 import { formatApiKey, mintKey } from './commands/keys.ts';
 import { IdempotentRequests } from './commands/requests.ts';
@@ -18,6 +19,7 @@ import {
   installationDecider,
   installationStream,
 } from './commands/tenancy.ts';
+import { UsageCommands } from './commands/usage.ts';
 import { ConfigError, type Config } from './config.ts';
 import { installationSecret } from './database/installation-secret.ts';
 import { providerAddress } from './lorawan/http-provider.ts';
@@ -33,6 +35,9 @@ import { KeyDirectory } from './projections/tenancy/key-directory.ts';
 import { TimelineQueries } from './projections/tenancy/timeline-queries.ts';
 import { InventoryQueries } from './projections/tenancy/inventory-queries.ts';
 import { TenancyQueries } from './projections/tenancy/tenancy-queries.ts';
+import { UsageQueries } from './projections/usage/usage-queries.ts';
+import { UsageRejections } from './projections/usage/usage-rejections.ts';
+import { UsageTotals } from './projections/usage/usage-totals.ts';
 import { systemClock } from './shared/clock.ts';
 import { randomEntropy } from './shared/ids.ts';
 
@@ -156,6 +161,13 @@ async function serveApi(
         queries: new DevEuiQueries(models),
         draining,
         provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
+      }),
+      ...usageRoutes({
+        commands: new UsageCommands(store),
+        queries: new UsageQueries(models),
+        totals: new UsageTotals(models),
+        rejections: new UsageRejections(models),
+        positions,
       }),
       ...tenancyRoutes({
         handler,

@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import { parse } from 'csv-parse/sync';
+import { stringify } from 'csv-stringify/sync';
 import { LedgerError } from '../shared/errors.ts';
-import type { Json } from '../shared/json.ts';
+import type { Json, JsonObject } from '../shared/json.ts';
 
 export const CSV = 'text/csv';
 
@@ -30,6 +31,15 @@ export function parseTable(body: Buffer, columns: TableColumns, maxRows: number)
     if (cells.length !== names.length) return cells;
     const filled = known.filter(({ index }) => cells[index] !== '');
     return Object.fromEntries(filled.map(({ name, index }) => [name, cells[index] ?? '']));
+  });
+}
+
+/** Items as a table, with a header row; null is an empty cell. */
+export function tableOf(items: readonly JsonObject[], columns: readonly string[]): string {
+  return stringify([...items], {
+    header: true,
+    columns: [...columns],
+    record_delimiter: 'windows',
   });
 }
 

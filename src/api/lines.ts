@@ -3,6 +3,9 @@ import type { IncomingMessage } from 'node:http';
 import { inflated, isBrokenEncoding } from './encoding.ts';
 import type { Line } from './route.ts';
 
+/** One JSON value a line: its content types. */
+export const NDJSON = ['application/x-ndjson', 'application/ndjson', 'application/jsonl'];
+
 const MAX_LINE_BYTES = 256 * 1024;
 
 /** What a line becomes that cannot be read: no JSON, so it is refused like any other bad one. */
@@ -48,4 +51,16 @@ export async function* readLines(request: IncomingMessage): AsyncIterable<Line> 
 function textOf(line: Buffer): string {
   if (line.length > MAX_LINE_BYTES || !isUtf8(line)) return UNREADABLE;
   return line.toString('utf8').trim();
+}
+
+/** Lines in groups of up to `size`. */
+export async function* chunksOf(lines: AsyncIterable<Line>, size: number): AsyncIterable<Line[]> {
+  let chunk: Line[] = [];
+  for await (const line of lines) {
+    chunk.push(line);
+    if (chunk.length < size) continue;
+    yield chunk;
+    chunk = [];
+  }
+  if (chunk.length > 0) yield chunk;
 }

@@ -180,7 +180,12 @@ function answers(route: Route): Record<string, unknown> {
     {
       description: status === '204' ? 'Done' : 'The answer',
       headers,
-      ...(schema !== null && { content: { 'application/json': { schema } } }),
+      ...(schema !== null && {
+        content: {
+          'application/json': { schema },
+          ...(route.hasCsv === true && { [CSV]: { schema: z.string() } }),
+        },
+      }),
     },
   ]);
   if (route.hasEtag === true && route.method === 'get') {

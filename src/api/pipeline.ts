@@ -16,6 +16,7 @@ import { randomEntropy, type Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { authorize, type Authentication, type Caller } from './authentication.ts';
 import { contentTypeOf } from './body.ts';
+import { CSV } from './csv.ts';
 import { readLines } from './lines.ts';
 import { problemHeaders, problemOf, statusOf } from './problem.ts';
 import {
@@ -163,8 +164,13 @@ export class Pipeline {
     });
     const spool = new Spool();
     try {
-      for await (const part of resultsDocument(results)) await spool.write(part);
-      responder.beginStream(response, correlationId, run.isReplayed, spool.sizeBytes);
+      for await (const part of documentOf(stream.listName, results)) await spool.write(part);
+      responder.beginStream(response, {
+        status: stream.status,
+        correlationId,
+        isReplayed: run.isReplayed,
+        sizeBytes: spool.sizeBytes,
+      });
       await pipe(spool.read(), response);
     } finally {
       await spool.dispose();
@@ -212,6 +218,7 @@ function requestFor<Body>(
       ifMatch: request.headers['if-match'],
       ifNoneMatch: request.headers['if-none-match'],
       prefer: request.get('prefer'),
+      isCsvAccepted: request.accepts(['application/json', CSV]) === CSV,
     },
     read,
     now,
@@ -290,11 +297,18 @@ class PassingAnswer extends Error {
   }
 }
 
-async function* resultsDocument(results: AsyncIterable<JsonObject>): AsyncIterable<string> {
-  let separator = '{"results":[';
-  for await (const result of results) {
-    yield separator + JSON.stringify(result);
+/** The answer: the list, and what else is known when the list is at its end. */
+async function* documentOf(
+  listName: string,
+  results: AsyncGenerator<JsonObject, JsonObject>,
+): AsyncIterable<string> {
+  yield `{${JSON.stringify(listName)}:[`;
+  let separator = '';
+  let next = await results.next();
+  for (; next.done !== true; next = await results.next()) {
+    yield separator + JSON.stringify(next.value);
     separator = ',';
   }
-  yield separator === ',' ? ']}' : `${separator}]}`;
+  const more = JSON.stringify(next.value).slice(1, -1);
+  yield more === '' ? ']}' : `],${more}}`;
 }

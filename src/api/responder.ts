@@ -6,6 +6,7 @@ import type { Position, ReadModels } from '../projections/engine/read-model.ts';
 import type { Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import type { Logger } from '../shared/logger.ts';
+import { CSV } from './csv.ts';
 import { isListed } from './precondition.ts';
 import { asLedgerError, problemHeaders, problemOf, statusOf } from './problem.ts';
 import { correlationIdOf } from './request-parts.ts';
@@ -39,7 +40,7 @@ export class Responder {
       readonly isReplayed: boolean;
     },
   ): void {
-    const { headers = {}, shownKeys = [], body } = answer;
+    const { headers = {}, shownKeys = [], body, csv } = answer;
     const isUnchanged = request.method === 'GET' && isNoneMatched(request, headers['ETag']);
     const status = isUnchanged ? 304 : answer.status;
     this.#head(response, status, correlationId, answer.position);
@@ -47,12 +48,16 @@ export class Responder {
     if (isReplayed) response.setHeader('Idempotency-Replayed', 'true');
     // What shows a key must not be kept by anything on the way.
     if (shownKeys.length > 0) response.setHeader('Cache-Control', 'no-store');
+    if (csv !== undefined && status !== 304) {
+      this.#end(response, `${CSV}; charset=utf-8`, csv);
+      return;
+    }
     if (body === undefined || status === 204 || status === 304) {
       response.end();
       return;
     }
     const contentType = headers['Content-Type'] ?? 'application/json; charset=utf-8';
-    this.#end(response, contentType, withKeys(body, shownKeys, entropy));
+    this.#end(response, contentType, JSON.stringify(withKeys(body, shownKeys, entropy)));
   }
 
   problem(
@@ -81,17 +86,26 @@ export class Responder {
     this.#head(response, status, correlationId, undefined);
     const { 'Content-Type': contentType = '', ...headers } = problemHeaders(ledgerError);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-    this.#end(response, contentType, problemOf(ledgerError, request.path, correlationId));
+    const problem = problemOf(ledgerError, request.path, correlationId);
+    this.#end(response, contentType, JSON.stringify(problem));
   }
 
   /** The head of an answer whose body is written after it. */
   beginStream(
     response: Response,
-    correlationId: string,
-    isReplayed: boolean,
-    sizeBytes: number,
+    {
+      status,
+      correlationId,
+      isReplayed,
+      sizeBytes,
+    }: {
+      readonly status: number;
+      readonly correlationId: string;
+      readonly isReplayed: boolean;
+      readonly sizeBytes: number;
+    },
   ): void {
-    this.#head(response, 200, correlationId, undefined);
+    this.#head(response, status, correlationId, undefined);
     if (isReplayed) response.setHeader('Idempotency-Replayed', 'true');
     response.setHeader('Content-Type', 'application/json; charset=utf-8');
     response.setHeader('Content-Length', sizeBytes);
@@ -109,8 +123,7 @@ export class Responder {
     response.setHeader('Fleetledger-Position', positions.format(position ?? models.newestKnown));
   }
 
-  #end(response: Response, contentType: string, body: unknown): void {
-    const text = JSON.stringify(body);
+  #end(response: Response, contentType: string, text: string): void {
     response.setHeader('Content-Type', contentType);
     response.setHeader('Content-Length', Buffer.byteLength(text));
     response.end(text);

@@ -25,12 +25,15 @@ export interface RouteBody<Body> {
 /** A body of one JSON value a line, read and answered line by line in bounded memory. */
 export interface RouteStream<Params, Query> {
   readonly contentTypes: readonly string[];
-  /** The results, in the order of the lines: they become `{"results":[…]}`. */
+  readonly status: number;
+  /** What its answer calls the list of what `handle` yields. */
+  readonly listName: string;
+  /** Yields results, in the order of the lines; gives what else the answer says when the last is read. */
   readonly handle: (
     request: ApiRequest<Params, Query, undefined>,
     lines: AsyncIterable<Line>,
     results: KeptResults,
-  ) => AsyncIterable<JsonObject>;
+  ) => AsyncGenerator<JsonObject, JsonObject>;
 }
 
 /** A body that is a table (`text/csv`), handled row by row; it may be as large as an array of as many. */
@@ -83,6 +86,8 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly errors?: readonly ErrorCode[];
   /** Answers that carry an ETag, and take If-None-Match. */
   readonly hasEtag?: boolean;
+  /** Answers as a table, too, for whoever accepts `text/csv` rather than JSON. */
+  readonly hasCsv?: boolean;
   /** Takes `Prefer: wait=<s>` (RFC 7240). */
   readonly takesWait?: boolean;
   readonly handle: (request: ApiRequest<Params, Query, Body>) => Promise<Answer>;
@@ -113,11 +118,15 @@ export interface RequestHeaders {
   readonly ifMatch: string | undefined;
   readonly ifNoneMatch: string | undefined;
   readonly prefer: string | undefined;
+  /** Whether `Accept` wants `text/csv` rather than JSON. */
+  readonly isCsvAccepted: boolean;
 }
 
 export interface Answer {
   readonly status: number;
   readonly body?: Json;
+  /** In place of the body: `text/csv`. */
+  readonly csv?: string;
   readonly headers?: Readonly<Record<string, string>>;
   /** Of the rows, or of the command; the newest that is known where neither is. */
   readonly position?: Position;

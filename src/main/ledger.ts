@@ -19,6 +19,7 @@ import type { Projection } from '../projections/engine/projection.ts';
 import { ReadModels } from '../projections/engine/read-model.ts';
 import { stateProjection } from '../projections/state/state-projection.ts';
 import { tenancyProjection } from '../projections/tenancy/tenancy-projection.ts';
+import { usageProjection } from '../projections/usage/usage-projection.ts';
 import { createLogger, type Logger } from '../shared/logger.ts';
 
 /** An opened ledger: the log, the write side, the read side; nothing runs yet. */
@@ -44,6 +45,7 @@ const PROJECTIONS: readonly Projection[] = [
   stateProjection,
   devEuiProjection,
   firmwareProjection,
+  usageProjection,
 ];
 
 /** `role`: a service holds the data directory for itself; a tool may come beside it. */

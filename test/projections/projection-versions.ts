@@ -4,6 +4,7 @@ export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
   state: 2,
   deveui: 1,
   firmware: 1,
+  usage: 1,
 };
 
 export const PROJECTION_NAMES = Object.keys(PROJECTION_VERSIONS);

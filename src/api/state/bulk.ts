@@ -3,6 +3,7 @@ import type { PatchResult, StateCommands } from '../../commands/state.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Json, JsonObject } from '../../shared/json.ts';
 import { parseJsonText, refuseUnkeepable } from '../body.ts';
+import { chunksOf, NDJSON } from '../lines.ts';
 import { idField } from '../fields.ts';
 import {
   answerEach,
@@ -79,12 +80,14 @@ export function bulkRoutes(commands: StateCommands): Route[] {
       isCheckedByItem: true,
     },
     stream: {
-      contentTypes: ['application/x-ndjson', 'application/ndjson', 'application/jsonl'],
+      contentTypes: NDJSON,
+      status: 200,
+      listName: 'results',
       async *handle(request, lines, record) {
         const rest = lines[Symbol.asyncIterator]();
         for await (const results of record.kept()) {
           for (const result of results) {
-            if ((await rest.next()).done === true) return;
+            if ((await rest.next()).done === true) return {};
             yield result;
           }
         }
@@ -98,6 +101,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
           if (isKeeping) await record.keep(results);
           yield* results;
         }
+        return {};
       },
     },
     answers: { 200: z.object({ results: z.array(bulkResult) }) },
@@ -117,15 +121,4 @@ function bulkAnswer(id: string, patched: PatchResult): JsonObject {
 function idOf(item: unknown): string | null {
   const id = typeof item === 'object' && item !== null && 'id' in item ? item.id : null;
   return typeof id === 'string' ? id : null;
-}
-
-async function* chunksOf(lines: AsyncIterable<Line>, size: number): AsyncIterable<Line[]> {
-  let chunk: Line[] = [];
-  for await (const line of lines) {
-    chunk.push(line);
-    if (chunk.length < size) continue;
-    yield chunk;
-    chunk = [];
-  }
-  if (chunk.length > 0) yield chunk;
 }

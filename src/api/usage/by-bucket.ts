@@ -1,0 +1,126 @@
+import { z } from 'zod';
+import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Fresh, ReadOptions } from '../../projections/engine/read-model.ts';
+import { bucketLabel, type Edges } from '../../projections/usage/buckets.ts';
+import type {
+  Counted,
+  PageOf,
+  Subject,
+  UsageQueries,
+  UsedInBucket,
+} from '../../projections/usage/usage-queries.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import { asOfQuery, idField } from '../fields.ts';
+import { numberedPage } from '../page-paging.ts';
+import { defineRoute, type Answer, type ApiRequest, type Route } from '../route.ts';
+import { bucketQuery, bucketsIn } from './range-query.ts';
+import { answerTable, tablePageQuery } from './table-answer.ts';
+
+const usedInBucket = z
+  .object({
+    date: z.string().meta({
+      description: 'Where the bucket begins, on the clocks of the zone',
+      example: '2020-02-01:00:00:00',
+    }),
+    'bytes-used-total': z.int(),
+  })
+  .meta({ id: 'UsedInBucket' });
+
+const byBucketQuery = tablePageQuery.extend({
+  ...bucketQuery.shape,
+  fill: z
+    .literal('zero', "must be 'zero'")
+    .optional()
+    .meta({ description: 'Shows buckets without usage, too' }),
+  as_of: asOfQuery,
+});
+
+type ByBucketRequest = ApiRequest<{ id: string }, z.infer<typeof byBucketQuery>, unknown>;
+
+/** In a path: that nobody holds a SIM card. An organization of this name is not to be asked for. */
+const NOBODY = 'null';
+
+export function byBucketRoutes(queries: UsageQueries, positions: Positions): Route[] {
+  const organization = defineRoute({
+    ...common('organization'),
+    summary: `What an organization used, by buckets; \`${NOBODY}\`: the SIM cards that nobody holds`,
+    handle: (request) => {
+      const { id } = request.params;
+      return answer(request, { kind: 'organization', id: id === NOBODY ? '' : id });
+    },
+  });
+
+  const simCard = defineRoute({
+    ...common('simcard'),
+    summary: 'What a SIM card used, by buckets',
+    handle: (request) => answer(request, { kind: 'simcard', id: request.params.id }),
+  });
+
+  async function answer(
+    { query, projectId, read, headers }: ByBucketRequest,
+    subject: Subject,
+  ): Promise<Answer> {
+    const { edges, timeZone } = bucketsIn(query);
+    const asOf = query.as_of === undefined ? undefined : await positions.asOf(query.as_of);
+    return answerTable(query, headers.isCsvAccepted, {
+      columns: ['date', 'bytes-used-total'],
+      item: ({ startMs, bytes }: UsedInBucket) => ({
+        date: bucketLabel(startMs, timeZone),
+        'bytes-used-total': bytes,
+      }),
+      async rows(page) {
+        const found =
+          query.fill === 'zero'
+            ? await filled(edges, page, (some, whole) =>
+                queries.byBucket(projectId, subject, { edges: some, page: whole, asOf }, read),
+              )
+            : await queries.byBucket(projectId, subject, { edges, page, asOf }, read);
+        if (!found.value.items.some(({ bytes }) => bytes > 0)) {
+          await requireKnown(projectId, subject, read);
+        }
+        return found;
+      },
+    });
+  }
+
+  async function requireKnown(
+    projectId: string,
+    subject: Subject,
+    read: ReadOptions,
+  ): Promise<void> {
+    if (await queries.isKnown(projectId, subject, read)) return;
+    throw new LedgerError('not-found', `No ${subject.kind} ${subject.id} found!`);
+  }
+
+  return [organization, simCard];
+}
+
+function common(kind: Subject['kind']) {
+  return {
+    method: 'get',
+    path: `/${kind}/{id}/usage`,
+    tag: 'Usage',
+    access: ['owner', 'member', 'viewer'],
+    params: z.object({ id: idField }),
+    query: byBucketQuery,
+    answers: { 200: numberedPage(usedInBucket) },
+    errors: ['not-found'],
+    hasCsv: true,
+  } as const;
+}
+
+/** Every bucket of a page: those with usage are looked for among them alone. */
+async function filled(
+  edges: Edges,
+  { limit, offset }: PageOf,
+  used: (edges: Edges, page: PageOf) => Promise<Fresh<Counted<UsedInBucket>>>,
+): Promise<Fresh<Counted<UsedInBucket>>> {
+  const total = edges.length - 1;
+  const onPage = edges.slice(offset, Math.min(offset + limit, total) + 1);
+  const { value, position } = await used(onPage, { limit: onPage.length, offset: 0 });
+  const bytesAt = new Map(value.items.map(({ startMs, bytes }) => [startMs, bytes]));
+  const items = onPage
+    .slice(0, -1)
+    .map((startMs) => ({ startMs, bytes: bytesAt.get(startMs) ?? 0 }));
+  return { value: { items, total }, position };
+}

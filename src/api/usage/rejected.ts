@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import type { UsageRejections } from '../../projections/usage/usage-rejections.ts';
+import { timeAnswer } from '../fields.ts';
+import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
+import { defineRoute, jsonTime, type Route } from '../route.ts';
+
+const rejectedAnswer = z
+  .object({
+    id: z.string().meta({ description: 'Of the event' }),
+    reason: z.string().meta({ description: 'A code' }),
+    detail: z.string(),
+    origin: z
+      .record(z.string(), z.unknown())
+      .meta({ description: 'kafka: topic, partition, offset; http: correlationId, index' }),
+    record: z
+      .object({ encoding: z.enum(['utf-8', 'base64']), content: z.string(), isCut: z.boolean() })
+      .meta({ description: 'As it came, or the beginning of it' }),
+    rejected_at: timeAnswer,
+  })
+  .meta({ id: 'RejectedUsage' });
+
+export function rejectedRoutes(rejections: UsageRejections): Route[] {
+  const list = defineRoute({
+    method: 'get',
+    path: '/usage/rejected',
+    summary:
+      'Records that were not taken, newest first: dead letters, and ids that were used before',
+    tag: 'Usage',
+    access: ['owner', 'member', 'viewer'],
+    query: cursorQuery,
+    answers: { 200: cursorPage(rejectedAnswer) },
+    handle: (request) =>
+      walkPage(request, {
+        name: 'usage-rejected',
+        place: placeBeforePosition,
+        rows: (limit, place) =>
+          rejections.list(request.projectId, { limit, ...place }, request.read),
+        item: ({ eventId, reason, detail, origin, record, rejectedAt }) => ({
+          id: eventId,
+          reason,
+          detail,
+          origin,
+          record,
+          rejected_at: jsonTime(rejectedAt),
+        }),
+        placeOf: ({ position }) => ({ before: position }),
+      }),
+  });
+  return [list];
+}

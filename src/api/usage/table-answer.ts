@@ -1,0 +1,47 @@
+import type { z } from 'zod';
+import type { Fresh } from '../../projections/engine/read-model.ts';
+import type { Counted, PageOf } from '../../projections/usage/usage-queries.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import type { JsonObject } from '../../shared/json.ts';
+import { tableOf } from '../csv.ts';
+import { answerPage, pageQuery } from '../page-paging.ts';
+import type { Answer } from '../route.ts';
+
+/** Both have no default here: a table (CSV) is whole unless a page of it is asked for. */
+export const tablePageQuery = pageQuery.extend({
+  page: pageQuery.shape.page.unwrap().optional(),
+  size: pageQuery.shape.size.unwrap().optional(),
+});
+
+interface TableAnswer<Row> {
+  readonly columns: readonly string[];
+  readonly item: (row: Row) => JsonObject;
+  readonly rows: (page: PageOf) => Promise<Fresh<Counted<Row>>>;
+}
+
+/** What a table may have, as it is made in memory. */
+const MAX_TABLE_ROWS = 100_000;
+
+/** A page of rows, as JSON or as a table. */
+export async function answerTable<Row>(
+  query: z.infer<typeof tablePageQuery>,
+  isCsv: boolean,
+  { columns, item, rows }: TableAnswer<Row>,
+): Promise<Answer> {
+  const isWhole = isCsv && query.page === undefined && query.size === undefined;
+  const { page, size } = pageQuery.parse(query);
+  const found = await rows(
+    isWhole ? { limit: MAX_TABLE_ROWS, offset: 0 } : { limit: size, offset: (page - 1) * size },
+  );
+  if (!isCsv) return answerPage({ page, size }, found, item);
+  if (isWhole && found.value.total > MAX_TABLE_ROWS) throw tooManyRows(found.value.total);
+  const csv = tableOf(found.value.items.map(item), columns);
+  return { status: 200, csv, position: found.position };
+}
+
+function tooManyRows(rows: number): LedgerError {
+  return new LedgerError(
+    'validation-failed',
+    `Ask for pages: the table would have ${rows} rows, and has ${MAX_TABLE_ROWS} at most.`,
+  );
+}

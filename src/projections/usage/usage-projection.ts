@@ -1,0 +1,185 @@
+import type { Queryable } from '../../database/database.ts';
+import { domainEvent } from '../../events/registry.ts';
+import type { SimEvent } from '../../events/tenancy.ts';
+import type { UsageEvent } from '../../events/usage.ts';
+import type { RecordedEvent } from '../../event-store/port.ts';
+import type { Projection } from '../engine/projection.ts';
+import { addSimAssignments, simAssignmentsTable } from '../tenancy/sim-assignments.ts';
+import { addUsage, takeTouched, type TouchedSim, type UsageRow } from './rollups.ts';
+
+/**
+ * What SIM cards used: each record, for answers as of a position, and sums of it. Whose usage a record is follows
+ * from its SIM, its time and what the inventory says by now, so an assignment moves sums from one organization to
+ * another. The organization '' is nobody.
+ *
+ * Sums are by quarters of an hour: all offsets from UTC that are in use now are multiples of that, so hours and days
+ * of each zone are made of whole quarters.
+ */
+export const usageProjection: Projection = {
+  name: 'usage',
+  version: 1,
+  handles: ['UsageRecorded', 'UsageRejected', 'SimAssigned'],
+  tables: `
+    ${simAssignmentsTable}
+
+    create table records (
+      project_id  text        not null collate "C",
+      sim_card_id text        not null collate "C",
+      used_at     timestamptz not null,
+      position    bigint      not null,
+      bytes       bigint      not null,
+      primary key (project_id, sim_card_id, used_at, position)
+    );
+
+    create table sim_quarters (
+      project_id  text        not null collate "C",
+      sim_card_id text        not null collate "C",
+      org_id      text        not null collate "C",
+      quarter     timestamptz not null,
+      bytes       numeric     not null,
+      records     bigint      not null,
+      primary key (project_id, sim_card_id, quarter, org_id)
+    );
+
+    create table sim_totals (
+      project_id  text    not null collate "C",
+      sim_card_id text    not null collate "C",
+      org_id      text    not null collate "C",
+      bytes       numeric not null,
+      records     bigint  not null,
+      primary key (project_id, sim_card_id, org_id)
+    );
+
+    create table org_quarters (
+      project_id  text        not null collate "C",
+      org_id      text        not null collate "C",
+      quarter     timestamptz not null,
+      bytes       numeric     not null,
+      records     bigint      not null,
+      primary key (project_id, org_id, quarter)
+    );
+
+    create table org_totals (
+      project_id  text    not null collate "C",
+      org_id      text    not null collate "C",
+      bytes       numeric not null,
+      records     bigint  not null,
+      primary key (project_id, org_id)
+    );
+
+    /* By days of UTC, for timelines: each stands at its first record, where it stays. */
+    create table sim_days (
+      project_id        text        not null collate "C",
+      sim_card_id       text        not null collate "C",
+      day               timestamptz not null,
+      first_position    bigint      not null,
+      first_event_id    uuid        not null,
+      first_recorded_at timestamptz not null,
+      first_actor       text        not null,
+      bytes             numeric     not null,
+      records           bigint      not null,
+      primary key (project_id, sim_card_id, day)
+    );
+
+    create table rejections (
+      project_id  text        not null collate "C",
+      position    bigint      not null,
+      event_id    uuid        not null,
+      reason      text        not null,
+      detail      text        not null,
+      origin      json        not null,
+      record      json        not null,
+      rejected_at timestamptz not null,
+      primary key (project_id, position)
+    );
+
+    /* What an assignment emptied is looked for by these, and is all that they hold. */
+    create index emptied_sim_quarters on sim_quarters (project_id) where records = 0;
+    create index emptied_sim_totals on sim_totals (project_id) where records = 0;
+    create index emptied_org_quarters on org_quarters (project_id) where records = 0;
+    create index emptied_org_totals on org_totals (project_id) where records = 0`,
+  indexes: `
+    create index records_by_time on records (project_id, used_at);
+    create index sim_assignments_by_org on sim_assignments (project_id, org_id);
+    create index sim_days_by_position on sim_days (project_id, sim_card_id, first_position)`,
+  apply,
+};
+
+/**
+ * Sums follow from all records and all assignments, in whatever order these came: what was added under the
+ * assignments of before is taken away, and then added under those of now.
+ */
+async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
+  const used: UsageRow[] = [];
+  const assigned: { projectId: string; recorded: RecordedEvent; event: SimEvent }[] = [];
+  const rejected: { projectId: string; recorded: RecordedEvent; data: Rejected }[] = [];
+  for (const recorded of events) {
+    const { projectId } = recorded.metadata;
+    const event = domainEvent(recorded) as UsageEvent | SimEvent;
+    if (event.type === 'SimAssigned') assigned.push({ projectId, recorded, event });
+    else if (event.type === 'UsageRejected')
+      rejected.push({ projectId, recorded, data: event.data });
+    else used.push({ projectId, recorded, ...event.data });
+  }
+  const touched = touchedBy(assigned);
+  await takeTouched(touched, tx);
+  await addSimAssignments(assigned, tx);
+  await addUsage(used, touched, tx);
+  await saveRejections(rejected, tx);
+}
+
+type Rejected = Extract<UsageEvent, { type: 'UsageRejected' }>['data'];
+
+/** The SIM cards whose holder changed, each from the earliest of the times at which it did. */
+function touchedBy(
+  assigned: readonly { readonly projectId: string; readonly event: SimEvent }[],
+): TouchedSim[] {
+  const earliest = new Map<string, TouchedSim>();
+  for (const { projectId, event } of assigned) {
+    const { simCardId, from } = event.data;
+    const name = JSON.stringify([projectId, simCardId]);
+    const before = earliest.get(name);
+    const isEarlier = before === undefined || (before.from !== null && (from ?? '') < before.from);
+    if (isEarlier) earliest.set(name, { projectId, simCardId, from });
+  }
+  return [...earliest.values()];
+}
+
+async function saveRejections(
+  rejections: readonly {
+    readonly projectId: string;
+    readonly recorded: RecordedEvent;
+    readonly data: Rejected;
+  }[],
+  tx: Queryable,
+): Promise<void> {
+  if (rejections.length === 0) return;
+  await tx.query({
+    name: 'save-usage-rejections',
+    text: `
+      insert into rejections (
+        project_id, position, event_id, reason, detail, origin, record, rejected_at
+      )
+      select *
+      from unnest(
+        $1::text[],       /* projects */
+        $2::bigint[],     /* positions */
+        $3::uuid[],       /* events */
+        $4::text[],       /* reasons */
+        $5::text[],       /* details */
+        $6::json[],       /* origins */
+        $7::json[],       /* records */
+        $8::timestamptz[] /* rejected at */
+      )`,
+    values: [
+      rejections.map(({ projectId }) => projectId),
+      rejections.map(({ recorded }) => recorded.position),
+      rejections.map(({ recorded }) => recorded.id),
+      rejections.map(({ data }) => data.reason),
+      rejections.map(({ data }) => data.detail),
+      rejections.map(({ data }) => JSON.stringify(data.origin)),
+      rejections.map(({ data }) => JSON.stringify(data.record)),
+      rejections.map(({ recorded }) => recorded.recordedAt),
+    ],
+  });
+}
