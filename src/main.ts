@@ -129,6 +129,7 @@ async function serveApi(
   const tenancy = new TenancyQueries(models);
   const states = new StateQueries(models);
   const firmware = new FirmwareQueries(models);
+  const usage = new UsageQueries(models);
   const positions = new Positions(store);
   const directory = new KeyDirectory(tenancy, store);
   await inheritWrites(ledger);
@@ -164,7 +165,7 @@ async function serveApi(
       }),
       ...usageRoutes({
         commands: new UsageCommands(store),
-        queries: new UsageQueries(models),
+        queries: usage,
         totals: new UsageTotals(models),
         rejections: new UsageRejections(models),
         positions,
@@ -174,6 +175,7 @@ async function serveApi(
         queries: tenancy,
         states,
         firmware,
+        usage,
         inventory: new InventoryQueries(models),
         timelines: new TimelineQueries(models),
         positions,

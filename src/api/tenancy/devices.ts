@@ -10,6 +10,7 @@ import type {
   DeviceView,
   TenancyQueries,
 } from '../../projections/tenancy/tenancy-queries.ts';
+import type { UsageQueries } from '../../projections/usage/usage-queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { asOfQuery, booleanQuery, devEuiField, idField, timeAnswer, timeQuery } from '../fields.ts';
 import { currentFirmwareAnswer, currentFirmwareBody } from '../firmware/history.ts';
@@ -46,17 +47,27 @@ const deviceAnswer = deviceFields
     last_seen_at: timeAnswer.nullable(),
     firmware: z.array(currentFirmwareAnswer),
     state: z.record(z.string(), z.unknown()).nullable(),
-    usage_this_month: z.int(),
+    usage_this_month: z.int().meta({ description: 'Of its SIM card, in bytes; a month of UTC' }),
   })
   .meta({ id: 'Device' });
 
-export function deviceRoutes(
-  handler: CommandHandler,
-  queries: TenancyQueries,
-  states: StateQueries,
-  firmware: FirmwareQueries,
-  positions: Positions,
-): Route[] {
+export interface DeviceRoutesParts {
+  readonly handler: CommandHandler;
+  readonly queries: TenancyQueries;
+  readonly states: StateQueries;
+  readonly firmware: FirmwareQueries;
+  readonly usage: UsageQueries;
+  readonly positions: Positions;
+}
+
+export function deviceRoutes({
+  handler,
+  queries,
+  states,
+  firmware,
+  usage,
+  positions,
+}: DeviceRoutesParts): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/devices',
@@ -94,8 +105,9 @@ export function deviceRoutes(
     answers: { 200: deviceAnswer },
     errors: ['not-found'],
     hasEtag: true,
-    async handle({ params, query, projectId, read }) {
-      const asOf = query.as_of === undefined ? undefined : await positions.asOf(query.as_of);
+    async handle({ params, query, projectId, read, now }) {
+      const moment = query.as_of === undefined ? undefined : await positions.momentOf(query.as_of);
+      const asOf = moment?.position;
       const found = await queries.devices(
         projectId,
         { only: params.id, limit: 1, ...(asOf !== undefined && { asOf }) },
@@ -110,6 +122,15 @@ export function deviceRoutes(
           ? undefined
           : await states.sensorAt(projectId, device.sensorId, asOf ?? position, read);
       const reported = await firmware.current(projectId, params.id, asOf, read);
+      const used =
+        device.simCardId === null
+          ? 0
+          : await usage.ofSim(
+              projectId,
+              device.simCardId,
+              { ...monthOf(moment?.time ?? now), asOf: asOf ?? position },
+              read,
+            );
       return {
         status: 200,
         body: {
@@ -117,7 +138,7 @@ export function deviceRoutes(
           last_seen_at: jsonTime(device.lastSeenAt),
           firmware: reported.value.map(currentFirmwareBody),
           state: sensor?.value?.state ?? null,
-          usage_this_month: 0,
+          usage_this_month: used,
         },
         headers: { ETag: etag(device.revision) },
         position,
@@ -210,4 +231,9 @@ function deviceBody(device: Omit<DeviceView, 'lastSeenAt'>): JsonObject {
 
 export function linksAnswer({ devEui, simCardId, sensorId }: DeviceLinks): JsonObject {
   return { dev_eui: devEui, sim_card_id: simCardId, sensor_id: sensorId };
+}
+
+function monthOf(time: Date): { from: Date; to: Date } {
+  const [year, month] = [time.getUTCFullYear(), time.getUTCMonth()];
+  return { from: new Date(Date.UTC(year, month)), to: new Date(Date.UTC(year, month + 1)) };
 }

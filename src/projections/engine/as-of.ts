@@ -38,6 +38,22 @@ export class Positions {
   }
 
   /**
+   * `as_of` with its time: that of the event at a position which is given as such; undefined when there is none.
+   * @throws LedgerError as `parse`
+   */
+  async momentOf(text: string): Promise<{ position: Position; time: Date | undefined }> {
+    const position = await this.asOf(text);
+    const time = timeIn(text);
+    if (time !== undefined || position === BEGINNING) return { position, time };
+    const after = (position - 1n) as Position;
+    for await (const { events } of this.#store.readAll({ after, until: position })) {
+      const [event] = events;
+      if (event !== undefined) return { position, time: event.recordedAt };
+    }
+    return { position, time };
+  }
+
+  /**
    * Where to begin so that the first that follows is at a position, or recorded at a time, or later.
    * @throws LedgerError as `parse`
    */

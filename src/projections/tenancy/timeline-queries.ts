@@ -35,7 +35,8 @@ export class TimelineQueries {
   /**
    * Newest first, before a position if one is given, and as far as all of the read models have come: an entry
    * that came later below another would be missed by a walk. What its sensor did counts while the device carried
-   * it; of its DevEUI everything does, as that was registered before it was bound.
+   * it, and so do the days of its SIM card, each an entry at its first record; of its DevEUI everything does, as that
+   * was registered before it was bound.
    */
   async ofDevice(
     projectId: string,
@@ -47,10 +48,10 @@ export class TimelineQueries {
       'tenancy',
       {
         name: 'device-timeline',
-        joins: ['state', 'deveui', 'firmware'],
+        joins: ['state', 'deveui', 'firmware', 'usage'],
         text: `
           with spans as (
-            select dev_eui, sensor_id, from_position, to_position
+            select dev_eui, sensor_id, sim_card_id, from_position, to_position
             from read_tenancy.devices
             where project_id = $1 /* project */
               and device_id = $2 /* device */
@@ -90,7 +91,7 @@ export class TimelineQueries {
               where project_id = $1 /* project */
                 and subject = bound.dev_eui
                 and position < coalesce($3, 9223372036854775807) /* before */
-              and position <= read_position
+                and position <= read_position
               order by position desc
               limit $4 /* limit */
             ) e
@@ -109,8 +110,31 @@ export class TimelineQueries {
                 and position >= spans.from_position
                 and position < coalesce(spans.to_position, 9223372036854775807)
                 and position < coalesce($3, 9223372036854775807) /* before */
-              and position <= read_position
+                and position <= read_position
               order by position desc
+              limit $4 /* limit */
+            ) e
+          ),
+          usage as (
+            select e.*
+            from spans
+            cross join lateral (
+              select
+                first_position as position, first_event_id as event_id, 'UsageRecorded' as type,
+                'usage' as domain, day as occurred_at, first_recorded_at as recorded_at,
+                first_actor as actor,
+                json_build_object(
+                  'simCardId', sim_card_id, 'day', to_char(day at time zone 'UTC', 'YYYY-MM-DD'),
+                  'bytesUsed', bytes, 'records', records
+                ) as data
+              from read_usage.sim_days
+              where project_id = $1 /* project */
+                and sim_card_id = spans.sim_card_id
+                and first_position >= spans.from_position
+                and first_position < coalesce(spans.to_position, 9223372036854775807)
+                and first_position < coalesce($3, 9223372036854775807) /* before */
+                and first_position <= read_position
+              order by first_position desc
               limit $4 /* limit */
             ) e
           )
@@ -124,6 +148,8 @@ export class TimelineQueries {
             select * from provisioning
             union all
             select * from states
+            union all
+            select * from usage
           ) everything
           order by position desc
           limit $4 /* limit */`,
