@@ -1,0 +1,91 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { parseUsage, parseUsageText } from '../../src/commands/usage-record.ts';
+import type { Json } from '../../src/shared/json.ts';
+
+const RECORD = { 'sim-card-id': '89440001', 'bytes-used': '1024', date: '2022-02-18T00:00:00Z' };
+const USAGE = { simCardId: '89440001', bytesUsed: 1_024, usedAt: new Date('2022-02-18') };
+const EVENT = { specversion: '1.0', id: 'e1', source: '/meters/1', type: 'usage', data: RECORD };
+
+describe('a record of usage', () => {
+  test.each<[string, Json]>([
+    ['with bytes as text', RECORD],
+    ['with bytes as a number', { ...RECORD, 'bytes-used': 1_024 }],
+    [
+      'with names in snake case',
+      { sim_card_id: '89440001', bytes_used: 1_024, date: '2022-02-18T00:00:00Z' },
+    ],
+    ['with an offset', { ...RECORD, date: '2022-02-18T05:30:00+05:30' }],
+    ['with more members than are known', { ...RECORD, meter: { a: [1] } }],
+  ])('is read %s', (_how, json) => {
+    expect(parseUsage(json)).toEqual({ kind: 'usable', usage: USAGE, name: undefined });
+  });
+
+  test('is known by an id of its own', () => {
+    expect(parseUsage({ ...RECORD, id: 'r-1' })).toMatchObject({ name: { kind: 'id', id: 'r-1' } });
+  });
+
+  test('in a CloudEvent is known by the id and source of that', () => {
+    const name = { kind: 'cloud-event', source: '/meters/1', id: 'e1' };
+    expect(parseUsage(EVENT)).toEqual({ kind: 'usable', usage: USAGE, name });
+    expect(parseUsage({ ...EVENT, data: { ...RECORD, id: 'r-1' } })).toMatchObject({ name });
+  });
+
+  test.each<[string, Json]>([
+    ['is no object', 7],
+    ['is null', null],
+    ['is an array', [RECORD]],
+    ['lacks a SIM card', { 'bytes-used': 1, date: '2022-02-18T00:00:00Z' }],
+    ['has a SIM card that is no text', { ...RECORD, 'sim-card-id': 89440001 }],
+    ['has a SIM card without a name', { ...RECORD, 'sim-card-id': '' }],
+    ['has a SIM card of 257 characters', { ...RECORD, 'sim-card-id': 'x'.repeat(257) }],
+    ['has a SIM card that no store keeps', { ...RECORD, 'sim-card-id': 'a\u0000' }],
+    ['has the day 00', { ...RECORD, date: '2020-02-00T00:00:00Z' }],
+    ['has a day that the calendar lacks', { ...RECORD, date: '2021-02-29T00:00:00Z' }],
+    ['has a date without a time', { ...RECORD, date: '2022-02-18' }],
+    ['has a time without an offset', { ...RECORD, date: '2022-02-18T00:00:00' }],
+    ['is of the year 0', { ...RECORD, date: '0001-01-01T00:00:00+01:00' }],
+    ['has negative bytes', { ...RECORD, 'bytes-used': -1 }],
+    ['has negative bytes as text', { ...RECORD, 'bytes-used': '-1' }],
+    ['has half a byte', { ...RECORD, 'bytes-used': 0.5 }],
+    ['has bytes in words', { ...RECORD, 'bytes-used': 'many' }],
+    ['has bytes as another notation', { ...RECORD, 'bytes-used': '1e3' }],
+    ['has no bytes', { ...RECORD, 'bytes-used': '' }],
+    ['has more bytes than are exact', { ...RECORD, 'bytes-used': '9007199254740992' }],
+    ['has bytes that are no number', { ...RECORD, 'bytes-used': true }],
+    ['has an id that is no text', { ...RECORD, id: 1 }],
+    ['is a CloudEvent without an id', { ...EVENT, id: '' }],
+    ['is a CloudEvent of another version', { ...EVENT, specversion: '0.3' }],
+    ['is a CloudEvent without data', { ...EVENT, data: null }],
+    ['is a CloudEvent with bad data', { ...EVENT, data: { ...RECORD, date: '' } }],
+  ])('that %s is refused, with the rule that it breaks', (_how, json) => {
+    const parsed = parseUsage(json);
+    expect(parsed).toMatchObject({ kind: 'unusable', reason: 'validation-failed' });
+    expect(parsed.kind === 'unusable' && parsed.detail).toMatch(/\w/);
+  });
+
+  test('that is no JSON is refused as such', () => {
+    expect(parseUsageText('{"sim-card-id":')).toMatchObject({ reason: 'malformed-json' });
+  });
+
+  test('is read or refused, and never throws, whatever it is', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.jsonValue(), fc.record({ ...mutated(RECORD) })), (json) => {
+        expect(['usable', 'unusable']).toContain(parseUsage(json as Json).kind);
+      }),
+    );
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        expect(['usable', 'unusable']).toContain(parseUsageText(text).kind);
+      }),
+    );
+  });
+});
+
+function mutated(record: Readonly<Record<string, string>>): Record<string, fc.Arbitrary<unknown>> {
+  const members = Object.entries(record).map(([name, value]) => [
+    name,
+    fc.oneof(fc.constant(value), fc.jsonValue()),
+  ]);
+  return Object.fromEntries(members) as Record<string, fc.Arbitrary<unknown>>;
+}
