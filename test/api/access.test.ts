@@ -56,6 +56,18 @@ PUT    /inventory/{sim}                                  403    403    200    20
 POST   /inventory                                        403    403    200    200   200     403
 POST   /inventory text/csv                               403    403    200    200   200     403
 
+POST   /usage                                            403    403    202    202   202     403
+POST   /usage application/cloudevents+json               403    403    202    202   202     403
+POST   /usage application/cloudevents-batch+json         403    403    202    202   202     403
+POST   /usage application/x-ndjson                       403    403    202    202   202     403
+POST   /usage application/ndjson                         403    403    202    202   202     403
+POST   /usage application/jsonl                          403    403    202    202   202     403
+GET    /usage/organizations                              403    200    200    200   200     403
+GET    /usage/simcards                                   403    200    200    200   200     403
+GET    /usage/rejected                                   403    200    200    200   200     403
+GET    /organization/{id}/usage                          403    200    200    200   404     403
+GET    /simcard/{id}/usage                               403    200    200    200   404     403
+
 POST   /firmware                                         202    403    403    403   403     403
 GET    /firmware                                         403    200    200    200   404     403
 GET    /firmware/versions                                403    200    200    200   200     403
@@ -264,6 +276,10 @@ async function populated(): Promise<Populated> {
   await device.post('/firmware', { json: { version: `1.0.0-of-${id}`, timestamp: 1_767_225_600 } });
   await device.patch(`/sensors/${sensor}`, { json: { data: { n: 1 } } });
   await owner.put(`/inventory/${sim}`, { json: { org_id: `org-${id}` } });
+  for (const bytes of [1, 2]) {
+    const usage = { 'sim-card-id': sim, 'bytes-used': bytes, date: '2026-01-01T00:00:00Z', id };
+    await owner.post('/usage', { json: usage });
+  }
   const batchId = await newBatch(owner);
   const devEui = await beginOne(made, batchId);
   return { ...made, deviceKey, sensor, sim, devEui, marks: [id, ownerId, batchId, devEui] };
@@ -336,6 +352,8 @@ const RESOURCES: Readonly<Record<string, Resource>> = {
     missing: 'missing',
   },
   '/devices/{id}': { existing: async () => (await addDevice()).device_id, missing: 'missing' },
+  '/organization/{id}': { existing: () => `org-${project.id}`, missing: 'missing' },
+  '/simcard/{id}': { existing: () => project.sim, missing: 'missing' },
   '/inventory/{sim}': { existing: () => project.sim, missing: 'missing' },
   // The one that the device speaks for.
   '/sensors/{id}': { existing: () => project.sensor, missing: 'missing' },
@@ -352,7 +370,10 @@ const RESOURCES: Readonly<Record<string, Resource>> = {
 };
 
 /** The ids that are not in the path. */
+const BY_DAY = () => ({ start: '2026-01-01', end: '2026-01-31', every: '1day' });
 const QUERIES: Readonly<Record<string, (id: string) => Record<string, string>>> = {
+  'GET /organization/{id}/usage': BY_DAY,
+  'GET /simcard/{id}/usage': BY_DAY,
   'GET /firmware': (id) => ({ device_id: id }),
   'POST /devices/{id}/transfer': () => ({ project: project.id }),
 };
@@ -375,6 +396,12 @@ const BODIES: Readonly<Record<string, (n: number, kind: AnyKind) => unknown>> = 
   'PUT /inventory/{sim}': (n) => ({ org_id: `org-${n}` }),
   'POST /inventory': (n) => [{ sim_card_id: project.sim, org_id: `org-${n}` }],
   'POST /inventory text/csv': (n) => `sim_card_id,org_id\n${project.sim},org-${n}\n`,
+  'POST /usage': usageOf,
+  'POST /usage application/cloudevents+json': cloudEventOf,
+  'POST /usage application/cloudevents-batch+json': (n) => [cloudEventOf(n)],
+  'POST /usage application/x-ndjson': (n) => JSON.stringify(usageOf(n)),
+  'POST /usage application/ndjson': (n) => JSON.stringify(usageOf(n)),
+  'POST /usage application/jsonl': (n) => JSON.stringify(usageOf(n)),
   'POST /firmware': (n) => ({ version: `1.0.${n}`, timestamp: 1_767_225_600 }),
   'PATCH /sensors/{id}': (n) => ({ data: { n } }),
   'PATCH /sensors/{id} application/merge-patch+json': (n) => ({ n }),
@@ -392,6 +419,14 @@ const BODIES: Readonly<Record<string, (n: number, kind: AnyKind) => unknown>> = 
 /** The project's own keys need an id that is free; to a foreign one those of the project are, too. */
 async function deviceToRegister(kind: AnyKind): Promise<string> {
   return kind === 'foreign' ? (await addDevice()).device_id : newId('device');
+}
+
+function usageOf(n: number): object {
+  return { 'sim-card-id': project.sim, 'bytes-used': n, date: '2026-01-01T00:00:00Z' };
+}
+
+function cloudEventOf(n: number): object {
+  return { specversion: '1.0', id: `e${n}`, source: 's', type: 'usage', data: usageOf(n) };
 }
 
 function oneLine(n: number): string {
@@ -494,7 +529,7 @@ describe('what is another project’s is answered as what is not there', () => {
     const { status, text } = answer;
     if (answer.body === undefined) return { status, headers, text };
     const body = { ...answer.body, instance: '', correlation_id: '' };
-    return { status, headers, text: JSON.stringify(body).replaceAll(JSON.stringify(id), '"{id}"') };
+    return { status, headers, text: JSON.stringify(body).replaceAll(id, '{id}') };
   }
 });
 

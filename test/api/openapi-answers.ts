@@ -128,7 +128,7 @@ export class DocumentedAnswers {
     if (type === undefined || documented === undefined) {
       return [`content type ${type} is not documented`];
     }
-    const body: unknown = JSON.parse(answer.text);
+    const body: unknown = type.endsWith('json') ? JSON.parse(answer.text) : answer.text;
     const validate = this.#validator(`${pointer}${pointerTo('content', type, 'schema')}`);
     const complaints = schemaComplaints(validate, body);
     if (type !== PROBLEM) return complaints;

@@ -76,9 +76,8 @@ test('another record under the same name is refused, and listed once however oft
   expect(await outcomes(process, entry(name, 2))).toEqual(['refused']);
   const rejected = (await logged(process, 'UsageRejected')).slice(listed);
   expect(rejected).toMatchObject([{ data: { reason: 'id-reused', origin: { kind: 'http' } } }]);
-  expect(JSON.parse((rejected[0]?.data['record'] as { content: string }).content)).toMatchObject({
-    bytesUsed: 2,
-  });
+  const [{ record }] = rejected.map(({ data }) => data) as [{ record: { content: string } }];
+  expect(JSON.parse(record.content)).toMatchObject({ bytesUsed: 2 });
 });
 
 test.each<[string, RecordName, RecordName]>([

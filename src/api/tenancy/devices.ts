@@ -1,19 +1,14 @@
 import { z } from 'zod';
 import type { CommandHandler } from '../../commands/handler.ts';
 import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
-import type { Positions } from '../../projections/engine/as-of.ts';
 import { atLeast } from '../../projections/engine/read-model.ts';
-import type { FirmwareQueries } from '../../projections/firmware/firmware-queries.ts';
-import type { StateQueries } from '../../projections/state/state-queries.ts';
 import type {
   DeviceFilter,
   DeviceView,
   TenancyQueries,
 } from '../../projections/tenancy/tenancy-queries.ts';
-import type { UsageQueries } from '../../projections/usage/usage-queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
-import { asOfQuery, booleanQuery, devEuiField, idField, timeAnswer, timeQuery } from '../fields.ts';
-import { currentFirmwareAnswer, currentFirmwareBody } from '../firmware/history.ts';
+import { booleanQuery, devEuiField, idField, timeAnswer, timeQuery } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterIdAsOf, walkPage } from '../paging.ts';
 import { precondition } from '../precondition.ts';
 import { notFound } from '../problem.ts';
@@ -42,32 +37,7 @@ export const deviceFields = z.object({
   created_at: timeAnswer,
   retired_at: timeAnswer.nullable(),
 });
-const deviceAnswer = deviceFields
-  .extend({
-    last_seen_at: timeAnswer.nullable(),
-    firmware: z.array(currentFirmwareAnswer),
-    state: z.record(z.string(), z.unknown()).nullable(),
-    usage_this_month: z.int().meta({ description: 'Of its SIM card, in bytes; a month of UTC' }),
-  })
-  .meta({ id: 'Device' });
-
-export interface DeviceRoutesParts {
-  readonly handler: CommandHandler;
-  readonly queries: TenancyQueries;
-  readonly states: StateQueries;
-  readonly firmware: FirmwareQueries;
-  readonly usage: UsageQueries;
-  readonly positions: Positions;
-}
-
-export function deviceRoutes({
-  handler,
-  queries,
-  states,
-  firmware,
-  usage,
-  positions,
-}: DeviceRoutesParts): Route[] {
+export function deviceRoutes(handler: CommandHandler, queries: TenancyQueries): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/devices',
@@ -92,58 +62,6 @@ export function deviceRoutes({
         }),
         placeOf: ({ deviceId }, asOf) => ({ after: deviceId, asOf }),
       }),
-  });
-
-  const readOne = defineRoute({
-    method: 'get',
-    path: '/devices/{id}',
-    summary: 'A device with the state of its sensor, now or as it was',
-    tag: 'Tenancy',
-    access: ['owner', 'member', 'viewer'],
-    params: z.object({ id: idField }),
-    query: z.object({ as_of: asOfQuery }),
-    answers: { 200: deviceAnswer },
-    errors: ['not-found'],
-    hasEtag: true,
-    async handle({ params, query, projectId, read, now }) {
-      const moment = query.as_of === undefined ? undefined : await positions.momentOf(query.as_of);
-      const asOf = moment?.position;
-      const found = await queries.devices(
-        projectId,
-        { only: params.id, limit: 1, ...(asOf !== undefined && { asOf }) },
-        read,
-      );
-      const [device] = found.value;
-      if (device === undefined) throw notFound();
-      // Both as of one position: the state is folded for it, wherever its own read model stands.
-      const { position } = found;
-      const sensor =
-        device.sensorId === null
-          ? undefined
-          : await states.sensorAt(projectId, device.sensorId, asOf ?? position, read);
-      const reported = await firmware.current(projectId, params.id, asOf, read);
-      const used =
-        device.simCardId === null
-          ? 0
-          : await usage.ofSim(
-              projectId,
-              device.simCardId,
-              { ...monthOf(moment?.time ?? now), asOf: asOf ?? position },
-              read,
-            );
-      return {
-        status: 200,
-        body: {
-          ...deviceBody(device),
-          last_seen_at: jsonTime(device.lastSeenAt),
-          firmware: reported.value.map(currentFirmwareBody),
-          state: sensor?.value?.state ?? null,
-          usage_this_month: used,
-        },
-        headers: { ETag: etag(device.revision) },
-        position,
-      };
-    },
   });
 
   const change = defineRoute({
@@ -206,7 +124,7 @@ export function deviceRoutes({
     },
   });
 
-  return [list, readOne, change, retire];
+  return [list, change, retire];
 }
 
 function filterOf(query: z.infer<typeof filterQuery>, now: Date): DeviceFilter {
@@ -220,7 +138,7 @@ function filterOf(query: z.infer<typeof filterQuery>, now: Date): DeviceFilter {
   };
 }
 
-function deviceBody(device: Omit<DeviceView, 'lastSeenAt'>): JsonObject {
+export function deviceBody(device: Omit<DeviceView, 'lastSeenAt'>): JsonObject {
   return {
     device_id: device.deviceId,
     ...linksAnswer(device),
@@ -231,9 +149,4 @@ function deviceBody(device: Omit<DeviceView, 'lastSeenAt'>): JsonObject {
 
 export function linksAnswer({ devEui, simCardId, sensorId }: DeviceLinks): JsonObject {
   return { dev_eui: devEui, sim_card_id: simCardId, sensor_id: sensorId };
-}
-
-function monthOf(time: Date): { from: Date; to: Date } {
-  const [year, month] = [time.getUTCFullYear(), time.getUTCMonth()];
-  return { from: new Date(Date.UTC(year, month)), to: new Date(Date.UTC(year, month + 1)) };
 }

@@ -108,10 +108,14 @@ export class UsageQueries {
   async ofSim(
     projectId: string,
     simCardId: string,
-    { from, to, asOf }: { readonly from: Date; readonly to: Date; readonly asOf: Position },
+    {
+      from,
+      to,
+      asOf,
+    }: { readonly from: Date; readonly to: Date; readonly asOf: Position | undefined },
     options: ReadOptions,
-  ): Promise<number> {
-    const { value } = await this.#models.read<{ bytes: string }>(
+  ): Promise<Fresh<number>> {
+    const { value, position } = await this.#models.read<{ bytes: string }>(
       'usage',
       {
         name: 'usage-of-sim',
@@ -122,12 +126,12 @@ export class UsageQueries {
             and sim_card_id = $2 /* SIM card */
             and used_at >= $3 /* from */
             and used_at < $4 /* to */
-            and position <= $5 /* as of */`,
-        values: [projectId, simCardId, from, to, asOf],
+            and position <= coalesce($5::bigint, 9223372036854775807) /* as of */`,
+        values: [projectId, simCardId, from, to, asOf ?? null],
       },
       atLeast(options, asOf),
     );
-    return Number(value[0]?.bytes ?? 0);
+    return { value: Number(value[0]?.bytes ?? 0), position };
   }
 }
 
