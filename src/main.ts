@@ -171,6 +171,7 @@ async function serveApi(
         positions,
       }),
       ...tenancyRoutes({
+        models,
         handler,
         queries: tenancy,
         states,

@@ -240,7 +240,9 @@ function idempotentRequest(
 ): IdempotentRequest {
   return {
     projectId: caller.projectId,
-    idempotencyKey,
+    // A device's own: the same firmware on all devices makes the same keys on all of them.
+    idempotencyKey:
+      caller.kind === 'device' ? JSON.stringify([caller.deviceId, idempotencyKey]) : idempotencyKey,
     requestDigest: digestOf(route, request, json),
     route: `${request.method} ${request.path}`,
     actor: caller.keyId,

@@ -141,8 +141,9 @@ export function defineRoute<Params, Query, Body>(route: Route<Params, Query, Bod
   return route as unknown as Route;
 }
 
-export function etag(revision: bigint): string {
-  return `"${revision.toString()}"`;
+/** `digest`: of what the answer shows beside that revision, in hex. */
+export function etag(revision: bigint, digest?: string): string {
+  return digest === undefined ? `"${revision}"` : `"${revision}-${digest.slice(0, 16)}"`;
 }
 
 export function jsonTime(time: Date | null): string | null {

@@ -222,7 +222,9 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
       if (device.situation !== 'missing') {
         throw new LedgerError(
           'device-exists',
-          `There is a device '${deviceId}' already: choose another id, or issue a key for it.`,
+          device.situation === 'active'
+            ? `There is a device '${deviceId}' already: choose another id, or issue a key for it.`
+            : `There was a device '${deviceId}' before, and its history remains: choose another id.`,
         );
       }
       const { links, createdAt } = command;

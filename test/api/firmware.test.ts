@@ -46,6 +46,28 @@ function report({ client }: TestDevice, version: string, timestamp: unknown, mor
 }
 
 describe('a report', () => {
+  test('is kept for each device, also when their clients make the same idempotency keys', async () => {
+    const [one, other] = [await newDevice(), await newDevice()];
+    const json = { version: '1.0.0', timestamp: 1_700_000_000 };
+    const headers = { 'idempotency-key': 'report-1' };
+    const answers = [];
+    for (const { client } of [one, other, one]) {
+      answers.push(await client.post<{ event_id: string }>('/firmware', { json, headers }));
+    }
+    expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
+    expect(answers[2]?.body).toEqual(answers[0]?.body);
+    expect(answers[1]?.body.event_id).not.toBe(answers[0]?.body.event_id);
+    expect(answers.map((answer) => answer.headers.get('idempotency-replayed'))).toEqual([
+      null,
+      null,
+      'true',
+    ]);
+    for (const { id } of [one, other]) {
+      const { body } = await owner.get<{ items: Report[] }>(`/devices/${id}/firmware`);
+      expect(body.items).toMatchObject([{ device_id: id, version: '1.0.0' }]);
+    }
+  });
+
   test('is accepted, and stands in the history with the time of the device', async () => {
     const device = await newDevice();
     const answer = await report(device, '1.0.0', 123456677);
@@ -281,5 +303,50 @@ describe('what a device has now', () => {
     });
     const then = await project.owner.get(`/firmware/versions?as_of=${asOf}`);
     expect(then.body).toMatchObject({ items: [{ version: '1.0.0', devices: 3, share: 1 }] });
+  });
+});
+
+describe('the twin of a device', () => {
+  test('is not said to be unchanged when its firmware has changed, and is changed by its revision', async () => {
+    const device = await newDevice();
+    const path = `/devices/${device.id}`;
+    const tag = (await owner.get(path)).headers.get('etag') ?? '';
+    await report(device, '1.0.0', 1_700_000_000);
+    const seen = await owner.get(path, { headers: { 'if-none-match': tag } });
+    expect(seen).toMatchObject({ status: 200, body: { firmware: [{ version: '1.0.0' }] } });
+    const newTag = seen.headers.get('etag') ?? '';
+    expect(await owner.get(path, { headers: { 'if-none-match': newTag } })).toMatchObject({
+      status: 304,
+    });
+    const change = (ifMatch: string) =>
+      owner.patch(path, { json: { sim_card_id: '1' }, headers: { 'if-match': ifMatch } });
+    expect(await change(newTag)).toMatchObject({ status: 200 });
+    expect(await change(newTag)).toMatchObject(problem(412, 'precondition-failed'));
+  });
+
+  test('is of one moment, whatever is written meanwhile: that which its position names', async () => {
+    const id = `device-${randomBytes(4).toString('hex')}`;
+    const { body } = await owner.post<{ key: string }>('/devices', {
+      json: { device_id: id, sensor_id: id, sim_card_id: id },
+    });
+    const device = { id, client: service.client(body.key) };
+    let isWriting = true;
+    const writing = Promise.all(
+      [1, 2, 3].map(async (writer) => {
+        for (let n = 0; isWriting; n += 1) {
+          await report(device, `${writer}.0.${n}`, 1_700_000_000 + n);
+          await device.client.patch(`/sensors/${id}`, { json: { data: { [writer]: n } } });
+        }
+      }),
+    );
+    for (let reading = 0; reading < 30; reading += 1) {
+      const seen = await owner.get(`/devices/${id}`);
+      const position = seen.headers.get('fleetledger-position');
+      const again = await owner.get(`/devices/${id}?as_of=${position}`);
+      expect(again.body).toEqual(seen.body);
+      expect(again.headers.get('etag')).toBe(seen.headers.get('etag'));
+    }
+    isWriting = false;
+    await writing;
   });
 });

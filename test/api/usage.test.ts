@@ -411,7 +411,12 @@ describe('a device', () => {
     const entries = await owner.walk<{ type: string; domain: string; data: object }>(
       `/devices/${deviceId}/timeline`,
     );
+    const past = await owner.walk<{ domain: string; data: object }>(
+      `/devices/${deviceId}/timeline?as_of=${then}&limit=1`,
+    );
     const day = (time: Date) => time.toISOString().slice(0, 10);
+    expect(past.map(({ domain }) => domain)).toEqual(['usage', 'tenancy', 'tenancy']);
+    expect(past[0]?.data).toMatchObject({ day: day(now), bytesUsed: 5, records: 1 });
     expect(entries.filter(({ domain }) => domain === 'usage')).toMatchObject([
       {
         type: 'UsageRecorded',

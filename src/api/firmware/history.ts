@@ -76,7 +76,7 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
       name: `firmware:${deviceId}`,
       place: placeInReports,
       async rows(limit, place) {
-        const asOf = place?.asOf ?? given;
+        const asOf = given ?? place?.asOf;
         const found = await queries.reports(
           projectId,
           deviceId,

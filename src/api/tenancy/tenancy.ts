@@ -24,7 +24,7 @@ export function tenancyRoutes({
   timelines,
   ...parts
 }: TenancyRoutesParts): Route[] {
-  const { queries } = parts;
+  const { queries, positions } = parts;
   return [
     ...projectRoutes(handler, queries),
     ...memberRoutes(handler, queries),
@@ -32,7 +32,7 @@ export function tenancyRoutes({
     twinRoute(parts),
     ...deviceRoutes(handler, queries),
     deviceTransferRoute(handler),
-    ...timelineRoutes(timelines),
+    ...timelineRoutes(timelines, positions),
     ...inventoryRoutes(handler, inventory),
     ...keyRoutes(handler, queries),
   ];

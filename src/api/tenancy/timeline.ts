@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import type { Positions } from '../../projections/engine/as-of.ts';
 import type { TimelineQueries } from '../../projections/tenancy/timeline-queries.ts';
-import { idField, timeAnswer } from '../fields.ts';
+import { asOfQuery, idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
@@ -17,24 +18,27 @@ const entryAnswer = z
   })
   .meta({ id: 'TimelineEntry' });
 
-export function timelineRoutes(queries: TimelineQueries): Route[] {
+export function timelineRoutes(queries: TimelineQueries, positions: Positions): Route[] {
   const timeline = defineRoute({
     method: 'get',
     path: '/devices/{id}/timeline',
-    summary: 'Everything that happened to a device, newest first',
+    summary: 'Everything that happened to a device, newest first; or that had happened then',
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
     params: z.object({ id: idField }),
-    query: cursorQuery,
+    query: cursorQuery.extend({ as_of: asOfQuery }),
     answers: { 200: cursorPage(entryAnswer) },
     errors: ['not-found'],
-    handle: (request) =>
-      walkPage(request, {
+    async handle(request) {
+      const text = request.query.as_of;
+      const asOf = text === undefined ? undefined : await positions.asOf(text);
+      return walkPage(request, {
         name: `timeline:${request.params.id}`,
         place: placeBeforePosition,
         async rows(limit, place) {
           const { projectId, params, read } = request;
-          const found = await queries.ofDevice(projectId, params.id, { limit, ...place }, read);
+          const page = { limit, asOf, ...place };
+          const found = await queries.ofDevice(projectId, params.id, page, read);
           // Whatever is there was registered once.
           if (found.value.length === 0 && place === undefined) throw notFound();
           return found;
@@ -49,7 +53,8 @@ export function timelineRoutes(queries: TimelineQueries): Route[] {
           data: entry.data,
         }),
         placeOf: ({ position }) => ({ before: position }),
-      }),
+      });
+    },
   });
   return [timeline];
 }

@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { Position, ReadOptions } from '../../projections/engine/read-model.ts';
+import type { ReadModels } from '../../projections/engine/read-model.ts';
 import type { FirmwareQueries } from '../../projections/firmware/firmware-queries.ts';
-import type { SensorView, StateQueries } from '../../projections/state/state-queries.ts';
+import type { StateQueries } from '../../projections/state/state-queries.ts';
 import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
 import type { UsageQueries } from '../../projections/usage/usage-queries.ts';
+import { sha256 } from '../../shared/ids.ts';
+import { canonicalJson, isSameJson, type JsonObject } from '../../shared/json.ts';
 import { asOfQuery, idField, timeAnswer } from '../fields.ts';
 import { currentFirmwareAnswer, currentFirmwareBody } from '../firmware/history.ts';
 import { notFound } from '../problem.ts';
@@ -12,6 +14,7 @@ import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
 import { deviceBody, deviceFields } from './devices.ts';
 
 export interface TwinRouteParts {
+  readonly models: ReadModels;
   readonly queries: TenancyQueries;
   readonly states: StateQueries;
   readonly firmware: FirmwareQueries;
@@ -28,13 +31,14 @@ const deviceAnswer = deviceFields
   })
   .meta({ id: 'Device' });
 
-/** What a read model has nothing of, and what was not looked for there. */
-interface Part<Value> {
-  readonly value: Value;
-  readonly position?: Position;
-}
-
-export function twinRoute({ queries, states, firmware, usage, positions }: TwinRouteParts): Route {
+export function twinRoute({
+  models,
+  queries,
+  states,
+  firmware,
+  usage,
+  positions,
+}: TwinRouteParts): Route {
   return defineRoute({
     method: 'get',
     path: '/devices/{id}',
@@ -48,67 +52,52 @@ export function twinRoute({ queries, states, firmware, usage, positions }: TwinR
     hasEtag: true,
     async handle({ params, query, projectId, read, now }) {
       const moment = query.as_of === undefined ? undefined : await positions.momentOf(query.as_of);
-      const asOf = moment?.position;
-      const found = await queries.devices(
-        projectId,
-        { only: params.id, limit: 1, ...(asOf !== undefined && { asOf }) },
-        read,
-      );
+      // All parts as of one position, so that they are of one moment.
+      const asOf = moment?.position ?? (await models.commonPosition(PARTS, read));
+      const found = await queries.devices(projectId, { only: params.id, limit: 1, asOf }, read);
       const [device] = found.value;
       if (device === undefined) throw notFound();
-      const month = monthOf(moment?.time ?? now);
       const [state, reported, used] = await Promise.all([
-        stateOf(projectId, device.sensorId, asOf, read),
+        device.sensorId === null
+          ? undefined
+          : states.sensorAt(projectId, device.sensorId, asOf, read),
         firmware.current(projectId, params.id, asOf, read),
-        usageOf(projectId, device.simCardId, { ...month, asOf }, read),
+        device.simCardId === null
+          ? undefined
+          : usage.ofSim(
+              projectId,
+              device.simCardId,
+              { ...monthOf(moment?.time ?? now), asOf },
+              read,
+            ),
       ]);
+      const parts = {
+        last_seen_at: jsonTime(device.lastSeenAt),
+        firmware: reported.value.map(currentFirmwareBody),
+        state: state?.value?.state ?? null,
+        usage_this_month: used?.value ?? 0,
+      };
       return {
         status: 200,
-        body: {
-          ...deviceBody(device),
-          last_seen_at: jsonTime(device.lastSeenAt),
-          firmware: reported.value.map(currentFirmwareBody),
-          state: state.value?.state ?? null,
-          usage_this_month: used.value,
-        },
-        headers: { ETag: etag(device.revision) },
-        position: lowest([found, state, reported, used]) ?? found.position,
+        body: { ...deviceBody(device), ...parts },
+        headers: { ETag: etagWith(device.revision, parts) },
+        position: asOf,
       };
     },
   });
-
-  function stateOf(
-    projectId: string,
-    sensorId: string | null,
-    asOf: Position | undefined,
-    read: ReadOptions,
-  ): Promise<Part<SensorView | undefined>> {
-    if (sensorId === null) return Promise.resolve({ value: undefined });
-    return asOf === undefined
-      ? states.sensor(projectId, sensorId, read)
-      : states.sensorAt(projectId, sensorId, asOf, read);
-  }
-
-  function usageOf(
-    projectId: string,
-    simCardId: string | null,
-    within: { readonly from: Date; readonly to: Date; readonly asOf: Position | undefined },
-    read: ReadOptions,
-  ): Promise<Part<number>> {
-    if (simCardId === null) return Promise.resolve({ value: 0 });
-    return usage.ofSim(projectId, simCardId, within, read);
-  }
 }
 
+const PARTS = ['tenancy', 'state', 'firmware', 'usage'] as const;
+const NO_PARTS = { last_seen_at: null, firmware: [], state: null, usage_this_month: 0 };
+
 /**
- * What an answer out of several read models is of, at least. None is held back to where another stands: each has
- * what this process wrote, wherever the others are.
+ * A device that nothing was heard of is told by its revision. What is shown beside it changes by itself, so then the
+ * tag tells that, too; `If-Match` looks at the revision in it.
  */
-function lowest(parts: readonly Part<unknown>[]): Position | undefined {
-  return parts.reduce<Position | undefined>((least, { position }) => {
-    if (position === undefined) return least;
-    return least === undefined || position < least ? position : least;
-  }, undefined);
+function etagWith(revision: bigint, parts: JsonObject): string {
+  return isSameJson(parts, NO_PARTS)
+    ? etag(revision)
+    : etag(revision, sha256(canonicalJson(parts)));
 }
 
 function monthOf(time: Date): { from: Date; to: Date } {

@@ -69,6 +69,20 @@ export class ReadModels {
   }
 
   /**
+   * A position that several read models have reached, with all that this process wrote to any of them: what is read
+   * as of it is of one moment, also in several statements.
+   * @throws LedgerError as `read`
+   */
+  async commonPosition(
+    [first, ...others]: readonly [string, ...string[]],
+    options: ReadOptions,
+  ): Promise<Position> {
+    const name = `common-position-of-${[first, ...others].join('-')}`;
+    const query = { name, joins: others, text: 'select true as is_reached', values: [] };
+    return (await this.read(first, query, options)).position;
+  }
+
+  /**
    * @throws LedgerError `read-model-behind`, `store-unavailable`
    */
   async read<Row extends object>(

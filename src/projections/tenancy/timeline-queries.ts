@@ -1,6 +1,6 @@
 import type { Position } from '../../event-store/port.ts';
 import type { JsonObject } from '../../shared/json.ts';
-import type { Fresh, ReadModels, ReadOptions } from '../engine/read-model.ts';
+import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
 
 export interface TimelineEntry {
   readonly eventId: string;
@@ -33,7 +33,7 @@ export class TimelineQueries {
   }
 
   /**
-   * Newest first, before a position if one is given, and as far as all of the read models have come: an entry
+   * Newest first, before a position or as of one if that is given, and as far as all of the read models have come: an entry
    * that came later below another would be missed by a walk. What its sensor did counts while the device carried
    * it, and so do the days of its SIM card, each an entry at its first record; of its DevEUI everything does, as that
    * was registered before it was bound.
@@ -41,7 +41,11 @@ export class TimelineQueries {
   async ofDevice(
     projectId: string,
     deviceId: string,
-    { before, limit }: { readonly before?: Position; readonly limit: number },
+    {
+      before,
+      limit,
+      asOf,
+    }: { readonly before?: Position; readonly limit: number; readonly asOf?: Position | undefined },
     options: ReadOptions,
   ): Promise<Fresh<TimelineEntry[]>> {
     const { value, position } = await this.#models.read<TimelineRow>(
@@ -61,7 +65,7 @@ export class TimelineQueries {
             from read_tenancy.device_events
             where project_id = $1 /* project */
               and subject = $2 /* device */
-              and position < coalesce($3, 9223372036854775807) /* before */
+              and position < $3 /* before */
               and position <= read_position
             order by position desc
             limit $4 /* limit */
@@ -77,7 +81,7 @@ export class TimelineQueries {
             from read_firmware.reports
             where project_id = $1 /* project */
               and device_id = $2 /* device */
-              and position < coalesce($3, 9223372036854775807) /* before */
+              and position < $3 /* before */
               and position <= read_position
             order by position desc
             limit $4 /* limit */
@@ -90,7 +94,7 @@ export class TimelineQueries {
               from read_deveui.deveui_events
               where project_id = $1 /* project */
                 and subject = bound.dev_eui
-                and position < coalesce($3, 9223372036854775807) /* before */
+                and position < $3 /* before */
                 and position <= read_position
               order by position desc
               limit $4 /* limit */
@@ -109,7 +113,7 @@ export class TimelineQueries {
                 and sensor_id = spans.sensor_id
                 and position >= spans.from_position
                 and position < coalesce(spans.to_position, 9223372036854775807)
-                and position < coalesce($3, 9223372036854775807) /* before */
+                and position < $3 /* before */
                 and position <= read_position
               order by position desc
               limit $4 /* limit */
@@ -125,14 +129,23 @@ export class TimelineQueries {
                 first_actor as actor,
                 json_build_object(
                   'simCardId', sim_card_id, 'day', to_char(day at time zone 'UTC', 'YYYY-MM-DD'),
-                  'bytesUsed', bytes, 'records', records
+                  'bytesUsed', used.bytes, 'records', used.records
                 ) as data
-              from read_usage.sim_days
+              from read_usage.sim_days d
+              cross join lateral (
+                select coalesce(sum(r.bytes), 0) as bytes, count(*) as records
+                from read_usage.records r
+                where r.project_id = d.project_id
+                  and r.sim_card_id = d.sim_card_id
+                  and r.used_at >= d.day
+                  and r.used_at < d.day + interval '1 day'
+                  and r.position <= coalesce($5::bigint, read_position) /* as of */
+              ) used
               where project_id = $1 /* project */
                 and sim_card_id = spans.sim_card_id
                 and first_position >= spans.from_position
                 and first_position < coalesce(spans.to_position, 9223372036854775807)
-                and first_position < coalesce($3, 9223372036854775807) /* before */
+                and first_position < $3 /* before */
                 and first_position <= read_position
               order by first_position desc
               limit $4 /* limit */
@@ -153,10 +166,10 @@ export class TimelineQueries {
           ) everything
           order by position desc
           limit $4 /* limit */`,
-        values: [projectId, deviceId, before ?? null, limit],
+        values: [projectId, deviceId, lowestOf(before, asOf), limit, asOf ?? null],
         orderBy: 'event_position desc',
       },
-      options,
+      atLeast(options, asOf),
     );
     const entries = value.map((row) => ({
       eventId: row.event_id,
@@ -170,4 +183,12 @@ export class TimelineQueries {
     }));
     return { value: entries, position };
   }
+}
+
+const NEVER = 9_223_372_036_854_775_807n;
+
+/** Entries are below this position. */
+function lowestOf(before: Position = NEVER as Position, asOf: Position | undefined): bigint {
+  const behind = asOf === undefined ? NEVER : asOf + 1n;
+  return before < behind ? before : behind;
 }
