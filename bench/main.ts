@@ -15,6 +15,7 @@ import { devicesRow } from './rows/devices.ts';
 import { provisioningRow } from './rows/provisioning.ts';
 import { rebuildBesideRow } from './rows/rebuild-beside.ts';
 import { rebuildRow } from './rows/rebuild.ts';
+import { usageRow } from './rows/usage.ts';
 import { eventStoreDBVisibilityRow, visibilityRow } from './rows/visibility.ts';
 import { startServer } from './server.ts';
 import { table } from './table.ts';
@@ -30,6 +31,7 @@ const ROWS: readonly Row[] = [
   rebuildBesideRow,
   provisioningRow,
   devicesRow,
+  usageRow,
 ];
 /** Those that read first: what the others leave on a server is read over. */
 const EVENT_STORE_ROWS: readonly Row<EventStoreSetting>[] = [

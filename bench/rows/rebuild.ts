@@ -7,6 +7,7 @@ import { compiled } from '../build.ts';
 import { fillEmmettLog } from '../contestants/emmett-backlog.ts';
 import { fillSensorLog } from '../contestants/sensor-log.ts';
 import { fillTenancyLog } from '../contestants/tenancy-log.ts';
+import { fillUsageLog } from '../contestants/usage-log.ts';
 import { mebibytes, percent, perSecond, times } from '../format.ts';
 import { best, interleave, medianRatio, type Rounds } from '../rounds.ts';
 import type { Line, Row, Setting } from '../row.ts';
@@ -16,6 +17,7 @@ const GOAL_OF_PEER = 20;
 const GOAL_OF_LIMIT = 0.3;
 const GOAL_OF_MEMORY_BYTES = 300 * 1024 * 1024;
 const SENSORS = 1_000;
+const SIMS = 1_000;
 
 export const rebuildRow: Row = {
   name: 'rebuild',
@@ -23,6 +25,7 @@ export const rebuildRow: Row = {
     const { server, isQuick, rounds } = setting;
     const stateEvents = isQuick ? 8_000 : 1_000_000;
     const devices = isQuick ? 2_000 : 100_000;
+    const usageEvents = isQuick ? 8_000 : 500_000;
     const ofPeer = isQuick ? 2_000 : 8_000;
     await makeLog(setting, 'rebuild_state', (database) =>
       fillSensorLog(database, {
@@ -32,6 +35,9 @@ export const rebuildRow: Row = {
       }),
     );
     await makeLog(setting, 'rebuild_tenancy', (database) => fillTenancyLog(database, devices));
+    await makeLog(setting, 'rebuild_usage', (database) =>
+      fillUsageLog(database, { organization: 'org', sims: SIMS, hours: usageEvents / SIMS }),
+    );
     await fillEmmettLog(await server.createDatabase('rebuild_peer'), SENSORS, ofPeer / SENSORS);
 
     const { details, enter } = backlogRuns(setting);
@@ -46,6 +52,10 @@ export const rebuildRow: Row = {
       template: 'rebuild_tenancy',
       args: ofOurs({ projection: 'tenancy', events: 2 * devices }),
     };
+    const usage = {
+      template: 'rebuild_usage',
+      args: ofOurs({ projection: 'usage', events: usageEvents + SIMS }),
+    };
     const emmettRebuilds = (form: string) =>
       enter(form, {
         template: 'rebuild_peer',
@@ -59,8 +69,10 @@ export const rebuildRow: Row = {
       sql: emmettRebuilds('sql'),
       tenancy: enter('tenancy', { ...tenancy, entry: rebuilding }),
       tenancyRead: enter('tenancy read', { ...tenancy, entry: reading }),
+      usage: enter('usage', { ...usage, entry: rebuilding }),
+      usageRead: enter('usage read', { ...usage, entry: reading }),
     });
-    for (const name of ['rebuild_state', 'rebuild_tenancy', 'rebuild_peer']) {
+    for (const name of ['rebuild_state', 'rebuild_tenancy', 'rebuild_usage', 'rebuild_peer']) {
       await server.dropDatabase(name);
     }
 
@@ -79,6 +91,7 @@ export const rebuildRow: Row = {
           isMet: ofPeerRatio >= GOAL_OF_PEER && stateLine.ofLimit >= GOAL_OF_LIMIT,
         },
         lineOf('tenancy', 2 * devices, measured.tenancy, measured.tenancyRead).line,
+        lineOf('usage', usageEvents + SIMS, measured.usage, measured.usageRead).line,
         {
           row: 'peak memory while rebuilding state',
           ours: mebibytes(peakRssBytes),
