@@ -3,12 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 export interface DemoDevice {
   readonly deviceId: string;
   readonly sensorId: string;
+  readonly simCardId: string;
   readonly key: string;
 }
 
 const REPORT_INTERVAL_MS = 1_000;
 const BATCH_INTERVAL_MS = 30_000;
 const FIRMWARE_INTERVAL_MS = 10_000;
+const USAGE_INTERVAL_MS = 5_000;
 const VERSIONS = ['1.0.0', '1.1.0', '1.2.0-rc.1', '1.2.0'];
 const BATCH_SIZE = 4;
 
@@ -31,6 +33,7 @@ export class DemoFleet {
       this.#every(REPORT_INTERVAL_MS, () => this.#report()),
       this.#every(BATCH_INTERVAL_MS, () => this.#provision()),
       this.#every(FIRMWARE_INTERVAL_MS, () => this.#reportFirmware()),
+      this.#every(USAGE_INTERVAL_MS, () => this.#meter()),
     ]);
   }
 
@@ -63,6 +66,17 @@ export class DemoFleet {
       const timestamp = Math.floor(Date.now() / 1_000);
       await this.#send('POST', '/firmware', key, { version, timestamp });
     }
+  }
+
+  /** As an operator of a mobile network does it, who knows SIM cards only. */
+  async #meter(): Promise<void> {
+    const date = new Date().toISOString();
+    const records = this.#devices.map(({ simCardId }) => ({
+      'sim-card-id': simCardId,
+      'bytes-used': Math.round(10_000 * Math.random()),
+      date,
+    }));
+    await this.#send('POST', '/usage', this.#ownerKey, records);
   }
 
   /** A batch for those that have no DevEUI yet; each gets one of those that were registered. */

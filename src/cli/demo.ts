@@ -2,6 +2,7 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import { formatApiKey, mintKey } from '../commands/keys.ts';
 import { ensureProject } from '../commands/ensured-project.ts';
+import { simDecider, simStream } from '../commands/sim-inventory.ts';
 import { deviceDecider, deviceStream, projectDecider, projectStream } from '../commands/tenancy.ts';
 import { loadConfig, type Config } from '../config.ts';
 import { installationSecret } from '../database/installation-secret.ts';
@@ -23,6 +24,8 @@ export function addDemoCommand(program: Command): void {
 
 const PROJECT = 'demo';
 const DEVICES = 8;
+/** They hold the SIM cards in turn; that of the last device is nobody's. */
+const ORGANIZATIONS = ['waterworks', 'brewery'] as const;
 /** Batches go on with the provider that they began with, by its address: the same with each start. */
 const PROVIDER_PORT = 8090;
 
@@ -86,11 +89,12 @@ async function prepareFleet({ handler, database }: Ledger): Promise<DemoKeys> {
   for (let number = 1; number <= DEVICES; number += 1) {
     const deviceId = `pump-${number}`;
     const sensorId = `${deviceId}-flow`;
+    const simCardId = `8944000${number}`;
     const key = mintKey('dev', entropy, now, deviceId);
     const stream = deviceStream(PROJECT, deviceId);
     const { state } = await handler.peek(deviceDecider, stream, 0);
     if (state.situation === 'missing') {
-      const links = { devEui: null, simCardId: `8944000${number}`, sensorId };
+      const links = { devEui: null, simCardId, sensorId };
       const createdAt = now.toISOString();
       await handler.execute(
         deviceDecider,
@@ -99,27 +103,41 @@ async function prepareFleet({ handler, database }: Ledger): Promise<DemoKeys> {
         context(PROJECT),
       );
     }
-    devices.push({ deviceId, sensorId, key: formatApiKey(key.apiKey) });
+    const orgId = ORGANIZATIONS[number % ORGANIZATIONS.length];
+    if (number < DEVICES && orgId !== undefined) {
+      const assign = { type: 'assign', simCardId, orgId, now } as const;
+      await handler.execute(simDecider, simStream(PROJECT, simCardId), assign, context(PROJECT));
+    }
+    devices.push({ deviceId, sensorId, simCardId, key: formatApiKey(key.apiKey) });
   }
   return { owner: formatApiKey(owner.apiKey), devices };
 }
 
 function greet(url: string, simulator: Simulator, { owner, devices }: DemoKeys): void {
-  const [device] = devices;
+  const today = systemClock().toISOString().slice(0, 10);
   process.stdout.write(
     [
       `A fleet of ${devices.length} devices lives in the project '${PROJECT}'. The key of its owner:`,
       '',
       `  ${owner}`,
       '',
-      `The key of ${device?.deviceId}: ${device?.key}`,
+      'Those of the devices:',
+      '',
+      ...devices.map(({ deviceId, key }) => `  ${deviceId}  ${key}`),
+      '',
       `The provider's own list of DevEUIs: ${simulator.url}/registered`,
       '',
       'Look at it:',
       '',
-      ...['devices', 'devices/pump-1/timeline', 'firmware/versions', 'sensors', 'batches'].map(
-        (path) => `  curl ${url}/api/v1/${path} -H 'Authorization: Bearer ${owner}'`,
-      ),
+      ...[
+        'devices',
+        'devices/pump-1/timeline',
+        'firmware/versions',
+        'sensors',
+        'batches',
+        'usage/organizations',
+        `organization/waterworks/usage?start=${today}&end=${today}T23:00:00Z&every=1hour`,
+      ].map((path) => `  curl '${url}/api/v1/${path}' -H 'Authorization: Bearer ${owner}'`),
       '',
     ]
       .map((line) => `${line}\n`)

@@ -24,6 +24,12 @@ test('the demo serves a fleet that lives, and the same one after a restart', asy
     expect(sensors.body.items.length).toBeGreaterThan(1);
     const devices = await owner.get<{ items: object[] }>('/devices?has_dev_eui=true');
     expect(devices.body.items.length).toBeGreaterThan(3);
+    const usage = await owner.get<{ items: object[] }>('/usage/organizations');
+    expect(usage.body.items).toMatchObject([
+      { org_id: null },
+      { org_id: 'brewery' },
+      { org_id: 'waterworks' },
+    ]);
   }, EVENTUALLY);
   leave();
   expect(await terminate(first)).toBe(0);
