@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openDatabase } from '../../src/database/database.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
@@ -204,7 +204,12 @@ describe('a table of devices', () => {
     expect(await post(tableOf([...ids, 'one-more']), {}, client)).toMatchObject(
       problem(422, 'validation-failed'),
     );
-    expect(await client.get('/devices/one-more')).toMatchObject(problem(404, 'not-found'));
+    // Reading what was written waits for all 10,000 to be in the read model, within bounds.
+    await vi.waitFor(
+      async () =>
+        expect(await client.get('/devices/one-more')).toMatchObject(problem(404, 'not-found')),
+      { timeout: 50_000, interval: 100 },
+    );
   });
 
   // The log of this test is in PostgreSQL, where a trigger can refuse a part of the table.

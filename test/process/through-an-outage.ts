@@ -9,7 +9,7 @@ import { startServiceProcess, terminate } from './service-process.ts';
 const ADMIN_KEY = 'the-admin-key';
 const HEALTH_INTERVAL_MS = 200;
 const WRITERS = 8;
-const EVENTUALLY = { timeout: 60_000, interval: 50 };
+const EVENTUALLY = { timeout: 120_000, interval: 50 };
 
 /** What was requested of an admin's, as it ended. */
 async function ended(admin: ApiClient, { headers }: Answer<unknown>): Promise<unknown> {
@@ -64,7 +64,12 @@ export async function throughAnOutage(outage: Outage): Promise<void> {
   const load = await startLoad(loading.client(owner.key), WRITERS);
   await until(() => load.acknowledged() > 1_000);
   const health = () => api.client().get('//health/ready');
-  expect(await health()).toMatchObject({ status: 200, body: { status: 'ok' } });
+  const isWell = async () => {
+    const { status, text } = await health();
+    expect(status, text).toBe(200);
+  };
+  // Where the load is more than the machine can do, read models are behind for a while.
+  await vi.waitFor(isWell, EVENTUALLY);
   const register = () =>
     owner.post('/devices', {
       json: { device_id: 'd1' },
@@ -95,10 +100,7 @@ export async function throughAnOutage(outage: Outage): Promise<void> {
   expect(load.acknowledged() - acknowledged).toBeLessThanOrEqual(inFlight);
   await comeBack();
 
-  await vi.waitFor(
-    async () => expect(await health()).toMatchObject({ status: 200, body: { status: 'ok' } }),
-    EVENTUALLY,
-  );
+  await vi.waitFor(isWell, EVENTUALLY);
   for (const { status, headers, text } of await meanwhile) {
     expect(answers, text).toContain(status);
     if (status === 503) expect(Number(headers.get('Retry-After'))).toBeGreaterThan(0);
