@@ -5,6 +5,7 @@ import type { TestProject } from 'vitest/node';
 import { openDatabase } from '../src/database/database.ts';
 import { openEmbeddedServer } from '../src/database/embedded-server/embedded-server.ts';
 import { startStandInProcess } from './event-store/eventstoredb/stand-in-child.ts';
+import { brokerClasspath, startBroker } from './kafka/broker.ts';
 import { createLogger } from '../src/shared/logger.ts';
 
 declare module 'vitest' {
@@ -14,16 +15,27 @@ declare module 'vitest' {
 }
 
 /**
- * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or an embedded one; and where
- * the run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL or a stand-in.
+ * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or an embedded one; where the
+ * run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL or a stand-in; and
+ * Kafka, the one at KAFKA_TEST_BROKERS or one from the jars of KAFKA_TEST_CLASSPATH_FILE, or none.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const endEventStore = await setUpEventStore();
   const endPostgres = await setUpPostgres(project);
+  const endKafka = await setUpKafka();
   return async () => {
+    await endKafka();
     await endPostgres();
     await endEventStore();
   };
+}
+
+async function setUpKafka(): Promise<() => Promise<void>> {
+  const classpath = brokerClasspath();
+  if (process.env['KAFKA_TEST_BROKERS'] || classpath === undefined) return async () => undefined;
+  const broker = await startBroker(classpath);
+  process.env['KAFKA_TEST_BROKERS'] = broker.address;
+  return () => broker.close();
 }
 
 async function setUpEventStore(): Promise<() => Promise<void>> {
