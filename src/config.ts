@@ -1,5 +1,6 @@
 import { config as readDotenv } from 'dotenv';
 import { z } from 'zod';
+import { projectIdField } from './api/fields.ts';
 
 const ROLES = ['api', 'projections', 'provisioning', 'ingest'] as const;
 type ProcessRole = (typeof ROLES)[number];
@@ -37,6 +38,19 @@ function wholeNumber(
     .default(byDefault);
 }
 
+const brokersField = z
+  .string()
+  .transform((text) => text.split(',').map((broker) => broker.trim()))
+  .refine(
+    (brokers) => brokers.every(isHostAndPort),
+    'must be host:port, or several with commas between them',
+  );
+
+function isHostAndPort(text: string): boolean {
+  const port = /^[A-Za-z0-9._-]+:(\d{1,5})$/.exec(text)?.[1];
+  return port !== undefined && Number(port) >= 1 && Number(port) <= 65_535;
+}
+
 const environment = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: wholeNumber(0, 65_535, 8080),
@@ -46,6 +60,17 @@ const environment = z.object({
     .string()
     .regex(/^esdb(\+discover)?:\/\/[^/?#\s]+/, 'must be a URL of the form esdb://…')
     .optional(),
+  KAFKA_BROKERS: brokersField.optional(),
+  // Brokers take 249 characters, and the topic of the dead letters has 12 more.
+  KAFKA_USAGE_TOPIC: z
+    .string()
+    .regex(/^(?!\.\.?$)[A-Za-z0-9._-]{1,237}$/, 'must be 1 to 237 of A-Z, a-z, 0-9, ., _ and -')
+    .default('usage'),
+  KAFKA_GROUP_ID: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 of printable ASCII without spaces')
+    .default('fleetledger'),
+  KAFKA_PROJECT: projectIdField.default('default'),
   LORAWAN_API_URL: url('http', 'https').optional(),
   LORAWAN_API_KEY: z
     .string()
@@ -76,6 +101,8 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   /** Undefined: the log is in the database, too. */
   readonly eventStoreUrl: string | undefined;
+  /** Undefined: no usage is taken from Kafka. */
+  readonly kafka: KafkaSettings | undefined;
   /** Undefined: batches of DevEUIs are refused. */
   readonly lorawanApiUrl: string | undefined;
   readonly lorawan: LorawanSettings;
@@ -83,6 +110,14 @@ export interface Config {
   readonly adminApiKey: string | undefined;
   readonly roles: readonly ProcessRole[];
   readonly logLevel: string;
+}
+
+/** Where usage comes from, and whose it is. */
+export interface KafkaSettings {
+  readonly brokers: readonly string[];
+  readonly usageTopic: string;
+  readonly groupId: string;
+  readonly project: string;
 }
 
 /** How the LoRaWAN provider is asked, whichever it is. */
@@ -129,6 +164,12 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
     port: settings.PORT,
     databaseUrl: settings.DATABASE_URL,
     eventStoreUrl: settings.EVENTSTORE_URL,
+    kafka: settings.KAFKA_BROKERS && {
+      brokers: settings.KAFKA_BROKERS,
+      usageTopic: settings.KAFKA_USAGE_TOPIC,
+      groupId: settings.KAFKA_GROUP_ID,
+      project: settings.KAFKA_PROJECT,
+    },
     lorawanApiUrl: settings.LORAWAN_API_URL,
     lorawan: {
       apiKey: settings.LORAWAN_API_KEY,

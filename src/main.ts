@@ -22,8 +22,10 @@ import {
 import { UsageCommands } from './commands/usage.ts';
 import { ConfigError, type Config } from './config.ts';
 import { installationSecret } from './database/installation-secret.ts';
+import type { UsageIngest } from './ingest/usage-ingest.ts';
 import { providerAddress } from './lorawan/http-provider.ts';
 import { healthChecks } from './main/health.ts';
+import { openIngest } from './main/ingest.ts';
 import { openLedger, type Ledger } from './main/ledger.ts';
 import { openProvisioning, type OpenProvisioning } from './main/provisioning.ts';
 import { DevEuiQueries } from './projections/deveui/deveui-queries.ts';
@@ -60,10 +62,11 @@ export async function startService(
   const draining = new AbortController();
   const stopping = new AbortController();
   let provisioning: OpenProvisioning | undefined;
+  let ingest: UsageIngest | undefined;
   let api: ServedApi | undefined;
   const close = async (): Promise<void> => {
     draining.abort();
-    await Promise.all([api?.server.drain(), provisioning?.stop()]);
+    await Promise.all([api?.server.drain(), provisioning?.stop(), ingest?.stop()]);
     stopping.abort();
     await engine.stop();
     await ledger.close();
@@ -72,11 +75,13 @@ export async function startService(
     await prepare(ledger);
     if (config.roles.includes('projections')) engine.start();
     provisioning = startProvisioning(config, ledger);
+    ingest = startIngest(config, ledger);
     if (config.roles.includes('api')) {
       api = await serveApi(config, ledger, {
         draining: draining.signal,
         stopping: stopping.signal,
         provisioning,
+        ingest,
       });
       // Last of all, so that no failure of the start comes between issuing the key and showing it.
       const isKeySet = config.adminApiKey !== undefined;
@@ -105,6 +110,13 @@ function startProvisioning(config: Config, ledger: Ledger): OpenProvisioning | u
   return provisioning;
 }
 
+function startIngest({ roles, kafka }: Config, ledger: Ledger): UsageIngest | undefined {
+  if (kafka === undefined || !roles.includes('ingest')) return undefined;
+  const ingest = openIngest(ledger, kafka);
+  ingest.start();
+  return ingest;
+}
+
 interface ServedApi {
   readonly server: RunningServer;
   /** Rejects when keys that other processes revoke would stay valid here; ends when aborted. */
@@ -118,10 +130,12 @@ async function serveApi(
     draining,
     stopping,
     provisioning,
+    ingest,
   }: {
     readonly draining: AbortSignal;
     readonly stopping: AbortSignal;
     readonly provisioning: OpenProvisioning | undefined;
+    readonly ingest: UsageIngest | undefined;
   },
 ): Promise<ServedApi> {
   const { lorawanApiUrl } = config;
@@ -185,10 +199,11 @@ async function serveApi(
     ],
     pipeline,
     responder,
-    health: healthChecks(ledger, provisioning),
+    health: healthChecks(ledger, provisioning, ingest),
     metrics: createMetrics({
       projections: () => administration.statuses(),
       resumedSubscriptions: () => log.resumedSubscriptions,
+      ingestedUsage: () => ingest?.counts,
     }),
     logger,
   });

@@ -15,9 +15,22 @@ export interface MetricsSources {
   readonly projections: () => Promise<ProjectionStatus[]>;
   /** How often a subscription to the log was lost, and went on. */
   readonly resumedSubscriptions: () => number;
+  /** Undefined where this process takes none. */
+  readonly ingestedUsage: () => IngestedUsage | undefined;
 }
 
-export function createMetrics({ projections, resumedSubscriptions }: MetricsSources): Metrics {
+/** What has come from Kafka, by what became of it. */
+export interface IngestedUsage {
+  readonly recorded: number;
+  readonly duplicates: number;
+  readonly deadLetters: Readonly<Record<string, number>>;
+}
+
+export function createMetrics({
+  projections,
+  resumedSubscriptions,
+  ingestedUsage,
+}: MetricsSources): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const durations = new Histogram({
@@ -56,6 +69,33 @@ export function createMetrics({ projections, resumedSubscriptions }: MetricsSour
     },
   });
   registry.registerMetric(resumed);
+  const usageRecords = new Counter({
+    name: 'fleetledger_usage_records_total',
+    help: 'Records of usage from Kafka, since the process started; a duplicate was recorded before.',
+    labelNames: ['outcome'] as const,
+    registers: [],
+    collect() {
+      const usage = ingestedUsage();
+      if (usage === undefined) return;
+      this.reset();
+      this.inc({ outcome: 'recorded' }, usage.recorded);
+      this.inc({ outcome: 'duplicate' }, usage.duplicates);
+    },
+  });
+  registry.registerMetric(usageRecords);
+  const deadLetters = new Counter({
+    name: 'fleetledger_usage_dead_letters_total',
+    help: 'Messages of usage that could not be taken, and went to the topic of the dead letters.',
+    labelNames: ['reason'] as const,
+    registers: [],
+    collect() {
+      this.reset();
+      for (const [reason, count] of Object.entries(ingestedUsage()?.deadLetters ?? {})) {
+        this.inc({ reason }, count);
+      }
+    },
+  });
+  registry.registerMetric(deadLetters);
 
   const router = Router();
   router.get('/metrics', async (_request, response) => {

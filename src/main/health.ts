@@ -1,4 +1,5 @@
 import type { HealthChecks, PartHealth } from '../api/health.ts';
+import type { UsageIngest, UsageIngestStatus } from '../ingest/usage-ingest.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import type { ProvisioningStatus } from '../reactors/provisioning.ts';
 import type { Ledger } from './ledger.ts';
@@ -10,6 +11,7 @@ const MAX_LAG_SECONDS = 10;
 export function healthChecks(
   { database, store, administration }: Ledger,
   provisioning: OpenProvisioning | undefined,
+  ingest: UsageIngest | undefined,
 ): HealthChecks {
   return () => {
     const statuses = administration.statuses();
@@ -29,6 +31,9 @@ export function healthChecks(
       ...(provisioning !== undefined && {
         provisioning: () => Promise.resolve(healthOfProvisioning(provisioning.status)),
       }),
+      ...(ingest !== undefined && {
+        kafka: () => Promise.resolve(healthOfIngest(ingest.status)),
+      }),
       ...Object.fromEntries(
         administration.names.map((name) => [`projection:${name}`, projection(name)]),
       ),
@@ -45,6 +50,21 @@ function healthOfProvisioning(status: ProvisioningStatus): PartHealth {
         status: 'ok',
         detail: 'another process asks the provider, or it is being found out',
       };
+    case 'failing':
+      return { status: 'failing', detail: status.reason };
+    case 'stopped':
+      return { status: 'failing', detail: 'stopped' };
+  }
+}
+
+function healthOfIngest(status: UsageIngestStatus): PartHealth {
+  switch (status.situation) {
+    case 'consuming': {
+      const { length } = status.partitions;
+      return { status: 'ok', detail: `this process takes ${length} partition(s)` };
+    }
+    case 'connecting':
+      return { status: 'ok', detail: 'it is being found out which partitions this process takes' };
     case 'failing':
       return { status: 'failing', detail: status.reason };
     case 'stopped':

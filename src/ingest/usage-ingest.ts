@@ -1,0 +1,73 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { UsageCounts } from './usage-batch.ts';
+import { UsageSession, type UsageSessionParts, type UsageSessionStatus } from './usage-session.ts';
+
+export interface UsageIngestParts extends UsageSessionParts {
+  /** What there must be before anything is recorded. */
+  readonly prepare: () => Promise<void>;
+}
+
+export type UsageIngestStatus = { readonly situation: 'stopped' } | UsageSessionStatus;
+
+const RESTART_AFTER_MS = 1_000;
+
+/**
+ * Takes usage from a topic into the log, for as long as it runs: whatever ends a session with the brokers, another
+ * one is begun.
+ */
+export class UsageIngest {
+  readonly counts: UsageCounts = {
+    recorded: 0,
+    duplicates: 0,
+    deadLetters: { 'malformed-json': 0, 'validation-failed': 0, 'id-reused': 0 },
+  };
+  readonly #parts: UsageIngestParts;
+  readonly #stopping = new AbortController();
+  #session: UsageSession | undefined;
+  #failure: string | undefined;
+  #done: Promise<void> | undefined;
+
+  constructor(parts: UsageIngestParts) {
+    this.#parts = parts;
+  }
+
+  get status(): UsageIngestStatus {
+    if (this.#done === undefined) return { situation: 'stopped' };
+    const status = this.#session?.status ?? { situation: 'connecting' };
+    // Until it is known that this attempt goes better, the last one says more.
+    return status.situation === 'connecting' && this.#failure !== undefined
+      ? { situation: 'failing', reason: this.#failure }
+      : status;
+  }
+
+  start(): void {
+    this.#done = this.#run();
+  }
+
+  /** What is being recorded is recorded and committed. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#done;
+    this.#done = undefined;
+  }
+
+  async #run(): Promise<void> {
+    const { prepare, logger } = this.#parts;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      try {
+        await prepare();
+        this.#session = new UsageSession(this.#parts, this.counts);
+        await this.#session.run(signal);
+        this.#failure = undefined;
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        const isNews = reason !== this.#failure;
+        logger[isNews ? 'warn' : 'debug']({ err: error }, 'ingest waits, and then begins again');
+        this.#failure = reason;
+      }
+      this.#session = undefined;
+      await delay(RESTART_AFTER_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}

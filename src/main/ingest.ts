@@ -1,0 +1,22 @@
+import { ensureProject } from '../commands/ensured-project.ts';
+import { UsageCommands } from '../commands/usage.ts';
+import type { KafkaSettings } from '../config.ts';
+import { UsageIngest } from '../ingest/usage-ingest.ts';
+import { systemClock } from '../shared/clock.ts';
+import type { Ledger } from './ledger.ts';
+
+/** Takes usage from Kafka, once it is started. */
+export function openIngest(
+  { store, handler, logger }: Ledger,
+  { brokers, usageTopic, groupId, project }: KafkaSettings,
+): UsageIngest {
+  return new UsageIngest({
+    brokers,
+    topic: usageTopic,
+    groupId,
+    projectId: project,
+    commands: new UsageCommands(store),
+    prepare: () => ensureProject(handler, project, 'system:kafka', systemClock),
+    logger,
+  });
+}

@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto';
+import { logLevel, Kafka, Partitioners, type KafkaMessage, type Message } from 'kafkajs';
+import { onTestFinished, vi } from 'vitest';
+import type { EventStore, RecordedEvent } from '../../src/event-store/port.ts';
+import { BEGINNING } from '../../src/event-store/port.ts';
+import { UsageCommands } from '../../src/commands/usage.ts';
+import { UsageIngest, type UsageIngestParts } from '../../src/ingest/usage-ingest.ts';
+import { createLogger } from '../../src/shared/logger.ts';
+import { testBrokers } from '../kafka/with-kafka.ts';
+
+export const EVENTUALLY = { timeout: 60_000, interval: 50 };
+
+/** A topic that the test has for itself, and what is in it. */
+export interface TestTopic {
+  readonly name: string;
+  readonly groupId: string;
+  /** As they are, in their order, with `acks` of all. */
+  send(messages: readonly Message[]): Promise<void>;
+  /** The dead letters, when there are so many. */
+  deadLetters(count: number): Promise<KafkaMessage[]>;
+  /** By partition, where something is committed. */
+  committed(): Promise<Map<number, string>>;
+  resetGroup(): Promise<void>;
+}
+
+export async function createTopic({
+  partitions = 3,
+  brokers = testBrokers(),
+} = {}): Promise<TestTopic> {
+  const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING });
+  const name = `usage-${randomBytes(6).toString('hex')}`;
+  const groupId = `group-${name}`;
+  const admin = kafka.admin();
+  await admin.connect();
+  const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner });
+  await producer.connect();
+  onTestFinished(async () => {
+    await producer.disconnect();
+    await admin.disconnect();
+  });
+  await admin.createTopics({
+    waitForLeaders: true,
+    topics: [
+      { topic: name, numPartitions: partitions },
+      {
+        topic: `${name}.dead-letter`,
+        numPartitions: 1,
+        configEntries: [{ name: 'max.message.bytes', value: '2097152' }],
+      },
+    ],
+  });
+  const offsets = () => admin.fetchOffsets({ groupId, topics: [name] });
+  return {
+    name,
+    groupId,
+    async send(messages) {
+      await producer.send({ topic: name, acks: -1, messages: [...messages] });
+    },
+    async deadLetters(count) {
+      const letters: KafkaMessage[] = [];
+      const consumer = kafka.consumer({
+        groupId: `${groupId}-letters-${randomBytes(4).toString('hex')}`,
+        maxWaitTimeInMs: 200,
+      });
+      await consumer.connect();
+      await consumer.subscribe({ topic: `${name}.dead-letter`, fromBeginning: true });
+      await consumer.run({
+        autoCommit: false,
+        eachMessage: ({ message }) => {
+          letters.push(message);
+          return Promise.resolve();
+        },
+      });
+      try {
+        await vi.waitFor(() => {
+          if (letters.length < count) throw new Error(`${letters.length} dead letters`);
+        }, EVENTUALLY);
+      } finally {
+        await consumer.disconnect();
+      }
+      return letters;
+    },
+    async committed() {
+      const [topic] = await offsets();
+      const known = (topic?.partitions ?? []).filter(({ offset }) => offset !== '-1');
+      return new Map(known.map(({ partition, offset }) => [partition, offset]));
+    },
+    async resetGroup() {
+      await admin.resetOffsets({ groupId, topic: name, earliest: true });
+    },
+  };
+}
+
+/** The ingest of one process, running until its test ends. */
+export function startIngest(
+  { store }: { readonly store: EventStore },
+  { name, groupId }: Pick<TestTopic, 'name' | 'groupId'>,
+  changes: Partial<UsageIngestParts> = {},
+): UsageIngest {
+  const ingest = new UsageIngest({
+    brokers: testBrokers(),
+    topic: name,
+    groupId,
+    projectId: 'acme',
+    commands: new UsageCommands(store),
+    prepare: () => Promise.resolve(),
+    logger: createLogger(process.env['TEST_LOG_LEVEL'] ?? 'silent'),
+    ...changes,
+  });
+  ingest.start();
+  onTestFinished(() => ingest.stop());
+  return ingest;
+}
+
+/** How many messages a process has dealt with, whatever became of them. */
+export function takenBy({ counts }: UsageIngest): number {
+  const letters = Object.values(counts.deadLetters).reduce((sum, count) => sum + count, 0);
+  return counts.recorded + counts.duplicates + letters;
+}
+
+export async function untilTaken(count: number, ...ingests: UsageIngest[]): Promise<void> {
+  await vi.waitFor(() => {
+    const taken = ingests.reduce((sum, ingest) => sum + takenBy(ingest), 0);
+    if (taken < count) throw new Error(`${taken} of ${count} are taken`);
+  }, EVENTUALLY);
+}
+
+export async function usageEvents(
+  store: EventStore,
+  type: 'UsageRecorded' | 'UsageRejected',
+): Promise<RecordedEvent[]> {
+  const found: RecordedEvent[] = [];
+  for await (const { events } of store.readAll({ after: BEGINNING, types: [type] })) {
+    found.push(...events);
+  }
+  return found;
+}
+
+/** The bytes of each SIM, summed over the log by hand. */
+export function sums(recorded: readonly RecordedEvent[]): Map<string, number> {
+  const bytes = new Map<string, number>();
+  for (const { data } of recorded) {
+    const { simCardId, bytesUsed } = data as { simCardId: string; bytesUsed: number };
+    bytes.set(simCardId, (bytes.get(simCardId) ?? 0) + bytesUsed);
+  }
+  return bytes;
+}
