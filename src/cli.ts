@@ -8,6 +8,7 @@ import { addLogCommand } from './cli/log.ts';
 import { addProjectionsCommand } from './cli/projections.ts';
 import { addServeCommand } from './cli/serve.ts';
 import { addSimulateCommand, SimulatorStartError } from './cli/simulate.ts';
+import { UsageNotSentError } from './cli/usage-over-http.ts';
 import { ConfigError } from './config.ts';
 import { EmbeddedServerError } from './database/embedded-server/errors.ts';
 import { CopyRefusedError } from './event-store/port.ts';
@@ -37,6 +38,7 @@ function fail(error: unknown): never {
     error instanceof LedgerError ||
     error instanceof CopyRefusedError ||
     error instanceof SimulatorStartError ||
+    error instanceof UsageNotSentError ||
     error instanceof EmbeddedServerError;
   const text =
     error instanceof Error

@@ -38,18 +38,24 @@ function wholeNumber(
     .default(byDefault);
 }
 
-const brokersField = z
-  .string()
-  .transform((text) => text.split(',').map((broker) => broker.trim()))
-  .refine(
-    (brokers) => brokers.every(isHostAndPort),
-    'must be host:port, or several with commas between them',
-  );
+/** Of `host:port`, or several with commas between them; undefined for anything else. */
+export function parseBrokers(text: string): readonly string[] | undefined {
+  const brokers = text.split(',').map((broker) => broker.trim());
+  return brokers.every(isHostAndPort) ? brokers : undefined;
+}
 
 function isHostAndPort(text: string): boolean {
   const port = /^[A-Za-z0-9._-]+:(\d{1,5})$/.exec(text)?.[1];
   return port !== undefined && Number(port) >= 1 && Number(port) <= 65_535;
 }
+
+const brokersField = z
+  .string()
+  .refine(
+    (text) => parseBrokers(text) !== undefined,
+    'must be host:port, or several with commas between them',
+  )
+  .transform((text) => parseBrokers(text) ?? []);
 
 const environment = z.object({
   HOST: z.string().default('127.0.0.1'),

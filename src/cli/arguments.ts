@@ -15,3 +15,10 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
     throw new InvalidArgumentError(`It must be a whole number, ${min} to ${max}.`);
   };
 }
+
+/** 0 to 1 */
+export function rate(text: string): number {
+  const number = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
+  if (!(number <= 1)) throw new InvalidArgumentError('Give a rate, 0 to 1.');
+  return number;
+}

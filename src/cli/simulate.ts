@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { sumOfRates, type FaultRates } from '../lorawan/simulator/faults.ts';
 import { startSimulator, type Simulator } from '../lorawan/simulator/simulator.ts';
-import { wholeNumber } from './arguments.ts';
+import { rate, wholeNumber } from './arguments.ts';
 import { ExitCode, onAskedToEnd, UsageError } from './ending.ts';
 import { print } from './output.ts';
+import { addSimulateUsageCommand } from './simulate-usage.ts';
 
 export function addSimulateCommand(program: Command): void {
   const simulate = program
@@ -34,6 +35,8 @@ export function addSimulateCommand(program: Command): void {
     .option('--tls-key <file>', 'the private key of the certificate; then it is https')
     .option('--tls-cert <file>', 'the certificate')
     .action(simulateLorawan);
+
+  addSimulateUsageCommand(simulate);
 }
 
 /** The simulator cannot start, for a reason that the user can mend. */
@@ -112,10 +115,4 @@ function startFailure(error: unknown, port: number): string {
   if (code === 'EADDRINUSE') return `Port ${port} is in use: choose another one with --port.`;
   const reason = error instanceof Error ? error.message : String(error);
   return `The simulator does not start: ${reason}.`;
-}
-
-function rate(text: string): number {
-  const number = /^(\d+(\.\d*)?|\.\d+)$/.test(text) ? Number(text) : NaN;
-  if (!(number <= 1)) throw new InvalidArgumentError('Give a rate, 0 to 1.');
-  return number;
 }

@@ -18,6 +18,12 @@ export interface TrafficRecord {
   readonly isBad: boolean;
 }
 
+/** Where records go. */
+export interface UsageSink {
+  send(bodies: readonly string[]): Promise<void>;
+  close(): Promise<void>;
+}
+
 const MINUTES_A_DAY = 1_440;
 const MAX_BYTES = 1_000_000;
 

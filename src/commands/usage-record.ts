@@ -44,7 +44,7 @@ export function parseUsage(json: Json): ParsedRecord {
 }
 
 /** A CloudEvent is known by its source and id together (CloudEvents 1.0, section 3.1). */
-export function cloudEventName(source: string, id: string): OwnName {
+function cloudEventName(source: string, id: string): OwnName {
   return { kind: 'cloud-event', source, id };
 }
 

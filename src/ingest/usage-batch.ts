@@ -104,7 +104,10 @@ export class UsageBatch {
       }
     }
     if (letters.length === 0) return;
-    await this.#untilDone(() => deadLetters.send(letters));
+    await this.#untilDone(
+      () => deadLetters.send(letters),
+      () => true,
+    );
     for (const { reason } of letters) counts.deadLetters[reason] += 1;
   }
 
@@ -144,7 +147,10 @@ export class UsageBatch {
   }
 
   /** Whatever the failure: a record that is given up is lost, and one that waits is seen in health. */
-  async #untilDone<Result>(work: () => Promise<Result>): Promise<Result> {
+  async #untilDone<Result>(
+    work: () => Promise<Result>,
+    isUsual: (error: unknown) => boolean = mayPass,
+  ): Promise<Result> {
     const { ending, onWaiting, logger } = this.#parts;
     const { topic, partition } = this.#payload.batch;
     for (let pauseMs = MIN_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
@@ -154,8 +160,11 @@ export class UsageBatch {
         return result;
       } catch (error) {
         const isFirst = pauseMs === MIN_PAUSE_MS;
-        const level = !isFirst ? 'debug' : mayPass(error) ? 'warn' : 'error';
-        logger[level]({ err: error, topic, partition }, 'usage waits, and is tried again');
+        const level = isUsual(error) ? 'warn' : 'error';
+        logger[isFirst ? level : 'debug'](
+          { err: error, topic, partition },
+          'usage waits, and is tried again',
+        );
         onWaiting(partition, error instanceof Error ? error.message : String(error));
       }
       await delay(pauseMs, undefined, { signal: ending }).catch(() => undefined);

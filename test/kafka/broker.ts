@@ -15,7 +15,7 @@ export interface Broker {
   readonly address: string;
   /** As when the machine dies. */
   kill(): Promise<void>;
-  /** After a kill, with the data that it had. */
+  /** With the data that it had when it was killed; nothing, if it was not. */
   restart(): Promise<void>;
   close(): Promise<void>;
 }
@@ -43,21 +43,25 @@ export async function startBroker(classpath: string): Promise<Broker> {
   await run('java', [...javaOptions(classpath), 'kafka.tools.StorageTool', ...format]);
   let child: ChildProcess | undefined;
 
+  const isRunning = (): boolean =>
+    child !== undefined && child.exitCode === null && child.signalCode === null;
+  // No broker of a run that ends early stays behind.
+  process.on('exit', () => child?.kill('SIGKILL'));
+
   async function start(): Promise<void> {
+    if (isRunning()) return;
     child = spawn('java', [...javaOptions(classpath), 'kafka.Kafka', settings], {
-      stdio: ['ignore', 'ignore', 'ignore'],
+      stdio: 'ignore',
     });
-    // No broker of a run that was killed itself stays behind.
-    process.once('exit', () => child?.kill('SIGKILL'));
     const until = performance.now() + START_TIMEOUT_MS;
     while (!(await answers(port))) {
-      if (child.exitCode !== null) throw new Error(`the broker ended with ${child.exitCode}`);
+      if (!isRunning()) throw new Error(`the broker ended with ${child.exitCode}`);
       if (performance.now() > until) throw new Error(`no broker after ${START_TIMEOUT_MS} ms`);
       await delay(100);
     }
   }
   async function kill(): Promise<void> {
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || !isRunning()) return;
     const exit = once(child, 'exit');
     child.kill('SIGKILL');
     await exit;
