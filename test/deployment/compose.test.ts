@@ -154,10 +154,16 @@ describe.each([
   test('the service takes its settings', () => {
     const { environment = {}, ports } = service(compose, 'fleetledger');
     for (const name of SETTINGS) vi.stubEnv(name, environment[name] ?? '');
-    const { host, port, databaseUrl } = loadConfig();
+    const { host, port, databaseUrl, kafka } = loadConfig();
     expect(host).toBe('0.0.0.0');
     expect(ports).toEqual([expect.stringMatching(new RegExp(`:${port}$`))]);
     expect(databaseUrl).toBe(environment['DATABASE_URL']);
+    expect(kafka).toEqual({
+      brokers: [environment['KAFKA_BROKERS']],
+      usageTopic: environment['KAFKA_USAGE_TOPIC'],
+      groupId: 'fleetledger',
+      project: 'default',
+    });
   });
 
   test('an ADMIN_API_KEY of the environment is handed on, and none is made up', () => {

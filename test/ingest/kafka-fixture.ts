@@ -25,6 +25,7 @@ export interface TestTopic {
 
 export async function createTopic({
   partitions = 3,
+  maxDeadLetterBytes = 2_097_152,
   brokers = testBrokers(),
 } = {}): Promise<TestTopic> {
   const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING });
@@ -45,7 +46,7 @@ export async function createTopic({
       {
         topic: `${name}.dead-letter`,
         numPartitions: 1,
-        configEntries: [{ name: 'max.message.bytes', value: '2097152' }],
+        configEntries: [{ name: 'max.message.bytes', value: String(maxDeadLetterBytes) }],
       },
     ],
   });

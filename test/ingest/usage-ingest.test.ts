@@ -133,6 +133,25 @@ describeWithKafka('the ingest of usage', () => {
     });
   });
 
+  test('passes on what the topic of dead letters does not take as it is: compressed, or without its value', async () => {
+    const [process, projectId] = [await startProcess(), ownProject()];
+    const topic = await createTopic({ partitions: 1, maxDeadLetterBytes: 5_000 });
+    const [compressible, random] = ['x'.repeat(10_000), randomBytes(10_000)];
+    for (const value of [compressible, random]) {
+      await topic.send([{ key: 'k', value }]);
+      const ingest = startIngest(process, topic, { projectId });
+      await untilTaken(1, ingest);
+      await ingest.stop();
+    }
+    const letters = await topic.deadLetters(2);
+    expect(letters.map(({ value }) => value?.toString() ?? null)).toEqual([compressible, null]);
+    for (const [index, { key, headers }] of letters.entries()) {
+      expect(key?.toString()).toBe('k');
+      expect(String(headers?.['fleetledger-offset'])).toBe(String(index));
+      expect(headers?.['fleetledger-left-out']?.toString()).toBe(index === 0 ? undefined : 'value');
+    }
+  });
+
   test('counts an id once, and passes on what has the id of another record', async () => {
     const [process, projectId] = [await startProcess(), ownProject()];
     const topic = await createTopic({ partitions: 1 });

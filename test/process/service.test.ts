@@ -101,16 +101,21 @@ describe('a start is refused', () => {
     const service = startServiceProcess({
       PORT: '99999',
       DATABASE_URL: 'mysql://localhost/x',
+      KAFKA_BROKERS: 'kafka:9092,elsewhere',
+      KAFKA_USAGE_TOPIC: 'a topic',
+      KAFKA_GROUP_ID: 'a group',
+      KAFKA_PROJECT: 'Mine',
       ADMIN_API_KEY: 'a b',
       ROLES: 'api,cook',
       LOG_LEVEL: 'loud',
     });
     expect(await service.ended()).toBeGreaterThan(0);
     const lines = service.stderr().trimEnd().split('\n');
-    const names = ['PORT', 'DATABASE_URL', 'ADMIN_API_KEY', 'ROLES', 'LOG_LEVEL'];
+    const kafka = ['KAFKA_BROKERS', 'KAFKA_USAGE_TOPIC', 'KAFKA_GROUP_ID', 'KAFKA_PROJECT'];
+    const names = ['PORT', 'DATABASE_URL', ...kafka, 'ADMIN_API_KEY', 'ROLES', 'LOG_LEVEL'];
     expect(lines).toHaveLength(names.length);
     expect(new Set(lines.map((line) => line.split(':')[0]))).toEqual(new Set(names));
-    for (const line of lines) expect(line).toMatch(/^[A-Z_]+: must be \w/);
+    for (const line of lines) expect(line).toMatch(/^[A-Z_]+: must (be|have) \w/);
     expect(service.stdout()).toBe('');
     expect(await readdir(dataDir)).toEqual([]);
   });
