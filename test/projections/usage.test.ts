@@ -184,6 +184,19 @@ describe('usage', () => {
     expect(await fleet.byBucket(simCard('1'), hour, first.position)).toEqual([]);
   });
 
+  test('goes with assignments of one batch, from the earliest on and from their very times', async () => {
+    const fleet = new Fleet();
+    await tables.apply([1, 2, 4].map((bytes, n) => fleet.record(used('1', 10 * (n + 1), bytes))));
+    await tables.apply(
+      [assigned('1', 'late', 30), assigned('1', 'early', 20)].map((one) => fleet.record(one)),
+    );
+    expect(await fleet.sims({})).toEqual([
+      ['1', null, 1],
+      ['1', 'early', 2],
+      ['1', 'late', 4],
+    ]);
+  });
+
   test('of nothing is usage, too: it is listed with 0 bytes', async () => {
     const fleet = new Fleet();
     await tables.apply([fleet.record(assigned('1', 'acme', null)), fleet.record(used('1', 5, 0))]);
