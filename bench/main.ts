@@ -9,6 +9,7 @@ import { appendRow } from './rows/append.ts';
 import { eventStoreDBAppendRow } from './rows/eventstoredb-append.ts';
 import { eventStoreDBBacklogRow, eventStoreDBRebuildRow } from './rows/eventstoredb-backlog.ts';
 import { httpFirmwareRow, httpPatchRow } from './rows/http-requests.ts';
+import { kafkaIngestRow } from './rows/kafka-ingest.ts';
 import { longStreamRow } from './rows/long-stream.ts';
 import { projectionBacklogRow } from './rows/projection-backlog.ts';
 import { devicesRow } from './rows/devices.ts';
@@ -31,6 +32,7 @@ const ROWS: readonly Row[] = [
   rebuildBesideRow,
   provisioningRow,
   devicesRow,
+  kafkaIngestRow,
   usageRow,
 ];
 /** Those that read first: what the others leave on a server is read over. */

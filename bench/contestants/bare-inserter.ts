@@ -15,6 +15,29 @@ export interface BareInserter {
   close(): Promise<void>;
 }
 
+/** The values of a row in the order of `COLUMNS`, without its position. */
+export type RowOf = (index: number) => readonly string[];
+
+/** Those of the load that is appended. */
+export function sensorRows({ eventsPerAppend }: Pick<AppendLoad, 'eventsPerAppend'>): RowOf {
+  return (index) => {
+    const append = Math.floor(index / eventsPerAppend);
+    const stream = append % APPEND_STREAMS;
+    const event = sensorEvent(stream, index);
+    const revision =
+      Math.floor(append / APPEND_STREAMS) * eventsPerAppend + (index % eventsPerAppend);
+    return [
+      `sensor-${BENCH_PROJECT}.${sensorId(stream)}`,
+      String(revision),
+      newEventId(),
+      event.type,
+      JSON.stringify(event.data),
+      JSON.stringify(event.metadata),
+      event.data.receivedAt,
+    ];
+  };
+}
+
 const COLUMNS = 'position, stream, revision, event_id, type, data, metadata, recorded_at';
 const TYPES = ['bigint', 'text', 'bigint', 'uuid', 'text', 'json', 'json', 'timestamptz'];
 const SEPARATOR = '\u001e';
@@ -30,7 +53,7 @@ export async function openBareInserter(
   url: string,
   form: InsertForm,
   rowsPerStatement: number,
-  { eventsPerAppend }: Pick<AppendLoad, 'eventsPerAppend'>,
+  rowOf: RowOf,
 ): Promise<BareInserter> {
   const logger = createLogger('warn');
   const database = openDatabase({ url, logger });
@@ -42,22 +65,9 @@ export async function openBareInserter(
   let inserted = 0;
 
   function nextRow(): string[] {
-    const append = Math.floor(inserted / eventsPerAppend);
-    const stream = append % APPEND_STREAMS;
-    const event = sensorEvent(stream, inserted);
-    const revision =
-      Math.floor(append / APPEND_STREAMS) * eventsPerAppend + (inserted % eventsPerAppend);
+    const row = rowOf(inserted);
     inserted += 1;
-    return [
-      String(inserted),
-      `sensor-${BENCH_PROJECT}.${sensorId(stream)}`,
-      String(revision),
-      newEventId(),
-      event.type,
-      JSON.stringify(event.data),
-      JSON.stringify(event.metadata),
-      event.data.receivedAt,
-    ];
+    return [String(inserted), ...row];
   }
 
   return {

@@ -1,4 +1,4 @@
-import { openBareInserter, type InsertForm } from '../contestants/bare-inserter.ts';
+import { openBareInserter, sensorRows, type InsertForm } from '../contestants/bare-inserter.ts';
 import type { AppendLoad } from '../contestants/append-load.ts';
 import type { Appender } from '../contestants/appender.ts';
 import { openPostgresLog } from '../contestants/bench-log.ts';
@@ -100,7 +100,7 @@ async function measureSubrow(
   }
   for (const form of FORMS) {
     const url = await freshDatabase(form);
-    const inserter = await openBareInserter(url, form, subrow.rowsPerStatement, subrow);
+    const inserter = await openBareInserter(url, form, subrow.rowsPerStatement, sensorRows(subrow));
     closing.push(() => inserter.close());
     contestants[form] = async () => {
       await server.checkpoint();
