@@ -52,9 +52,9 @@ function cloudEventName(source: string, id: string): OwnName {
 export function parseUsageText(text: string): ParsedRecord {
   try {
     return parseUsage(JSON.parse(text) as Json);
-  } catch (error) {
-    const detail = error instanceof Error ? error.message : 'it cannot be parsed';
-    return { kind: 'unusable', reason: 'malformed-json', detail };
+  } catch {
+    // Not in the words of the parser: these quote the text, which may be nothing that can be kept.
+    return { kind: 'unusable', reason: 'malformed-json', detail: 'it is not valid JSON' };
   }
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isKeepableText } from '../shared/text.ts';
 import { defineEvent, type EventOf } from './event.ts';
 
 /**
@@ -13,6 +14,8 @@ const usageRecorded = defineEvent(
     usedAt: z.iso.datetime(),
   }),
 );
+
+const keepableText = z.string().refine(isKeepableText, 'must be text that every store keeps');
 
 /** Where a record came from that was not taken. */
 const usageOrigin = z.discriminatedUnion('kind', [
@@ -36,11 +39,11 @@ const usageRejected = defineEvent(
   'UsageRejected',
   z.object({
     reason: z.enum(['malformed-json', 'validation-failed', 'id-reused']),
-    detail: z.string(),
+    detail: keepableText,
     origin: usageOrigin,
     record: z.object({
       encoding: z.enum(['utf-8', 'base64']),
-      content: z.string(),
+      content: keepableText,
       isCut: z.boolean(),
     }),
   }),

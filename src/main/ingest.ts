@@ -7,7 +7,7 @@ import type { Ledger } from './ledger.ts';
 
 /** Takes usage from Kafka, once it is started. */
 export function openIngest(
-  { store, handler, logger }: Ledger,
+  { log, handler, logger }: Ledger,
   { brokers, usageTopic, groupId, project }: KafkaSettings,
 ): UsageIngest {
   return new UsageIngest({
@@ -15,7 +15,8 @@ export function openIngest(
     topic: usageTopic,
     groupId,
     projectId: project,
-    commands: new UsageCommands(store),
+    // Not as this process's own writes: no client waits to read them, and reads would wait for the topic.
+    commands: new UsageCommands(log),
     prepare: () => ensureProject(handler, project, 'system:kafka', systemClock),
     logger,
   });

@@ -131,7 +131,8 @@ const assigned = (sim: string, org: string, from: number | null): Happened => ({
   org,
   from,
 });
-const organization = (id: string): Subject => ({ kind: 'organization', id });
+const organization = (id: string): Subject =>
+  id === '' ? { kind: 'nobody' } : { kind: 'organization', id };
 const simCard = (id: string): Subject => ({ kind: 'simcard', id });
 
 describe('usage', () => {
@@ -326,9 +327,9 @@ test('is what a plain sum gives, now and as of each position, and the same rows 
 
 const TABLES = [
   ['records', 'sim_card_id, used_at, position'],
-  ['sim_quarters', 'sim_card_id, quarter, org_id'],
+  ['sim_quarter_hours', 'sim_card_id, quarter_hour, org_id'],
   ['sim_totals', 'sim_card_id, org_id'],
-  ['org_quarters', 'org_id, quarter'],
+  ['org_quarter_hours', 'org_id, quarter_hour'],
   ['org_totals', 'org_id'],
   ['sim_days', 'sim_card_id, day'],
 ] as const;

@@ -46,7 +46,7 @@ export function byBucketRoutes(queries: UsageQueries, positions: Positions): Rou
     summary: `What an organization used, by buckets; \`${NOBODY}\`: the SIM cards that nobody holds`,
     handle: (request) => {
       const { id } = request.params;
-      return answer(request, { kind: 'organization', id: id === NOBODY ? '' : id });
+      return answer(request, id === NOBODY ? { kind: 'nobody' } : { kind: 'organization', id });
     },
   });
 
@@ -89,13 +89,14 @@ export function byBucketRoutes(queries: UsageQueries, positions: Positions): Rou
     read: ReadOptions,
   ): Promise<void> {
     if (await queries.isKnown(projectId, subject, read)) return;
-    throw new LedgerError('not-found', `No ${subject.kind} ${subject.id} found!`);
+    const name = subject.kind === 'nobody' ? NOBODY : subject.id;
+    throw new LedgerError('not-found', `No ${subject.kind} ${name} found!`);
   }
 
   return [organization, simCard];
 }
 
-function common(kind: Subject['kind']) {
+function common(kind: 'organization' | 'simcard') {
   return {
     method: 'get',
     path: `/${kind}/{id}/usage`,

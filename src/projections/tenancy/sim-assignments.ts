@@ -17,6 +17,26 @@ export const simAssignmentsTable = `
       primary key (project_id, sim_card_id, from_time, position)
     );`;
 
+/**
+ * SQL: `org_id` of whoever held the SIM card of a row at a time; no row when nobody did. `schema` is that of the
+ * table, with a point; `known` bounds what counts, such as `and a.position <= $3`.
+ */
+export function holderAt(
+  row: string,
+  time: string,
+  { schema = '', known = '' }: { readonly schema?: string; readonly known?: string } = {},
+): string {
+  return `
+    select a.org_id
+    from ${schema}sim_assignments a
+    where a.project_id = ${row}.project_id
+      and a.sim_card_id = ${row}.sim_card_id
+      and a.from_time <= ${time}
+      ${known}
+    order by a.from_time desc, a.position desc
+    limit 1`;
+}
+
 export async function addSimAssignments(
   assigned: readonly {
     readonly projectId: string;

@@ -5,7 +5,7 @@ import type { UsageEvent } from '../../events/usage.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import type { Projection } from '../engine/projection.ts';
 import { addSimAssignments, simAssignmentsTable } from '../tenancy/sim-assignments.ts';
-import { addUsage, takeTouched, type TouchedSim, type UsageRow } from './rollups.ts';
+import { addUsage, moveTouched, type TouchedSim, type UsageRow } from './rollups.ts';
 
 /**
  * What SIM cards used: each record, for answers as of a position, and sums of it. Whose usage a record is follows
@@ -28,17 +28,17 @@ export const usageProjection: Projection = {
       used_at     timestamptz not null,
       position    bigint      not null,
       bytes       bigint      not null,
-      primary key (project_id, sim_card_id, used_at, position)
+      primary key (project_id, sim_card_id, used_at, position) include (bytes)
     );
 
-    create table sim_quarters (
+    create table sim_quarter_hours (
       project_id  text        not null collate "C",
       sim_card_id text        not null collate "C",
       org_id      text        not null collate "C",
-      quarter     timestamptz not null,
+      quarter_hour timestamptz not null,
       bytes       numeric     not null,
       records     bigint      not null,
-      primary key (project_id, sim_card_id, quarter, org_id)
+      primary key (project_id, sim_card_id, quarter_hour, org_id)
     );
 
     create table sim_totals (
@@ -50,13 +50,13 @@ export const usageProjection: Projection = {
       primary key (project_id, sim_card_id, org_id)
     );
 
-    create table org_quarters (
+    create table org_quarter_hours (
       project_id  text        not null collate "C",
       org_id      text        not null collate "C",
-      quarter     timestamptz not null,
+      quarter_hour timestamptz not null,
       bytes       numeric     not null,
       records     bigint      not null,
-      primary key (project_id, org_id, quarter)
+      primary key (project_id, org_id, quarter_hour)
     );
 
     create table org_totals (
@@ -76,8 +76,6 @@ export const usageProjection: Projection = {
       first_event_id    uuid        not null,
       first_recorded_at timestamptz not null,
       first_actor       text        not null,
-      bytes             numeric     not null,
-      records           bigint      not null,
       primary key (project_id, sim_card_id, day)
     );
 
@@ -91,13 +89,7 @@ export const usageProjection: Projection = {
       record      json        not null,
       rejected_at timestamptz not null,
       primary key (project_id, position)
-    );
-
-    /* What an assignment emptied is looked for by these, and is all that they hold. */
-    create index emptied_sim_quarters on sim_quarters (project_id) where records = 0;
-    create index emptied_sim_totals on sim_totals (project_id) where records = 0;
-    create index emptied_org_quarters on org_quarters (project_id) where records = 0;
-    create index emptied_org_totals on org_totals (project_id) where records = 0`,
+    )`,
   indexes: `
     create index records_by_time on records (project_id, used_at);
     create index sim_assignments_by_org on sim_assignments (project_id, org_id);
@@ -106,8 +98,8 @@ export const usageProjection: Projection = {
 };
 
 /**
- * Sums follow from all records and all assignments, in whatever order these came: what was added under the
- * assignments of before is taken away, and then added under those of now.
+ * Sums follow from all records and all assignments, in whatever order these came: first the sums of the records so
+ * far are given to whoever holds their SIM cards by now, then more are added.
  */
 async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
   const used: UsageRow[] = [];
@@ -121,28 +113,31 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
       rejected.push({ projectId, recorded, data: event.data });
     else used.push({ projectId, recorded, ...event.data });
   }
-  const touched = touchedBy(assigned);
-  await takeTouched(touched, tx);
   await addSimAssignments(assigned, tx);
-  await addUsage(used, touched, tx);
+  await moveTouched(touchedBy(assigned), tx);
+  await addUsage(used, tx);
   await saveRejections(rejected, tx);
 }
 
 type Rejected = Extract<UsageEvent, { type: 'UsageRejected' }>['data'];
 
-/** The SIM cards whose holder changed, each from the earliest of the times at which it did. */
 function touchedBy(
   assigned: readonly { readonly projectId: string; readonly event: SimEvent }[],
 ): TouchedSim[] {
-  const earliest = new Map<string, TouchedSim>();
+  const touched = new Map<string, TouchedSim>();
   for (const { projectId, event } of assigned) {
     const { simCardId, from } = event.data;
     const name = JSON.stringify([projectId, simCardId]);
-    const before = earliest.get(name);
-    const isEarlier = before === undefined || (before.from !== null && (from ?? '') < before.from);
-    if (isEarlier) earliest.set(name, { projectId, simCardId, from });
+    const { first, last } = touched.get(name) ?? { first: from, last: from };
+    touched.set(name, {
+      projectId,
+      simCardId,
+      // Texts of one length, of which null is before all.
+      first: first === null || from === null ? null : first < from ? first : from,
+      last: (last ?? '') > (from ?? '') ? last : from,
+    });
   }
-  return [...earliest.values()];
+  return [...touched.values()];
 }
 
 async function saveRejections(

@@ -1,12 +1,15 @@
 import type { Position } from '../../event-store/port.ts';
 import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+import { holderAt } from '../tenancy/sim-assignments.ts';
 import type { Edges } from './buckets.ts';
+import { QUARTER_HOUR_MS } from './rollups.ts';
 
-/** Whose usage: that of an organization, '' for nobody, or of a SIM card. */
-export interface Subject {
-  readonly kind: 'organization' | 'simcard';
-  readonly id: string;
-}
+/** Whose usage. */
+export type Subject =
+  | { readonly kind: 'organization'; readonly id: string }
+  /** Of the SIM cards that nobody holds. */
+  | { readonly kind: 'nobody' }
+  | { readonly kind: 'simcard'; readonly id: string };
 
 export interface UsedInBucket {
   /** Where the bucket begins: one of the edges. Epoch milliseconds. */
@@ -25,9 +28,7 @@ export interface Counted<Item> {
   readonly total: number;
 }
 
-const QUARTER_MS = 15 * 60_000;
-
-/** What an organization or a SIM card used, by buckets. */
+/** What an organization or a SIM card used. */
 export class UsageQueries {
   readonly #models: ReadModels;
 
@@ -46,8 +47,8 @@ export class UsageQueries {
     }: { readonly edges: Edges; readonly page: PageOf; readonly asOf?: Position | undefined },
     options: ReadOptions,
   ): Promise<Fresh<Counted<UsedInBucket>>> {
-    const isRaw = asOf !== undefined || edges.some((edge) => edge % QUARTER_MS !== 0);
-    const source = SOURCES[subject.kind][isRaw ? 'records' : 'quarters'];
+    const isOfRecords = asOf !== undefined || edges.some((edge) => edge % QUARTER_HOUR_MS !== 0);
+    const source = (isOfRecords ? FROM_RECORDS : FROM_SUMS)[subject.kind];
     const { value, position } = await this.#models.read<{
       total: bigint;
       bucket: number | null;
@@ -55,31 +56,31 @@ export class UsageQueries {
     }>(
       'usage',
       {
-        name: `usage-of-${subject.kind}-by-${isRaw ? 'record' : 'quarter'}`,
+        name: `usage-of-${subject.kind}-from-${isOfRecords ? 'records' : 'sums'}`,
         text: `
-          with sums as materialized (
+          with buckets as materialized (
             select width_bucket(used_at, $3::timestamptz[] /* edges */) as bucket, sum(bytes) as bytes
             from (${source}) used
             group by bucket
           )
           select counted.total, on_page.bucket, on_page.bytes
-          from (select count(*) as total from sums) counted
+          from (select count(*) as total from buckets) counted
           left join (
             select bucket, bytes
-            from sums
+            from buckets
             order by bucket
             limit $6 /* limit */
             offset $7 /* offset */
           ) on_page on true`,
         values: [
           projectId,
-          subject.id,
+          keyOf(subject),
           edges.map((edge) => new Date(edge)),
           new Date(edges[0] ?? 0),
           new Date(edges.at(-1) ?? 0),
           page.limit,
           page.offset,
-          ...(isRaw ? [asOf ?? null] : []),
+          ...(isOfRecords ? [asOf ?? null] : []),
         ],
         orderBy: 'bucket',
       },
@@ -93,26 +94,26 @@ export class UsageQueries {
     return { value: { items, total: Number(value[0]?.total ?? 0) }, position };
   }
 
-  /** Whether anything is known of it: an assignment, or usage. Nobody is known. */
-  async isKnown(projectId: string, { kind, id }: Subject, options: ReadOptions): Promise<boolean> {
-    if (kind === 'organization' && id === '') return true;
+  /** Whether anything is known of it: an assignment, or usage. */
+  async isKnown(projectId: string, subject: Subject, options: ReadOptions): Promise<boolean> {
+    if (subject.kind === 'nobody') return true;
     const { value } = await this.#models.read<{ is_known: boolean }>(
       'usage',
-      { name: `is-known-${kind}`, text: KNOWN[kind], values: [projectId, id] },
+      {
+        name: `is-known-${subject.kind}`,
+        text: KNOWN[subject.kind],
+        values: [projectId, subject.id],
+      },
       options,
     );
     return value[0]?.is_known === true;
   }
 
-  /** What a SIM card used from one time up to another, in bytes. */
+  /** What a SIM card used from one time up to another, in bytes, as of a position. */
   async ofSim(
     projectId: string,
     simCardId: string,
-    {
-      from,
-      to,
-      asOf,
-    }: { readonly from: Date; readonly to: Date; readonly asOf: Position | undefined },
+    { from, to, asOf }: { readonly from: Date; readonly to: Date; readonly asOf: Position },
     options: ReadOptions,
   ): Promise<Fresh<number>> {
     const { value, position } = await this.#models.read<{ bytes: string }>(
@@ -126,8 +127,8 @@ export class UsageQueries {
             and sim_card_id = $2 /* SIM card */
             and used_at >= $3 /* from */
             and used_at < $4 /* to */
-            and position <= coalesce($5::bigint, 9223372036854775807) /* as of */`,
-        values: [projectId, simCardId, from, to, asOf ?? null],
+            and position <= $5 /* as of */`,
+        values: [projectId, simCardId, from, to, asOf],
       },
       atLeast(options, asOf),
     );
@@ -135,72 +136,89 @@ export class UsageQueries {
   }
 }
 
-/** The records with who held their SIM cards, up to a position if `asOf` is one. */
-export function heldRecords(asOf: string): string {
-  return `
-    select r.sim_card_id, coalesce(holder.org_id, '') as org_id, r.used_at, r.bytes
-    from read_usage.records r
-    left join lateral (
-      select a.org_id
-      from read_usage.sim_assignments a
-      where a.project_id = r.project_id
-        and a.sim_card_id = r.sim_card_id
-        and a.from_time <= r.used_at
-        and a.position <= coalesce(${asOf}, 9223372036854775807) /* as of */
-      order by a.from_time desc, a.position desc
-      limit 1
-    ) holder on true
-    where r.project_id = $1 /* project */
-      and r.position <= coalesce(${asOf}, 9223372036854775807) /* as of */`;
+/** As the tables name a subject. */
+function keyOf(subject: Subject): string {
+  return subject.kind === 'nobody' ? '' : subject.id;
 }
 
-/** $1 project, $2 organization or SIM card, $4 from, $5 to, $8 as of. */
-const SOURCES: Readonly<Record<Subject['kind'], Readonly<Record<'quarters' | 'records', string>>>> =
-  {
-    organization: {
-      quarters: `
-      select quarter as used_at, bytes
-      from read_usage.org_quarters
-      where project_id = $1 /* project */
-        and org_id = $2 /* organization */
-        and quarter >= $4 /* from */
-        and quarter < $5 /* to */`,
-      records: `
-      select used_at, bytes
-      from (
-        ${heldRecords('$8::bigint')}
-          and r.used_at >= $4 /* from */
-          and r.used_at < $5 /* to */
-          /* Others than those that it ever held need not be looked at. */
-          and ($2 = '' or r.sim_card_id in (
-            select a.sim_card_id
-            from read_usage.sim_assignments a
-            where a.project_id = $1 /* project */
-              and a.org_id = $2 /* organization */
-          ))
-      ) held
-      where org_id = $2 /* organization */`,
-    },
-    simcard: {
-      quarters: `
-      select quarter as used_at, bytes
-      from read_usage.sim_quarters
-      where project_id = $1 /* project */
-        and sim_card_id = $2 /* SIM card */
-        and quarter >= $4 /* from */
-        and quarter < $5 /* to */`,
-      records: `
-      select used_at, bytes
-      from read_usage.records
-      where project_id = $1 /* project */
-        and sim_card_id = $2 /* SIM card */
-        and used_at >= $4 /* from */
-        and used_at < $5 /* to */
-        and position <= coalesce($8::bigint, 9223372036854775807) /* as of */`,
-    },
-  };
+const OF_ORGANIZATION = `
+  select quarter_hour as used_at, bytes
+  from read_usage.org_quarter_hours
+  where project_id = $1 /* project */
+    and org_id = $2 /* organization */
+    and quarter_hour >= $4 /* from */
+    and quarter_hour < $5 /* to */`;
 
-const KNOWN: Readonly<Record<Subject['kind'], string>> = {
+/** $1 project, $2 organization or SIM card, $4 from, $5 to. */
+const FROM_SUMS: Readonly<Record<Subject['kind'], string>> = {
+  organization: OF_ORGANIZATION,
+  nobody: OF_ORGANIZATION,
+  simcard: `
+    select quarter_hour as used_at, bytes
+    from read_usage.sim_quarter_hours
+    where project_id = $1 /* project */
+      and sim_card_id = $2 /* SIM card */
+      and quarter_hour >= $4 /* from */
+      and quarter_hour < $5 /* to */`,
+};
+
+/** The same, and $8 as of, if that is a position. */
+const FROM_RECORDS: Readonly<Record<Subject['kind'], string>> = {
+  // Others than the SIM cards that it ever held need not be looked at.
+  organization: `
+    select used_at, bytes
+    from (
+      ${heldRecords(
+        '$8::bigint',
+        `
+        (
+          select distinct sim_card_id
+          from read_usage.sim_assignments
+          where project_id = $1 /* project */
+            and org_id = $2 /* organization */
+        ) s
+        join read_usage.records r
+          on r.sim_card_id = s.sim_card_id`,
+      )}
+        and r.used_at >= $4 /* from */
+        and r.used_at < $5 /* to */
+    ) held
+    where org_id = $2 /* organization */`,
+  nobody: `
+    select used_at, bytes
+    from (
+      ${heldRecords('$8::bigint')}
+        and r.used_at >= $4 /* from */
+        and r.used_at < $5 /* to */
+    ) held
+    where org_id = $2 /* nobody */`,
+  simcard: `
+    select used_at, bytes
+    from read_usage.records
+    where project_id = $1 /* project */
+      and sim_card_id = $2 /* SIM card */
+      and used_at >= $4 /* from */
+      and used_at < $5 /* to */
+      and position <= coalesce($8::bigint, 9223372036854775807) /* as of */`,
+};
+
+/**
+ * The records of a project with who held their SIM cards then, up to a position if `asOf` is one. `from`: with what
+ * they are joined, as `r`.
+ */
+export function heldRecords(asOf: string, from = 'read_usage.records r'): string {
+  const known = `and a.position <= coalesce(${asOf}, 9223372036854775807) /* as of */`;
+  return `
+      select r.sim_card_id, coalesce(holder.org_id, '') as org_id, r.used_at, r.bytes
+      from ${from}
+      left join lateral (
+        ${holderAt('r', 'r.used_at', { schema: 'read_usage.', known })}
+      ) holder on true
+      where r.project_id = $1 /* project */
+        and r.position <= coalesce(${asOf}, 9223372036854775807) /* as of */`;
+}
+
+const KNOWN = {
   organization: `
     select exists (
       select
@@ -222,4 +240,4 @@ const KNOWN: Readonly<Record<Subject['kind'], string>> = {
         where project_id = $1 /* project */
           and sim_card_id = $2 /* SIM card */
       ) as is_known`,
-};
+} as const;

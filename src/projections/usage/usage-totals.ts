@@ -1,5 +1,6 @@
 import type { Position } from '../../event-store/port.ts';
 import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+import { QUARTER_HOUR_MS } from './rollups.ts';
 import { heldRecords, type Counted, type PageOf } from './usage-queries.ts';
 
 export interface OrganizationTotal {
@@ -87,7 +88,7 @@ export class UsageTotals {
       atLeast(options, asOf),
     );
     // Beyond the last page there is one row, with the total alone.
-    const rows = value.filter(({ bytes }) => bytes !== null);
+    const rows = value.filter(({ org_id: orgId }) => orgId !== null);
     return { rows, total: Number(value[0]?.total ?? 0), position };
   }
 }
@@ -106,8 +107,11 @@ const TOTALS: Readonly<Record<'ever' | 'within' | 'asOf', (by: Grouping) => stri
       select ${KEYS[by].join(', ')}, bytes
       from read_usage.${by}_totals
       where project_id = $1 /* project */
-    )
-    ${onePage(by, 'bytes')}`,
+    ),
+    ${onePage(by)}
+    select counted.total, on_page.*
+    from counted
+    left join on_page on true`,
 
   /** $4 from, $5 to, $6 as of. */
   asOf: (by) => `
@@ -119,12 +123,15 @@ const TOTALS: Readonly<Record<'ever' | 'within' | 'asOf', (by: Grouping) => stri
           and r.used_at < $5::timestamptz /* to */
       ) held
       group by ${KEYS[by].join(', ')}
-    )
-    ${onePage(by, 'bytes')}`,
+    ),
+    ${onePage(by)}
+    select counted.total, on_page.*
+    from counted
+    left join on_page on true`,
 
   /**
-   * $4 from, $5 the first whole quarter, $6 the end of the last, $7 to. Sums are made of those on the page alone:
-   * of the others it is enough to know that there is usage.
+   * $4 from, $5 the first whole quarter of an hour, $6 the end of the last, $7 to. What is beside these comes from
+   * the records. Only what is on the page is added up: of the others it is enough that there is usage.
    */
   within: (by) => `
     with beside as materialized (
@@ -132,8 +139,8 @@ const TOTALS: Readonly<Record<'ever' | 'within' | 'asOf', (by: Grouping) => stri
       from (
         ${heldRecords('null::bigint')}
           and (
-            r.used_at >= $4::timestamptz /* from */ and r.used_at < $5::timestamptz /* first quarter */
-            or r.used_at >= $6::timestamptz /* last quarter */ and r.used_at < $7::timestamptz /* to */
+            r.used_at >= $4::timestamptz /* from */ and r.used_at < $5::timestamptz /* first */
+            or r.used_at >= $6::timestamptz /* last */ and r.used_at < $7::timestamptz /* to */
           )
       ) held
       group by ${KEYS[by].join(', ')}
@@ -142,51 +149,52 @@ const TOTALS: Readonly<Record<'ever' | 'within' | 'asOf', (by: Grouping) => stri
       select ${KEYS[by].join(', ')}
       from read_usage.${by}_totals t
       where t.project_id = $1 /* project */
-        and (
-          exists (select from (${quartersOf(by, 't')}) q)
-          or exists (select from beside b where ${sameKeys(by, 'b', 't')})
-        )
-    )
-    ${onePage(
-      by,
-      `coalesce((select sum(q.bytes) from (${quartersOf(by, 'listed')}) q), 0)
-       + coalesce((select b.bytes from beside b where ${sameKeys(by, 'b', 'listed')}), 0)`,
-    )}`,
+        and exists (${quarterHoursOf(by, 't', 'q.bytes')})
+      union
+      select ${KEYS[by].join(', ')}
+      from beside
+    ),
+    ${onePage(by)}
+    select
+      counted.total, on_page.*,
+      coalesce(whole.bytes, 0) + coalesce(beside.bytes, 0) as bytes
+    from counted
+    left join on_page on true
+    left join beside using (${KEYS[by].join(', ')})
+    left join lateral (${quarterHoursOf(by, 'on_page', 'sum(q.bytes) as bytes')}) whole on true`,
 };
 
-function quartersOf(by: Grouping, of: string): string {
+/** Cut out before anything is computed for it: a select list is computed for the rows that an offset skips, too. */
+function onePage(by: Grouping): string {
   return `
-    select q.bytes
-    from read_usage.${by}_quarters q
-    where q.project_id = $1 /* project */
-      and ${sameKeys(by, 'q', of)}
-      and q.quarter >= $5::timestamptz /* first quarter */
-      and q.quarter < $6::timestamptz /* last quarter */`;
-}
-
-function sameKeys(by: Grouping, a: string, b: string): string {
-  return KEYS[by].map((key) => `${a}.${key} = ${b}.${key}`).join(' and ');
-}
-
-function onePage(by: Grouping, bytes: string): string {
-  return `
-    select counted.total, on_page.*
-    from (select count(*) as total from listed) counted
-    left join (
-      select ${KEYS[by].join(', ')}, ${bytes} as bytes
+    counted as (
+      select count(*) as total
+      from listed
+    ),
+    on_page as materialized (
+      select *
       from listed
       order by ${KEYS[by].join(', ')}
       limit $2 /* limit */
       offset $3 /* offset */
-    ) on_page on true`;
+    )`;
 }
 
-const QUARTER_MS = 15 * 60_000;
+function quarterHoursOf(by: Grouping, of: string, what: string): string {
+  return `
+      select ${what}
+      from read_usage.${by}_quarter_hours q
+      where q.project_id = $1 /* project */
+        and ${KEYS[by].map((key) => `q.${key} = ${of}.${key}`).join(' and ')}
+        and q.quarter_hour >= $5::timestamptz /* first */
+        and q.quarter_hour < $6::timestamptz /* last */`;
+}
 
-/** From, the whole quarters in it, and to; where there are none, all of it is before them. */
+/** From, the whole quarters of an hour in it, and to; where there are none, all of it is before them. */
 function aroundQuarters(fromMs: number | undefined, toMs: number | undefined): string[] {
-  const first = fromMs === undefined ? -Infinity : Math.ceil(fromMs / QUARTER_MS) * QUARTER_MS;
-  const last = toMs === undefined ? Infinity : Math.floor(toMs / QUARTER_MS) * QUARTER_MS;
+  const first =
+    fromMs === undefined ? -Infinity : Math.ceil(fromMs / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
+  const last = toMs === undefined ? Infinity : Math.floor(toMs / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
   const to = timeText(toMs, 'infinity');
   return first <= last
     ? [timeText(fromMs, '-infinity'), timeText(first, ''), timeText(last, ''), to]
