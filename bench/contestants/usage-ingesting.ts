@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import type * as commandsModule from '../../src/commands/usage.ts';
 import type * as ingestModule from '../../src/ingest/usage-ingest.ts';
 import { newEventId } from '../../src/shared/ids.ts';
@@ -18,7 +19,7 @@ export async function ingestUsage(topic: UsageTopic, { store }: BenchLog): Promi
     topic: topic.name,
     groupId: newEventId(),
     // Of its own: under the names of another round nothing would be stored.
-    projectId: `p-${newEventId()}`,
+    projectId: `p${randomInt(1_000_000)}`,
     commands: new UsageCommands(store),
     prepare: () => Promise.resolve(),
     logger: createLogger('silent'),
@@ -37,8 +38,8 @@ export async function ingestUsage(topic: UsageTopic, { store }: BenchLog): Promi
 
 /** The rows that it stores. */
 export function usageRows(): RowOf {
-  const project = `p-${newEventId()}`;
-  const topic = `usage-${newEventId()}`;
+  const project = `p${randomInt(1_000_000)}`;
+  const topic = `usage-${randomInt(1_000_000)}`;
   const usedAt = '2022-02-01T00:00:00.000Z';
   return (index) => [
     `usage-${project}.message/${topic}/${index % 6}/${Math.floor(index / 6)}`,

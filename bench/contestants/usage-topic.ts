@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { logLevel, Kafka, Partitioners, type EachBatchPayload } from 'kafkajs';
 import { newEventId } from '../../src/shared/ids.ts';
 import { usageTraffic } from '../../src/cli/usage-traffic.ts';
@@ -21,7 +22,7 @@ export async function fillUsageTopic(
   days: number,
 ): Promise<UsageTopic> {
   const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING });
-  const name = `usage-${newEventId()}`;
+  const name = `usage-${randomInt(1_000_000)}`;
   const admin = kafka.admin();
   await admin.connect();
   await admin.createTopics({

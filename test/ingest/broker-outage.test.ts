@@ -80,6 +80,30 @@ describeWithOwnKafka('the ingest of usage, when its broker', (classpath) => {
     }, EVENTUALLY);
   });
 
+  test('falls silent says so, and goes on when it answers again', async () => {
+    const process = await startProcess();
+    const brokers = [broker.address];
+    const topic = await createTopic({ partitions: 2, brokers });
+    const ingest = startIngest(process, topic, { brokers });
+    await vi.waitFor(() => expect(ingest.status.situation).toBe('consuming'), EVENTUALLY);
+    broker.freeze();
+    onTestFinished(() => broker.thaw());
+    await vi.waitFor(
+      () =>
+        expect(ingest.status).toMatchObject({
+          situation: 'failing',
+          reason: expect.stringMatching(/^no broker has answered for \d+ s$/),
+        }),
+      EVENTUALLY,
+    );
+    broker.thaw();
+    await topic.send([
+      { value: '{"sim-card-id":"1","bytes-used":1,"date":"2022-02-18T00:00:00Z"}' },
+    ]);
+    await untilTaken(1, ingest);
+    await vi.waitFor(() => expect(ingest.status.situation).toBe('consuming'), EVENTUALLY);
+  });
+
   test('is away does not keep the process from ending', async () => {
     const process = await startProcess();
     const topic = await createTopic({ brokers: [broker.address] });

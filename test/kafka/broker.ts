@@ -17,6 +17,9 @@ export interface Broker {
   kill(): Promise<void>;
   /** With the data that it had when it was killed; nothing, if it was not. */
   restart(): Promise<void>;
+  /** It answers nothing, and its connections stay. */
+  freeze(): void;
+  thaw(): void;
   close(): Promise<void>;
 }
 
@@ -72,6 +75,8 @@ export async function startBroker(classpath: string): Promise<Broker> {
     address: `127.0.0.1:${port}`,
     kill,
     restart: start,
+    freeze: () => void child?.kill('SIGSTOP'),
+    thaw: () => void child?.kill('SIGCONT'),
     async close() {
       await kill();
       await rm(folder, { recursive: true, force: true });
