@@ -305,12 +305,16 @@ async function* documentOf(
   results: AsyncGenerator<JsonObject, JsonObject>,
 ): AsyncIterable<string> {
   yield `{${JSON.stringify(listName)}:[`;
+  let more: JsonObject = {};
+  // Left early, it is closed, and what it reads from.
+  async function* items(): AsyncIterable<JsonObject> {
+    more = yield* results;
+  }
   let separator = '';
-  let next = await results.next();
-  for (; next.done !== true; next = await results.next()) {
-    yield separator + JSON.stringify(next.value);
+  for await (const item of items()) {
+    yield separator + JSON.stringify(item);
     separator = ',';
   }
-  const more = JSON.stringify(next.value).slice(1, -1);
-  yield more === '' ? ']}' : `],${more}}`;
+  const rest = JSON.stringify(more).slice(1, -1);
+  yield rest === '' ? ']}' : `],${rest}}`;
 }

@@ -5,6 +5,7 @@ import type { FirmwareQueries } from '../../projections/firmware/firmware-querie
 import type { StateQueries } from '../../projections/state/state-queries.ts';
 import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
 import type { UsageQueries } from '../../projections/usage/usage-queries.ts';
+import { LedgerError } from '../../shared/errors.ts';
 import { sha256 } from '../../shared/ids.ts';
 import { canonicalJson, isSameJson, type JsonObject } from '../../shared/json.ts';
 import { asOfQuery, idField, timeAnswer } from '../fields.ts';
@@ -27,7 +28,10 @@ const deviceAnswer = deviceFields
     last_seen_at: timeAnswer.nullable(),
     firmware: z.array(currentFirmwareAnswer),
     state: z.record(z.string(), z.unknown()).nullable(),
-    usage_this_month: z.int().meta({ description: 'Of its SIM card, in bytes; a month of UTC' }),
+    usage_this_month: z.int().nullable().meta({
+      description:
+        'Of its SIM card, in bytes; a month of UTC. Null while that read model is behind',
+    }),
   })
   .meta({ id: 'Device' });
 
@@ -53,29 +57,25 @@ export function twinRoute({
     async handle({ params, query, projectId, read, now }) {
       const moment = query.as_of === undefined ? undefined : await positions.momentOf(query.as_of);
       // All parts as of one position, so that they are of one moment.
-      const asOf = moment?.position ?? (await models.commonPosition(PARTS, read));
+      const asOf = moment?.position ?? (await models.commonPosition(PARTS, 'usage', read));
       const found = await queries.devices(projectId, { only: params.id, limit: 1, asOf }, read);
       const [device] = found.value;
       if (device === undefined) throw notFound();
+      const month = monthOf(moment?.time ?? now);
       const [state, reported, used] = await Promise.all([
         device.sensorId === null
           ? undefined
           : states.sensorAt(projectId, device.sensorId, asOf, read),
         firmware.current(projectId, params.id, asOf, read),
         device.simCardId === null
-          ? undefined
-          : usage.ofSim(
-              projectId,
-              device.simCardId,
-              { ...monthOf(moment?.time ?? now), asOf },
-              read,
-            ),
+          ? { value: 0 }
+          : usage.ofSim(projectId, device.simCardId, { ...month, asOf }, read).catch(unlessBehind),
       ]);
       const parts = {
         last_seen_at: jsonTime(device.lastSeenAt),
         firmware: reported.value.map(currentFirmwareBody),
         state: state?.value?.state ?? null,
-        usage_this_month: used?.value ?? 0,
+        usage_this_month: used?.value ?? null,
       };
       return {
         status: 200,
@@ -87,7 +87,8 @@ export function twinRoute({
   });
 }
 
-const PARTS = ['tenancy', 'state', 'firmware', 'usage'] as const;
+/** Usage may come by the million, so the others do not wait for it. */
+const PARTS = ['tenancy', 'state', 'firmware'] as const;
 const NO_PARTS = { last_seen_at: null, firmware: [], state: null, usage_this_month: 0 };
 
 /**
@@ -98,6 +99,11 @@ function etagWith(revision: bigint, parts: JsonObject): string {
   return isSameJson(parts, NO_PARTS)
     ? etag(revision)
     : etag(revision, sha256(canonicalJson(parts)));
+}
+
+function unlessBehind(error: unknown): null {
+  if (error instanceof LedgerError && error.code === 'read-model-behind') return null;
+  throw error;
 }
 
 function monthOf(time: Date): { from: Date; to: Date } {

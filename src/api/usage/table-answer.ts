@@ -33,10 +33,11 @@ export async function answerTable<Row>(
   const found = await rows(
     isWhole ? { limit: MAX_TABLE_ROWS, offset: 0 } : { limit: size, offset: (page - 1) * size },
   );
-  if (!isCsv) return answerPage({ page, size }, found, item);
+  const headers = { Vary: 'Accept' };
+  if (!isCsv) return { ...answerPage({ page, size }, found, item), headers };
   if (isWhole && found.value.total > MAX_TABLE_ROWS) throw tooManyRows(found.value.total);
   const csv = tableOf(found.value.items.map(item), columns);
-  return { status: 200, csv, position: found.position };
+  return { status: 200, csv, headers, position: found.position };
 }
 
 function tooManyRows(rows: number): LedgerError {

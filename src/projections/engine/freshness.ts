@@ -77,6 +77,11 @@ export class Freshness {
     return newest;
   }
 
+  /** The last event that this process wrote, and the projection handles. */
+  ownWrite(projection: string): Position {
+    return this.#watch(projection).ownWrite;
+  }
+
   /** Calls `listener` for each write that this process appends, before the append is answered. */
   onAppended(listener: (write: Write, position: Position) => void): void {
     this.#appendListeners.push(listener);

@@ -69,17 +69,19 @@ export class ReadModels {
   }
 
   /**
-   * A position that several read models have reached, with all that this process wrote to any of them: what is read
-   * as of it is of one moment, also in several statements.
+   * A position that several read models have reached, with all that this process wrote to any of them, or to
+   * `another` one, which need not have reached it: what is read as of it is of one moment, also in several statements.
    * @throws LedgerError as `read`
    */
   async commonPosition(
     [first, ...others]: readonly [string, ...string[]],
+    another: string,
     options: ReadOptions,
   ): Promise<Position> {
     const name = `common-position-of-${[first, ...others].join('-')}`;
     const query = { name, joins: others, text: 'select true as is_reached', values: [] };
-    return (await this.read(first, query, options)).position;
+    const written = this.#freshness.ownWrite(another);
+    return (await this.read(first, query, atLeast(options, written))).position;
   }
 
   /**
