@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseUsage, parseUsageText } from '../../src/commands/usage-record.ts';
 import type { Json } from '../../src/shared/json.ts';
+import { isKeepableText } from '../../src/shared/text.ts';
 
 const RECORD = { 'sim-card-id': '89440001', 'bytes-used': '1024', date: '2022-02-18T00:00:00Z' };
 const USAGE = { simCardId: '89440001', bytesUsed: 1_024, usedAt: new Date('2022-02-18') };
@@ -66,6 +67,14 @@ describe('a record of usage', () => {
 
   test('that is no JSON is refused as such', () => {
     expect(parseUsageText('{"sim-card-id":')).toMatchObject({ reason: 'malformed-json' });
+  });
+
+  test('that holds what no store keeps is refused in words that are kept', () => {
+    for (const text of ['{"a":\u0000', '\u0000', '{"a":"\ud800']) {
+      const parsed = parseUsageText(text);
+      expect(parsed).toMatchObject({ kind: 'unusable' });
+      expect(parsed.kind === 'unusable' && isKeepableText(parsed.detail)).toBe(true);
+    }
   });
 
   test('is read or refused, and never throws, whatever it is', () => {
