@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type * as tenancyQueriesModule from '../../src/projections/tenancy/tenancy-queries.ts';
 import type * as timelineQueriesModule from '../../src/projections/tenancy/timeline-queries.ts';
 import { compiled } from '../build.ts';
+import { atRest } from '../contestants/caught-up.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';
 import { BENCH_PROJECT } from '../contestants/sensor-event.ts';
 import { fillSensorLog } from '../contestants/sensor-log.ts';
@@ -82,16 +82,7 @@ async function openFleet({ server }: Setting, devices: number): Promise<Fleet> {
     sensors: devices,
     eventsPerSensor: PATCHES_PER_SENSOR,
   });
-  ledger.engine.start();
-  const head = await ledger.store.head();
-  for (;;) {
-    const statuses = await ledger.administration.statuses();
-    if (statuses.every(({ position }) => position >= head)) break;
-    await delay(50);
-  }
-  await ledger.engine.stop();
-  await ledger.database.query({ text: 'vacuum (analyze)' });
-  await server.checkpoint();
+  await atRest(ledger, server);
   const tenancy = new TenancyQueries(ledger.models);
   const timelines = new TimelineQueries(ledger.models);
   const anyDevice = (): string => `d${Math.floor(Math.random() * devices)}`;

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Ledger } from '../../src/main/ledger.ts';
+import { untilCaughtUp } from '../contestants/caught-up.ts';
 import { ledgerAppend } from '../contestants/ledger-appender.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';
 import {
@@ -28,7 +29,7 @@ export const rebuildBesideRow: Row = {
     const append = await ledgerAppend(ledger.store);
     const revisions = Array.from({ length: SENSORS }, (): bigint | undefined => undefined);
     ledger.engine.start();
-    await atHead(ledger);
+    await untilCaughtUp(ledger);
     const measured: Visibility[] = [];
     for (let round = 0; round < rounds; round++) {
       moves.length = 0;
@@ -59,15 +60,6 @@ export const rebuildBesideRow: Row = {
     };
   },
 };
-
-async function atHead({ store, administration }: Ledger): Promise<void> {
-  const head = await store.head();
-  for (;;) {
-    const statuses = await administration.statuses();
-    if (statuses.every(({ position }) => position >= head)) return;
-    await delay(20);
-  }
-}
 
 function rebuilding({ administration }: Ledger): { isDone: () => boolean; done: Promise<void> } {
   let isDone = false;

@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type * as bucketsModule from '../../src/projections/usage/buckets.ts';
 import type * as usageQueriesModule from '../../src/projections/usage/usage-queries.ts';
 import { compiled } from '../build.ts';
+import { atRest } from '../contestants/caught-up.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';
 import { BENCH_PROJECT } from '../contestants/sensor-event.ts';
 import { fillUsageLog } from '../contestants/usage-log.ts';
@@ -72,16 +72,7 @@ async function openUsage({ server }: Setting, others: number, hours: number): Pr
     const organization = other === 0 ? 'measured' : `other${other}`;
     await fillUsageLog(ledger.database, { organization, sims: SIMS, hours });
   }
-  ledger.engine.start();
-  const head = await ledger.store.head();
-  for (;;) {
-    const statuses = await ledger.administration.statuses();
-    if (statuses.every(({ position }) => position >= head)) break;
-    await delay(50);
-  }
-  await ledger.engine.stop();
-  await ledger.database.query({ text: 'vacuum (analyze)' });
-  await server.checkpoint();
+  await atRest(ledger, server);
   const queries = new UsageQueries(ledger.models);
   const edges: bucketsModule.Edges = Array.from(
     { length: hours / 24 + 1 },
