@@ -86,6 +86,8 @@ export async function startService(
       // Last of all, so that no failure of the start comes between issuing the key and showing it.
       const isKeySet = config.adminApiKey !== undefined;
       greet(api.server, isKeySet ? undefined : await issueFirstAdminKey(ledger));
+    } else {
+      logger.info({ roles: config.roles }, 'ready');
     }
   } catch (error) {
     await close();

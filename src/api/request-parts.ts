@@ -88,7 +88,14 @@ export async function receiveBody(
 /** Of all that makes it this request and no other; the order of keys in a body does not. */
 export function digestOf(route: Route, request: Request, json: Json | undefined): string {
   const { params, query } = request as { params: JsonObject; query: JsonObject };
-  return sha256(canonicalJson([route.method, route.path, params, query, json ?? null]));
+  try {
+    return sha256(canonicalJson([route.method, route.path, params, query, json ?? null]));
+  } catch (error) {
+    // The stack, of what nests by the thousand: where items are checked one by one, nobody has counted.
+    if (!(error instanceof RangeError)) throw error;
+    const message = 'values nest too deep';
+    throw invalid('body', message, [{ path: 'body', message }]);
+  }
 }
 
 function validate(schema: z.ZodType | undefined, value: unknown, part: string): unknown {

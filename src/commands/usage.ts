@@ -30,6 +30,8 @@ export interface UsageEntry {
   /** Of the request that it came in, if that has one: it recognises its own work by it. */
   readonly identity?: CommandIdentity;
   readonly origin: UsageOrigin;
+  /** As it came: asked for when it is refused. */
+  readonly sent: () => Buffer;
 }
 
 export type RecordedUsage =
@@ -105,29 +107,28 @@ export class UsageCommands {
 
   /** The name was taken before: by this record, or by another one. */
   async #compare(
-    { identity, origin }: UsageEntry,
-    { stream, events: [sent] }: Write,
+    { identity, origin, sent }: UsageEntry,
+    { stream, events: [event] }: Write,
     context: UsageContext,
   ): Promise<RecordedUsage> {
     for await (const recorded of this.#store.readStream(stream, { limit: 1 })) {
       const { position, metadata } = recorded;
       const { data } = domainEvent(recorded) as UsageEvent;
-      if (isSameJson(data, sent?.data)) {
+      if (isSameJson(data, event?.data)) {
         const isOwn =
           identity !== undefined &&
           metadata.causationId === identity.id &&
           (metadata.causationOrdinal ?? 0) === (identity.ordinal ?? 0);
         return { outcome: isOwn ? 'recorded' : 'duplicate', position };
       }
-      const record = Buffer.from(JSON.stringify(sent?.data));
       const rejection = {
         reason: 'id-reused',
         detail: `the same id was used before, with another record (event ${recorded.id})`,
         origin,
-        record,
+        record: sent(),
       } as const;
       // By what it says, not by where it came from: sent again, it is the same refusal.
-      const parts = ['rejected', 'id-reused', sha256(`${stream} ${record.toString()}`)];
+      const parts = ['rejected', 'id-reused', sha256(`${stream} ${JSON.stringify(event?.data)}`)];
       const [refused] = await this.#store.append([rejectionOf(rejection, parts, context)]);
       return {
         outcome: 'refused',

@@ -127,7 +127,10 @@ export class UsageBatch {
       }
       const name = parsed.name ?? ({ kind: 'message', topic, partition, offset } as const);
       const origin = { kind: 'kafka', topic, partition, offset } as const;
-      usable.push({ message, entry: { usage: parsed.usage, name, origin } });
+      usable.push({
+        message,
+        entry: { usage: parsed.usage, name, origin, sent: () => valueOf(message) },
+      });
     }
     return { usable, letters };
   }
@@ -176,5 +179,9 @@ export class UsageBatch {
 
 function rejectionOf({ message, topic, partition, reason, detail }: DeadLetter): MessageRejection {
   const origin = { kind: 'kafka', topic, partition, offset: message.offset } as const;
-  return { reason, detail, origin, record: message.value ?? Buffer.alloc(0) };
+  return { reason, detail, origin, record: valueOf(message) };
+}
+
+function valueOf({ value }: KafkaMessage): Buffer {
+  return value ?? Buffer.alloc(0);
 }

@@ -145,6 +145,7 @@ describe('PUT /inventory/{sim}', () => {
   test.each([
     {},
     { org_id: '' },
+    { org_id: 'null' },
     { org_id: 1 },
     { org_id: 'x'.repeat(257) },
     { org_id: 'a', from: '' },

@@ -10,8 +10,9 @@ import { context, prepareWriteProcesses, type WriteProcess } from '../commands/w
 const startProcess = prepareWriteProcesses();
 
 const RECORD = { 'sim-card-id': '1', 'bytes-used': 1, date: '2022-02-18T00:00:00Z' };
-const GOOD = parseUsage(RECORD);
-const BAD = parseUsage({ ...RECORD, date: '2022-02-00T00:00:00Z' });
+const sent = () => Buffer.from('as it came');
+const GOOD = { ...parseUsage(RECORD), sent };
+const BAD = { ...parseUsage({ ...RECORD, date: '2022-02-00T00:00:00Z' }), sent };
 
 /** Records into the log of a process, which takes so many appends and is away then. */
 function ingestionInto({ store }: WriteProcess, { appends }: { appends: number }): Ingestion {

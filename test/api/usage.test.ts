@@ -175,6 +175,41 @@ describe('records over HTTP', () => {
     expect(await totalOf(sim)).toBe(1_195);
   });
 
+  test('in other lines under the same Idempotency-Key are other records under the same names', async () => {
+    const sim = newName('sim');
+    const headers = { ...NDJSON, 'idempotency-key': newName('key') };
+    const send = (...bytes: readonly number[]) =>
+      owner.post<Ingested>('/usage', {
+        body: bytes
+          .map((used) => JSON.stringify(record(sim, '2022-02-18T00:00:00Z', used)))
+          .join('\n'),
+        headers,
+      });
+    expect((await send(1, 2)).body).toMatchObject({ accepted: 2, rejected: [] });
+    expect((await send(1, 999)).body).toMatchObject({
+      accepted: 1,
+      rejected: [{ index: 1, reason: 'id-reused' }],
+    });
+    expect((await send(1, 2, 4)).body).toMatchObject({ accepted: 3, rejected: [] });
+    expect(await totalOf(sim)).toBe(7);
+  });
+
+  test('that no number holds, or that nest by the thousand, stop no other', async () => {
+    const sim = newName('sim');
+    const good = JSON.stringify(record(sim, '2022-02-18T00:00:00Z', 1));
+    const deep = '['.repeat(20_000) + ']'.repeat(20_000);
+    const json = { 'content-type': 'application/json' };
+    for (const bad of [good.replace(':1,', ':1e400,'), deep, `{"a":${deep}}`]) {
+      const body = `[${good},${bad}]`;
+      expect(await owner.post('/usage', { body, headers: json })).toMatchObject({
+        status: 202,
+        body: { accepted: 1, rejected: [{ index: 1, reason: 'validation-failed' }] },
+      });
+      const headers = { ...json, 'idempotency-key': newName('key') };
+      expect((await owner.post('/usage', { body, headers })).status).toBeLessThan(500);
+    }
+  });
+
   test('that come at once under one id are recorded once', async () => {
     const sim = newName('sim');
     const one = record(sim, '2022-02-18T00:00:00Z', 1, { id: newName('id') });

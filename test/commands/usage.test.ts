@@ -18,6 +18,7 @@ function entry(name: RecordName, bytesUsed = 1_024, identity?: CommandIdentity):
     usage: { simCardId: '8944', bytesUsed, usedAt: new Date('2022-02-18T00:00:00Z') },
     name,
     origin: { kind: 'http', correlationId: 'r1', index: 0 },
+    sent: () => Buffer.from(`${bytesUsed} bytes, as they came`),
     ...(identity && { identity }),
   };
 }
@@ -76,8 +77,11 @@ test('another record under the same name is refused, and listed once however oft
   expect(await outcomes(process, entry(name, 2))).toEqual(['refused']);
   const rejected = (await logged(process, 'UsageRejected')).slice(listed);
   expect(rejected).toMatchObject([{ data: { reason: 'id-reused', origin: { kind: 'http' } } }]);
-  const [{ record }] = rejected.map(({ data }) => data) as [{ record: { content: string } }];
-  expect(JSON.parse(record.content)).toMatchObject({ bytesUsed: 2 });
+  expect(rejected[0]?.data['record']).toEqual({
+    encoding: 'utf-8',
+    content: '2 bytes, as they came',
+    isCut: false,
+  });
 });
 
 test.each<[string, RecordName, RecordName]>([

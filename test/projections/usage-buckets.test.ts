@@ -117,6 +117,16 @@ describe('buckets', () => {
     expect(hours(twice)).toEqual([25]);
   });
 
+  test('are none of a day that a zone left out', () => {
+    const list = edges('2011-12-29', '2012-01-01', [1, 'day'], 'Pacific/Apia');
+    expect(labels(list, 'Pacific/Apia')).toEqual([
+      '2011-12-29:00:00:00',
+      '2011-12-31:00:00:00',
+      '2012-01-01:00:00:00',
+    ]);
+    expect(hours(list)).toEqual([24, 24, 24]);
+  });
+
   test('are refused where there would be more than 20,000', () => {
     const start = Temporal.Instant.from('2020-01-01T00:00:00Z');
     const hour = { count: 1, unit: 'hour' } as const;

@@ -14,7 +14,9 @@ import { answerPage, numberedPage, pageQuery } from '../page-paging.ts';
 import { answerRows, rowResults, rowsBody } from '../row-results.ts';
 import { defineRoute, type Answer, type ApiRequest, type Route } from '../route.ts';
 
-const assignment = z.object({ org_id: idField, from: dayOrTimestampField.optional() });
+/** `null` is what nobody is called where usage is asked for. */
+const orgIdField = idField.refine((id) => id !== 'null', 'must not be null');
+const assignment = z.object({ org_id: orgIdField, from: dayOrTimestampField.optional() });
 const assignmentRow = assignment.extend({ sim_card_id: idField });
 const COLUMNS = { needed: ['sim_card_id', 'org_id'], optional: ['from'] };
 

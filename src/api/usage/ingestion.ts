@@ -5,6 +5,9 @@ import { mayPass } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import type { ApiRequest } from '../route.ts';
 
+/** A record as it was read, and as it came. */
+export type SentRecord = ParsedRecord & { readonly sent: () => Buffer };
+
 /** What became of some records that stand together in a body. */
 export interface TakenRecords {
   readonly records: number;
@@ -42,7 +45,7 @@ export class Ingestion {
    * would send again what was recorded: then the rest is rejected.
    * @throws LedgerError as `UsageCommands.record`
    */
-  async take(parsed: readonly ParsedRecord[]): Promise<TakenRecords> {
+  async take(parsed: readonly SentRecord[]): Promise<TakenRecords> {
     const first = this.#index;
     let taken: TakenRecords;
     try {
@@ -56,7 +59,7 @@ export class Ingestion {
     return taken;
   }
 
-  async #record(parsed: readonly ParsedRecord[], first: number): Promise<TakenRecords> {
+  async #record(parsed: readonly SentRecord[], first: number): Promise<TakenRecords> {
     const context = this.#request.command();
     const { correlationId } = context;
     const rejected: JsonObject[] = [];
@@ -72,6 +75,7 @@ export class Ingestion {
         usage: record.usage,
         name: record.name ?? (identity ? { kind: 'request', identity } : { kind: 'new' }),
         origin: { kind: 'http', correlationId, index },
+        sent: record.sent,
         ...(identity && { identity }),
       });
     }
@@ -92,7 +96,7 @@ export class Ingestion {
   }
 }
 
-function notRecorded(parsed: readonly ParsedRecord[], first: number): TakenRecords {
+function notRecorded(parsed: readonly SentRecord[], first: number): TakenRecords {
   const rejected = parsed.map((_record, place) => ({
     index: first + place,
     reason: 'store-unavailable',

@@ -150,7 +150,7 @@ function timeZoneIn({ time_zone: text = 'UTC' }: RangeQuery): string {
 }
 
 function refuseBackwards(start: Point, end: Point, query: RangeQuery): void {
-  if (start.firstMs < end.nextMs) return;
+  if (start.firstMs <= end.nextMs) return;
   throw refused('end', `Query parameter 'end' cannot be ${query.end}, before 'start'.`);
 }
 

@@ -67,7 +67,8 @@ function onTheCalendar(
   let day = first.toPlainDate();
   let edge = first.epochMilliseconds;
   while (edge <= endMs) {
-    edges.push(edge);
+    // A day that a zone left out, as it changed sides of the date line, begins and ends with the next one.
+    if (edge !== edges.at(-1)) edges.push(edge);
     day = day.add(step);
     edge = day.toZonedDateTime(zone).epochMilliseconds;
   }
