@@ -1,5 +1,6 @@
 import { Kafka, logLevel, type LogEntry } from 'kafkajs';
 import type { Logger } from '../shared/logger.ts';
+import { registerCodecs } from './codecs.ts';
 
 const SAME_LINE_AGAIN_AFTER_MS = 10_000;
 const MAX_REMEMBERED_LINES = 100;
@@ -9,6 +10,7 @@ const MAX_REMEMBERED_LINES = 100;
  * the brokers of the settings again, and not those that it has heard of.
  */
 export function kafkaClient(brokers: readonly string[], logger: Logger): Kafka {
+  registerCodecs();
   return new Kafka({
     clientId: 'fleetledger',
     brokers: [...brokers],

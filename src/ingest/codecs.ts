@@ -1,0 +1,34 @@
+import kafkajs from 'kafkajs';
+import { decompressLz4 } from './lz4.ts';
+import { decompressSnappy } from './snappy.ts';
+import { decompressZstd } from './zstd.ts';
+
+// Not imported by name: Node finds only some of the names that kafkajs exports.
+const { CompressionCodecs, CompressionTypes, KafkaJSNonRetriableError } = kafkajs;
+
+/**
+ * kafkajs brings gzip only, and gives a whole fetch up for one batch of another codec. What cannot be read still
+ * ends the session, and the error says what it was.
+ */
+export function registerCodecs(): void {
+  CompressionCodecs[CompressionTypes.Snappy] = () => reader('snappy', decompressSnappy);
+  CompressionCodecs[CompressionTypes.LZ4] = () => reader('lz4', decompressLz4);
+  CompressionCodecs[CompressionTypes.ZSTD] = () => reader('zstd', decompressZstd);
+}
+
+function reader(codec: string, decompress: (bytes: Buffer) => Buffer) {
+  return {
+    compress: () => Promise.reject(new Error(`nothing is compressed with ${codec} here`)),
+    decompress: async (bytes: Buffer) => {
+      try {
+        return decompress(bytes);
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        // It does not get better by asking again: so health says it at once.
+        throw new KafkaJSNonRetriableError(
+          `a batch compressed with ${codec} cannot be read: ${why}`,
+        );
+      }
+    },
+  };
+}
