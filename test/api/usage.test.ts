@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { openDatabase } from '../../src/database/database.ts';
+import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { problem, startTestService, type ApiClient, type TestService } from './api-client.ts';
 
@@ -423,6 +425,39 @@ describe('totals', () => {
     });
     const { text } = await other.get('/usage/organizations', { headers: { accept: 'text/csv' } });
     expect(text).toBe('org_id,bytes-used-total\r\n,16\r\nacme,15\r\n');
+  });
+});
+
+describe('the read model', () => {
+  test('holds what the log says, and a verification names the record that differs, with both', async () => {
+    const verified = async () => {
+      const { headers } = await service.admin.post('/admin/projections/usage/verify');
+      const path = (headers.get('location') ?? '').slice('/api/v1'.length);
+      return vi.waitFor(
+        async () => {
+          const { body } = await service.admin.get<{ status: string; differing: object[] }>(path);
+          expect(body.status).toBe('completed');
+          return body.differing;
+        },
+        { timeout: 50_000, interval: 50 },
+      );
+    };
+    expect(await verified()).toEqual([]);
+    const tampering = openDatabase({ url: database.url, logger: createLogger('silent') });
+    const sim = newName('sim');
+    await ingested(record(sim, '2022-02-18T00:00:00Z', 7));
+    expect(await totalOf(sim)).toBe(7);
+    const [{ schema } = { schema: '' }] = await tampering.query<{ schema: string }>({
+      text: `select schemaname as schema from pg_tables where tablename = 'sim_quarter_hours'`,
+    });
+    await tampering.query({
+      text: `update ${schema}.records set bytes = 8 where sim_card_id = $1 /* SIM card */`,
+      values: [sim],
+    });
+    await tampering.close();
+    expect(await verified()).toMatchObject([
+      { table: 'records', live: { bytes: 8 }, replayed: { bytes: 7 } },
+    ]);
   });
 });
 

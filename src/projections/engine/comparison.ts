@@ -119,7 +119,10 @@ async function tablesOf(database: Queryable, schema: string): Promise<KeyedTable
           filter (where a.attname is not null) as key
       from pg_class c
       left join pg_index i on i.indrelid = c.oid and i.indisprimary
-      left join pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey::smallint[])
+      -- Its key alone, and not what the index has besides.
+      left join pg_attribute a
+        on a.attrelid = c.oid
+        and a.attnum = any((i.indkey::smallint[])[0:i.indnkeyatts - 1])
       where c.relnamespace = $1::regnamespace /* schema */
         and c.relkind = 'r'
         and c.relname <> 'checkpoint'
