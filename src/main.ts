@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { Authentication } from './api/authentication.ts';
 import { devEuiRoutes } from './api/deveui/deveui.ts';
 import { firmwareRoutes } from './api/firmware/firmware.ts';
-import { createMetrics } from './api/metrics.ts';
 import { Pipeline } from './api/pipeline.ts';
 import { Responder } from './api/responder.ts';
 import { adminRoutes } from './api/admin/admin.ts';
@@ -24,9 +23,9 @@ import { ConfigError, type Config } from './config.ts';
 import { installationSecret } from './database/installation-secret.ts';
 import type { UsageIngest } from './ingest/usage-ingest.ts';
 import { providerAddress } from './lorawan/http-provider.ts';
-import { healthChecks } from './main/health.ts';
 import { openIngest } from './main/ingest.ts';
 import { openLedger, type Ledger } from './main/ledger.ts';
+import { operationsOf, serveOperations, type Operations } from './main/operations.ts';
 import { openProvisioning, type OpenProvisioning } from './main/provisioning.ts';
 import { DevEuiQueries } from './projections/deveui/deveui-queries.ts';
 import { FirmwareQueries } from './projections/firmware/firmware-queries.ts';
@@ -64,9 +63,11 @@ export async function startService(
   let provisioning: OpenProvisioning | undefined;
   let ingest: UsageIngest | undefined;
   let api: ServedApi | undefined;
+  let withoutApi: RunningServer | undefined;
   const close = async (): Promise<void> => {
     draining.abort();
-    await Promise.all([api?.server.drain(), provisioning?.stop(), ingest?.stop()]);
+    const server = api?.server ?? withoutApi;
+    await Promise.all([server?.drain(), provisioning?.stop(), ingest?.stop()]);
     stopping.abort();
     await engine.stop();
     await ledger.close();
@@ -76,18 +77,18 @@ export async function startService(
     if (config.roles.includes('projections')) engine.start();
     provisioning = startProvisioning(config, ledger);
     ingest = startIngest(config, ledger);
+    const operations = operationsOf(ledger, provisioning, ingest);
     if (config.roles.includes('api')) {
       api = await serveApi(config, ledger, {
         draining: draining.signal,
         stopping: stopping.signal,
-        provisioning,
-        ingest,
+        operations,
       });
       // Last of all, so that no failure of the start comes between issuing the key and showing it.
       const isKeySet = config.adminApiKey !== undefined;
       greet(api.server, isKeySet ? undefined : await issueFirstAdminKey(ledger));
     } else {
-      logger.info({ roles: config.roles }, 'ready');
+      withoutApi = await serveOperations(config, ledger, operations);
     }
   } catch (error) {
     await close();
@@ -131,17 +132,15 @@ async function serveApi(
   {
     draining,
     stopping,
-    provisioning,
-    ingest,
+    operations,
   }: {
     readonly draining: AbortSignal;
     readonly stopping: AbortSignal;
-    readonly provisioning: OpenProvisioning | undefined;
-    readonly ingest: UsageIngest | undefined;
+    readonly operations: Operations;
   },
 ): Promise<ServedApi> {
   const { lorawanApiUrl } = config;
-  const { logger, database, log, store, engine, administration, handler, models } = ledger;
+  const { logger, database, store, engine, administration, handler, models } = ledger;
   const tenancy = new TenancyQueries(models);
   const states = new StateQueries(models);
   const firmware = new FirmwareQueries(models);
@@ -201,12 +200,7 @@ async function serveApi(
     ],
     pipeline,
     responder,
-    health: healthChecks(ledger, provisioning, ingest),
-    metrics: createMetrics({
-      projections: () => administration.statuses(),
-      resumedSubscriptions: () => log.resumedSubscriptions,
-      ingestedUsage: () => ingest?.counts,
-    }),
+    ...operations,
     logger,
   });
   const server = await listen(app, config.host, config.port).catch((error: unknown) => {

@@ -17,7 +17,7 @@ const BASE_PATH = '/api/v1';
 
 export interface ServerParts {
   readonly routes: readonly Route[];
-  readonly pipeline: Pipeline;
+  readonly pipeline: Pick<Pipeline, 'run'>;
   readonly responder: Responder;
   readonly health: HealthChecks;
   readonly metrics: Metrics;

@@ -10,6 +10,8 @@ export interface UsageIngestParts extends UsageSessionParts {
 export type UsageIngestStatus = { readonly situation: 'stopped' } | UsageSessionStatus;
 
 const RESTART_AFTER_MS = 1_000;
+/** A session that goes on for so long is no longer the last one's failure. */
+const KNOWN_AFTER_MS = 5_000;
 
 /**
  * Takes usage from a topic into the log, for as long as it runs: whatever ends a session with the brokers, another
@@ -25,6 +27,7 @@ export class UsageIngest {
   readonly #stopping = new AbortController();
   #session: UsageSession | undefined;
   #failure: string | undefined;
+  #failedAtMs = 0;
   #done: Promise<void> | undefined;
 
   constructor(parts: UsageIngestParts) {
@@ -34,8 +37,11 @@ export class UsageIngest {
   get status(): UsageIngestStatus {
     if (this.#done === undefined) return { situation: 'stopped' };
     const status = this.#session?.status ?? { situation: 'connecting' };
-    // Until it is known that this attempt goes better, the last one says more.
-    return status.situation === 'connecting' && this.#failure !== undefined
+    if (this.#failure === undefined) return status;
+    // Until it is known that this attempt goes better, the last one says more: a batch that cannot be read ends
+    // each session soon after it has begun.
+    const isKnown = performance.now() - this.#failedAtMs > KNOWN_AFTER_MS;
+    return status.situation === 'connecting' || !isKnown
       ? { situation: 'failing', reason: this.#failure }
       : status;
   }
@@ -65,6 +71,7 @@ export class UsageIngest {
         const isNews = reason !== this.#failure;
         logger[isNews ? 'warn' : 'debug']({ err: error }, 'ingest waits, and then begins again');
         this.#failure = reason;
+        this.#failedAtMs = performance.now();
       }
       this.#session = undefined;
       await delay(RESTART_AFTER_MS, undefined, { signal }).catch(() => undefined);

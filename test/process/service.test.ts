@@ -269,3 +269,30 @@ describe('a service', () => {
     }
   });
 });
+
+describe('a process without the API', () => {
+  test('serves health and metrics all the same, and does its work where the port is taken', async () => {
+    const settings = { ROLES: 'projections' };
+    const portOf = ({ stdout, stderr }: ServiceProcess): string =>
+      /"port":(\d+),"msg":"ready: /.exec(stdout() + stderr())?.[1] ?? '';
+    const first = startServiceProcess(settings);
+    await until(() => portOf(first) !== '');
+    const url = `http://127.0.0.1:${portOf(first)}`;
+    expect((await fetch(`${url}/health/live`)).status).toBe(200);
+    await vi.waitFor(async () => expect((await fetch(`${url}/health/ready`)).status).toBe(200), {
+      timeout: 60_000,
+      interval: 50,
+    });
+    expect(await (await fetch(`${url}/metrics`)).text()).toContain('fleetledger_projection_lag');
+    expect((await fetch(`${url}/api/v1/projects`)).status).toBe(404);
+    expect(await terminate(first)).toBe(0);
+
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const second = startServiceProcess({ ...settings, PORT: String(port) });
+    await until(() => (second.stdout() + second.stderr()).includes('cannot be served'));
+    expect(await terminate(second)).toBe(0);
+    taken.close();
+  });
+});

@@ -1,0 +1,54 @@
+import { createMetrics, type Metrics } from '../api/metrics.ts';
+import { Responder } from '../api/responder.ts';
+import { createApp, listen, type RunningServer } from '../api/server.ts';
+import type { HealthChecks } from '../api/health.ts';
+import type { Config } from '../config.ts';
+import type { UsageIngest } from '../ingest/usage-ingest.ts';
+import { Positions } from '../projections/engine/as-of.ts';
+import { healthChecks } from './health.ts';
+import type { Ledger } from './ledger.ts';
+import type { OpenProvisioning } from './provisioning.ts';
+
+/** What a process tells whoever runs it, whatever else it does. */
+export interface Operations {
+  readonly health: HealthChecks;
+  readonly metrics: Metrics;
+}
+
+export function operationsOf(
+  ledger: Ledger,
+  provisioning: OpenProvisioning | undefined,
+  ingest: UsageIngest | undefined,
+): Operations {
+  const { administration, log } = ledger;
+  return {
+    health: healthChecks(ledger, provisioning, ingest),
+    metrics: createMetrics({
+      projections: () => administration.statuses(),
+      resumedSubscriptions: () => log.resumedSubscriptions,
+      ingestedUsage: () => ingest?.counts,
+    }),
+  };
+}
+
+/**
+ * Serves that alone, where the process has no API. A port that is taken does not keep it from its work: several
+ * processes of one machine may have the same settings.
+ */
+export async function serveOperations(
+  { host, port }: Config,
+  { models, store, logger }: Ledger,
+  operations: Operations,
+): Promise<RunningServer | undefined> {
+  const responder = new Responder({ models, positions: new Positions(store), logger });
+  const pipeline = { run: () => Promise.reject(new Error('there are no routes here')) };
+  const app = createApp({ routes: [], pipeline, responder, ...operations, logger });
+  try {
+    const server = await listen(app, host, port);
+    logger.info({ host, port: server.address.port }, 'ready: health and metrics are served');
+    return server;
+  } catch (error) {
+    logger.warn({ err: error, host, port }, 'ready, but health and metrics cannot be served');
+    return undefined;
+  }
+}
