@@ -20,7 +20,11 @@ const remarks = [];
 let hasFailed = false;
 
 for (const { name, script, env } of suites) {
-  const first = run(name, ['npm', 'run', script, '--'], {});
+  let first = run(name, ['npm', 'run', script, '--'], {});
+  if (first.exitCode !== 0 && first.files.length === 0) {
+    remarks.push(`${name}: its servers did not start, and were started once more`);
+    first = run(name, ['npm', 'run', script, '--'], {});
+  }
   const failedFiles = first.files.filter(({ status }) => status === 'failed');
   counts.passed += first.passed;
   counts.skipped += first.skipped;
