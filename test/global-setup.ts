@@ -20,9 +20,10 @@ declare module 'vitest' {
  * Kafka, the one at KAFKA_TEST_BROKERS or one from the jars of KAFKA_TEST_CLASSPATH_FILE, or none.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  // First of all: it is the one that ends with this process when another does not start.
+  const endKafka = await setUpKafka();
   const endEventStore = await setUpEventStore();
   const endPostgres = await setUpPostgres(project);
-  const endKafka = await setUpKafka();
   return async () => {
     await endKafka();
     await endPostgres();
