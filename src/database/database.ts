@@ -51,18 +51,23 @@ export interface DatabaseOptions {
 const QUERY_TIMEOUT_MS = 30_000;
 
 /**
- * For every connection. What is promised rests on isolation and commit, so they must not depend on what a
- * server, a database or a role has as its default: the appender sees what its predecessor committed
- * in READ COMMITTED only, and what was answered must be on disk.
+ * What every session is set to after it connects. The log's promises rest on isolation and commit, so
+ * they must not depend on the defaults of a server, a database or a role: the appender sees what its
+ * predecessor committed in READ COMMITTED only, and what was answered must be on disk. A process that
+ * stalls in a transaction gives its locks back.
+ *
+ * Rejected: the startup parameter `options`. PgBouncer refuses it, and an `options` in the URL
+ * replaces it without a word.
  */
-const SESSION_OPTIONS = [
-  '-c TimeZone=UTC',
-  '-c DateStyle=ISO',
-  '-c default_transaction_isolation=read\\ committed',
-  '-c synchronous_commit=on',
-  // A process that stalls in a transaction gives its locks back.
-  '-c idle_in_transaction_session_timeout=10000',
-].join(' ');
+const SESSION_SETTINGS = {
+  text: `
+    select
+      set_config('TimeZone', 'UTC', false),
+      set_config('DateStyle', 'ISO', false),
+      set_config('default_transaction_isolation', 'read committed', false),
+      set_config('synchronous_commit', 'on', false),
+      set_config('idle_in_transaction_session_timeout', '10000', false)`,
+};
 
 /**
  * A PostgreSQL database. Every method throws LedgerError `store-unavailable` when the server is
@@ -79,11 +84,11 @@ export function openDatabase(options: DatabaseOptions): Database {
     keepAlive: true,
     // The system's own delay is two hours; who only listens would notice nothing until then.
     keepAliveInitialDelayMillis: 10_000,
-    options: SESSION_OPTIONS,
     types: { getTypeParser },
   };
   const pool = new pg.Pool({
     ...config,
+    onConnect: setUpSession,
     max: options.maxConnections ?? 20,
     idleTimeoutMillis: 60_000,
   });
@@ -115,11 +120,27 @@ export function openDatabase(options: DatabaseOptions): Database {
     async connect({ isPipelined = false } = {}) {
       const client = new pg.Client({ ...config, pipeline: isPipelined });
       const connection = ownConnection(client);
-      await client.connect().catch(rethrowAsUnavailable);
+      await startSession(client);
       return connection;
     },
     close: () => pool.end(),
   };
+}
+
+/** @throws LedgerError `store-unavailable` */
+export async function startSession(client: pg.Client): Promise<void> {
+  try {
+    await client.connect();
+    await setUpSession(client);
+  } catch (error) {
+    // Not awaited: the caller need not wait until the socket is closed.
+    client.end().catch(() => undefined);
+    rethrowAsUnavailable(error);
+  }
+}
+
+async function setUpSession(client: pg.ClientBase): Promise<void> {
+  await client.query(SESSION_SETTINGS);
 }
 
 function ownConnection(client: pg.Client): Connection {

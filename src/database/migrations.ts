@@ -1,7 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
+import pg from 'pg';
 import type { Logger } from '../shared/logger.ts';
-import type { Database } from './database.ts';
+import { startSession, type Database } from './database.ts';
 
 // The same two steps up from `src/database` and from `dist/database`.
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../migrations', import.meta.url));
@@ -13,14 +14,22 @@ const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../migrations', import.meta.
  */
 export async function migrate(database: Database, logger: Logger): Promise<void> {
   const log = (message: string): void => logger.debug(message.trim());
-  await runner({
-    databaseUrl: database.url,
-    dir: MIGRATIONS_FOLDER,
-    direction: 'up',
-    migrationsSchema: 'ledger',
-    createMigrationsSchema: true,
-    migrationsTable: 'migrations',
-    advisoryLockMode: 'wait',
-    logger: { info: log, warn: log, error: log, debug: log },
-  });
+  // A connection without the time-out of other statements: building an index may take long.
+  const client = new pg.Client({ connectionString: database.url, keepAlive: true });
+  client.on('error', (error) => logger.debug({ err: error }, 'the migration lost its connection'));
+  await startSession(client);
+  try {
+    await runner({
+      dbClient: client,
+      dir: MIGRATIONS_FOLDER,
+      direction: 'up',
+      migrationsSchema: 'ledger',
+      createMigrationsSchema: true,
+      migrationsTable: 'migrations',
+      advisoryLockMode: 'wait',
+      logger: { info: log, warn: log, error: log, debug: log },
+    });
+  } finally {
+    await client.end().catch(() => undefined);
+  }
 }

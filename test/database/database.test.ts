@@ -1,6 +1,8 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { isPassing, openDatabase, type Database } from '../../src/database/database.ts';
+import { migrate } from '../../src/database/migrations.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { poolerWithoutOptions } from './pooler-without-options.ts';
 import { createTestDatabase } from './test-database.ts';
 
 const testDatabase = createTestDatabase();
@@ -68,4 +70,36 @@ test('a statement that is cancelled, or gets no lock in time, may succeed later'
   expect(isPassing(error)).toBe(true);
   expect(isPassing(Object.assign(new Error('no lock'), { code: '55P03' }))).toBe(true);
   expect(isPassing(Object.assign(new Error('division by zero'), { code: '22012' }))).toBe(false);
+});
+
+test('an `options` in the URL, and one that a pooler refuses, change nothing that is promised', async () => {
+  const pooler = await poolerWithoutOptions(testDatabase.url);
+  onTestFinished(() => pooler.close());
+  const withOptions = new URL(testDatabase.url);
+  withOptions.searchParams.set(
+    'options',
+    '-c synchronous_commit=off -c TimeZone=Asia/Tokyo -c default_transaction_isolation=serializable -c search_path=elsewhere',
+  );
+  const settings = {
+    text: `
+      select
+        current_setting('synchronous_commit') as commit,
+        current_setting('TimeZone') as zone,
+        current_setting('transaction_isolation') as isolation,
+        current_setting('idle_in_transaction_session_timeout') as idle,
+        current_setting('search_path') as path`,
+  };
+  const promised = { commit: 'on', zone: 'UTC', isolation: 'read committed', idle: '10s' };
+  for (const [url, path] of [
+    [withOptions.href, 'elsewhere'],
+    [pooler.url, '"$user", public'],
+  ] as const) {
+    const database = openDatabase({ url, logger: createLogger('silent'), maxConnections: 1 });
+    onTestFinished(() => database.close());
+    expect(await database.query(settings)).toEqual([{ ...promised, path }]);
+    const own = await database.connect({ isPipelined: true });
+    expect(await own.query(settings)).toEqual([{ ...promised, path }]);
+    await own.close();
+    await migrate(database, createLogger('silent'));
+  }
 });
