@@ -86,6 +86,7 @@ const environment = z.object({
   LORAWAN_RETRY_MIN_MS: wholeNumber(1, 600_000, 250),
   LORAWAN_RETRY_MAX_MS: wholeNumber(1, 600_000, 10_000),
   LORAWAN_MAX_FAILURES: wholeNumber(1, 1_000, 8),
+  LORAWAN_MAX_CONFLICTS: wholeNumber(1, 1_000_000, 50),
   DATA_DIR: z.string().default('.fleetledger'),
   ADMIN_API_KEY: z
     .string()
@@ -135,6 +136,8 @@ export interface LorawanSettings {
   readonly retryMaxMs: number;
   /** So many failures of one DevEUI in a row, with no answer to any other, and the batch has failed. */
   readonly maxFailures: number;
+  /** So many DevEUIs in a row that are in use, without a registered one, and it has failed, too. */
+  readonly maxConflicts: number;
 }
 
 /** Settings that cannot be used: one line for each mistake. */
@@ -183,6 +186,7 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
       retryMinMs: settings.LORAWAN_RETRY_MIN_MS,
       retryMaxMs: settings.LORAWAN_RETRY_MAX_MS,
       maxFailures: settings.LORAWAN_MAX_FAILURES,
+      maxConflicts: settings.LORAWAN_MAX_CONFLICTS,
     },
     dataDir: settings.DATA_DIR,
     adminApiKey: settings.ADMIN_API_KEY,

@@ -25,6 +25,8 @@ interface Batch {
   /** So many DevEUIs were drawn. */
   readonly drawn: number;
   readonly registered: number;
+  /** So many DevEUIs in a row the provider found in use, since it last registered one. */
+  readonly refusals: number;
   readonly open: readonly OpenDevEui[];
 }
 
@@ -35,7 +37,7 @@ export type BatchState =
 /** What the provider said, or that it did not. */
 export type AttemptOutcome =
   | { readonly kind: 'registered'; readonly providerStatus: number }
-  | { readonly kind: 'in-use'; readonly providerStatus: number }
+  | { readonly kind: 'in-use'; readonly providerStatus: number; readonly reason: string }
   | {
       readonly kind: 'failed';
       readonly providerStatus: number | null;
@@ -67,6 +69,8 @@ export type BatchCommand =
       readonly endedAt: string;
       /** So many failures of one DevEUI in a row, without an answer to any other, end the batch. */
       readonly maxFailures: number;
+      /** So many DevEUIs in a row that are in use, without a registered one, end it, too. */
+      readonly maxConflicts: number;
       /** Given: the next DevEUI is drawn at once, so that outcome and intent are one append. */
       readonly nextSentAt?: string;
     }
@@ -96,7 +100,7 @@ const ATTEMPTS_WITHOUT_ANSWER = 100;
  * however the open ones end, it is never one too many.
  */
 export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
-  fold: 'batch:1',
+  fold: 'batch:2',
   initialState: { situation: 'missing' },
 
   decide(batch, command) {
@@ -234,9 +238,13 @@ function settle(
   // Of two requests for it, one may have registered it before the other was answered.
   const isAnother = attempt !== found.attempt;
   if (outcome.kind === 'in-use') {
-    const { providerStatus } = outcome;
+    const { providerStatus, reason } = outcome;
     const type = found.mayBeRegistered || isAnother ? 'DevEuiUnconfirmed' : 'DevEuiConflicted';
-    return [{ type, data: { ...answered, providerStatus } }];
+    const refused: BatchEvent = { type, data: { ...answered, providerStatus, reason } };
+    const refusals = batch.refusals + 1;
+    if (refusals < command.maxConflicts || situation !== 'processing') return [refused];
+    const why = `${refusals} DevEUIs in a row were refused and none was registered: ${reason}`;
+    return [refused, { type: 'BatchFailed', data: { batchId, reason: why } }];
   }
   if (isAnother || found.phase === 'waiting') return [];
   if (outcome.kind === 'not-sent') {
@@ -259,7 +267,14 @@ function settle(
 function evolve(batch: BatchState, event: BatchEvent): BatchState {
   if (event.type === 'BatchRequested') {
     const { requestedAt: _requestedAt, ...requested } = event.data;
-    return { situation: 'processing', ...requested, drawn: 0, registered: 0, open: [] };
+    return {
+      situation: 'processing',
+      ...requested,
+      drawn: 0,
+      registered: 0,
+      refusals: 0,
+      open: [],
+    };
   }
   if (batch.situation === 'missing') return batch;
   switch (event.type) {
@@ -267,7 +282,7 @@ function evolve(batch: BatchState, event: BatchEvent): BatchState {
       const { provider, concurrency } = event.data;
       // Its failures were those of then.
       const open = batch.open.map((devEui) => ({ ...devEui, failures: 0 }));
-      return { ...batch, situation: 'processing', provider, concurrency, open };
+      return { ...batch, situation: 'processing', provider, concurrency, refusals: 0, open };
     }
     case 'BatchStopped':
       return { ...batch, situation: 'stopped' };
@@ -290,10 +305,18 @@ function evolve(batch: BatchState, event: BatchEvent): BatchState {
       return withOpen(batch, devEui, { phase: 'waiting', failures, mayBeRegistered });
     }
     case 'DevEuiRegistered':
-      return { ...answered(batch, event.data.devEui), registered: batch.registered + 1 };
+      return {
+        ...answered(batch, event.data.devEui),
+        registered: batch.registered + 1,
+        refusals: 0,
+      };
     case 'DevEuiConflicted':
-    case 'DevEuiUnconfirmed':
-      return answered(batch, event.data.devEui);
+    case 'DevEuiUnconfirmed': {
+      // Without a status, the provider was not asked.
+      const isRefused = event.data.providerStatus !== null;
+      const refusals = batch.refusals + (isRefused ? 1 : 0);
+      return { ...answered(batch, event.data.devEui), refusals };
+    }
   }
 }
 

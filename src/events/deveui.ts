@@ -59,15 +59,18 @@ const answered = z.object({
 });
 /** It counts towards the size of the batch. */
 const devEuiRegistered = defineEvent('DevEuiRegistered', answered);
-/** Somebody else has it. */
-const devEuiConflicted = defineEvent('DevEuiConflicted', answered);
+/** Somebody else has it. `reason`: what the provider said; earlier releases did not keep it. */
+const devEuiConflicted = defineEvent(
+  'DevEuiConflicted',
+  answered.extend({ reason: z.string().exactOptional() }),
+);
 /**
  * It may be ours, and nobody will say: it is in use, and an earlier attempt ended without an answer; or the batch
  * went to another provider, or was hidden, before it was asked for again (`providerStatus` is then null).
  */
 const devEuiUnconfirmed = defineEvent(
   'DevEuiUnconfirmed',
-  answered.extend({ providerStatus: z.int().nullable() }),
+  answered.extend({ providerStatus: z.int().nullable(), reason: z.string().exactOptional() }),
 );
 
 /**

@@ -11,14 +11,20 @@ const REFUSED: ReadonlySet<number> = new Set([400, 401, 403, 404, 405, 413, 415,
 /** Those that ask to be left alone, perhaps with a `Retry-After`. */
 const LATER: ReadonlySet<number> = new Set([429, 503]);
 
-export function answerOf({ statusCode: status = 0, headers }: IncomingMessage): ProviderAnswer {
+/** What a response says of a DevEUI; `body` is its beginning, which reasons quote. */
+export function answerOf(
+  { statusCode: status = 0, headers }: IncomingMessage,
+  body: Buffer,
+): ProviderAnswer {
   if (REGISTERED.has(status)) return { outcome: 'registered', status };
-  if (status === IN_USE) return { outcome: 'in-use', status };
+  const quoted = excerptOf(body);
+  const reason = `the provider answered ${status}${quoted === '' ? '' : `: ${quoted}`}`;
+  if (status === IN_USE) return { outcome: 'in-use', status, reason };
   const retryAfterMs = LATER.has(status) ? durationMs(headers['retry-after']) : undefined;
   return {
     outcome: 'failed',
     status,
-    reason: `the provider answered ${status}`,
+    reason,
     mayBeRegistered: !REFUSED.has(status),
     ...(retryAfterMs !== undefined && { retryAfterMs }),
   };
@@ -32,6 +38,18 @@ export function failureOf(error: Error | undefined, isConnected: boolean): Provi
     reason: reasonOf(error, isConnected),
     mayBeRegistered: isConnected,
   };
+}
+
+/** The bytes of a body that `excerptOf` needs: characters of UTF-8 have up to four. */
+export const QUOTED_BYTES = 1_024;
+const QUOTED_CHARACTERS = 200;
+
+/** The text of a body in one line. PostgreSQL stores no NUL, so control characters are left out. */
+function excerptOf(body: Buffer): string {
+  const text = body.toString('utf8').replaceAll(/[\s\p{Cc}]+/gu, ' ');
+  const characters = [...text.trim()];
+  if (characters.length <= QUOTED_CHARACTERS) return characters.join('');
+  return `${characters.slice(0, QUOTED_CHARACTERS).join('')}…`;
 }
 
 const REASONS: ReadonlyMap<string, string> = new Map([

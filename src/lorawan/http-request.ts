@@ -1,5 +1,5 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import { answerOf, failureOf } from './http-answer.ts';
+import { answerOf, failureOf, QUOTED_BYTES } from './http-answer.ts';
 import type { ProviderAnswer } from './provider.ts';
 
 /** Where requests go, and how. */
@@ -25,13 +25,14 @@ const MAX_BODY_BYTES = 64 * 1024;
  */
 const GRACE_MS = 100;
 
-/** Asks for one DevEUI. The status decides; the body is read so that the request ends, and is dropped. */
+/** Asks for one DevEUI. The status decides; of the body, the beginning is kept for the reason. */
 export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
   const { timeoutMs } = endpoint;
   const body = JSON.stringify({ deveui: devEui });
   const request = endpoint.open(Buffer.byteLength(body));
   let isConnected = false;
   let response: IncomingMessage | undefined;
+  let beginning = Buffer.alloc(0);
   let error: Error | undefined;
 
   request.on('socket', (socket) => {
@@ -51,6 +52,9 @@ export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
     let receivedBytes = 0;
     message.on('data', (chunk: Buffer) => {
       receivedBytes += chunk.length;
+      if (beginning.length < QUOTED_BYTES) {
+        beginning = Buffer.concat([beginning, chunk.subarray(0, QUOTED_BYTES)]);
+      }
       if (receivedBytes > MAX_BODY_BYTES) request.destroy();
     });
     // A body that breaks off takes nothing back from the status.
@@ -67,7 +71,7 @@ export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
     // Of a connection that is kept, when the answer has been read; of any other, when its socket is closed.
     request.once('close', () => {
       clearTimeout(timeout);
-      const answer = response ? answerOf(response) : failureOf(error, isConnected);
+      const answer = response ? answerOf(response, beginning) : failureOf(error, isConnected);
       const isCutOff = isConnected && response?.complete !== true;
       if (isCutOff) setTimeout(resolve, GRACE_MS, answer);
       else resolve(answer);

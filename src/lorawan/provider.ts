@@ -2,7 +2,12 @@
 export type ProviderAnswer =
   | { readonly outcome: 'registered'; readonly status: number }
   /** Somebody has it already: perhaps us, when an earlier request ended without an answer. */
-  | { readonly outcome: 'in-use'; readonly status: number }
+  | {
+      readonly outcome: 'in-use';
+      readonly status: number;
+      /** The status and the beginning of the body, in which the provider says why. */
+      readonly reason: string;
+    }
   /** No answer, or one that says nothing of the DevEUI. */
   | {
       readonly outcome: 'failed';

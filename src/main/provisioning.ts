@@ -18,7 +18,14 @@ export interface OpenProvisioning {
 
 export function openProvisioning(
   { store, snapshots, handler, database, logger }: Ledger,
-  { url, retryMinMs, retryMaxMs, maxFailures, ...options }: LorawanSettings & { url: string },
+  {
+    url,
+    retryMinMs,
+    retryMaxMs,
+    maxFailures,
+    maxConflicts,
+    ...options
+  }: LorawanSettings & { url: string },
 ): OpenProvisioning {
   const provider = openHttpProvider({ url, ...options });
   const provisioning = new Provisioning({
@@ -28,6 +35,7 @@ export function openProvisioning(
     provider,
     backoff: { minMs: retryMinMs, maxMs: retryMaxMs },
     maxFailures,
+    maxConflicts,
     lead: (signal) => lead(database, `provisioning:${providerOrigin(url)}`, signal, logger),
     clock: systemClock,
     logger,

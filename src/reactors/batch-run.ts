@@ -21,6 +21,8 @@ export interface BatchRunParts {
   readonly backoff: Backoff;
   /** So many failures of one DevEUI in a row, with no answer to any other, and the batch has failed. */
   readonly maxFailures: number;
+  /** So many DevEUIs in a row that are in use, without a registered one, and it has failed, too. */
+  readonly maxConflicts: number;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -203,8 +205,9 @@ export class BatchRun {
   }
 
   #settling({ sent, outcome }: Ended): Extract<BatchCommand, { type: 'settle' }> {
-    const { clock, maxFailures } = this.#parts;
-    return { type: 'settle', ...sent, outcome, endedAt: clock().toISOString(), maxFailures };
+    const { clock, maxFailures, maxConflicts } = this.#parts;
+    const endedAt = clock().toISOString();
+    return { type: 'settle', ...sent, outcome, endedAt, maxFailures, maxConflicts };
   }
 
   async #execute(command: BatchCommand): Promise<readonly BatchEvent[]> {
@@ -216,8 +219,12 @@ export class BatchRun {
 }
 
 function endOf(answer: ProviderAnswer): Pick<Ended, 'outcome' | 'retryAfterMs'> {
-  if (answer.outcome !== 'failed') {
-    return { outcome: { kind: answer.outcome, providerStatus: answer.status } };
+  if (answer.outcome === 'registered') {
+    return { outcome: { kind: 'registered', providerStatus: answer.status } };
+  }
+  if (answer.outcome === 'in-use') {
+    const { status: providerStatus, reason } = answer;
+    return { outcome: { kind: 'in-use', providerStatus, reason } };
   }
   const { status, reason, mayBeRegistered, retryAfterMs } = answer;
   const outcome = { kind: 'failed', providerStatus: status, reason, mayBeRegistered } as const;

@@ -121,14 +121,19 @@ function settle(
   batchId: string,
   devEui: string,
   outcome: AttemptOutcome,
-  { attempt = 1, maxFailures = 8 } = {},
+  { attempt = 1, maxFailures = 8, maxConflicts = 50 } = {},
 ): Promise<string> {
   const endedAt = new Date().toISOString();
-  return play(batchId, { type: 'settle', devEui, attempt, outcome, endedAt, maxFailures });
+  const limits = { maxFailures, maxConflicts };
+  return play(batchId, { type: 'settle', devEui, attempt, outcome, endedAt, ...limits });
 }
 
 const REGISTERED: AttemptOutcome = { kind: 'registered', providerStatus: 200 };
-const IN_USE: AttemptOutcome = { kind: 'in-use', providerStatus: 422 };
+const IN_USE: AttemptOutcome = {
+  kind: 'in-use',
+  providerStatus: 422,
+  reason: 'the provider answered 422: it is taken',
+};
 const TIMED_OUT: AttemptOutcome = {
   kind: 'failed',
   providerStatus: null,

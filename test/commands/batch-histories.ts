@@ -28,12 +28,22 @@ interface BatchStep {
   readonly provider: string;
 }
 
+/** So many refusals in a row fail a batch. */
+export const MAX_REFUSALS = 5;
+
 const outcome: fc.Arbitrary<AttemptOutcome> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.constant<AttemptOutcome>({ kind: 'registered', providerStatus: 200 }),
   },
-  { weight: 3, arbitrary: fc.constant<AttemptOutcome>({ kind: 'in-use', providerStatus: 422 }) },
+  {
+    weight: 3,
+    arbitrary: fc.constant<AttemptOutcome>({
+      kind: 'in-use',
+      providerStatus: 422,
+      reason: 'answered 422',
+    }),
+  },
   {
     weight: 3,
     arbitrary: fc.constantFrom<AttemptOutcome[]>(
@@ -123,6 +133,7 @@ function commandOf(step: BatchStep, state: BatchState): BatchCommand | undefined
           outcome: step.outcome,
           endedAt,
           maxFailures: 3,
+          maxConflicts: MAX_REFUSALS,
           ...(step.isFollowedByNext && { nextSentAt: endedAt }),
         }
       );

@@ -10,13 +10,15 @@ import {
 } from '../../src/commands/deveui.ts';
 import { drawDevEui } from '../../src/commands/deveui-drawing.ts';
 import type { BatchEvent } from '../../src/events/deveui.ts';
-import { anyBatchHistory, play } from './batch-histories.ts';
+import { anyBatchHistory, MAX_REFUSALS, play } from './batch-histories.ts';
 import { given } from './given-when-then.ts';
 
 const NOON = '2026-01-31T12:00:00.000Z';
 const LATER = '2026-01-31T12:00:05.000Z';
 const SEED = '5eed'.repeat(16);
 const MAX_FAILURES = 3;
+const MAX_CONFLICTS = 4;
+const REFUSAL = 'the provider answered 422: taken';
 
 const requestedOf = (size: number, more: { prefix?: string; concurrency?: number } = {}) => ({
   batchId: 'b1',
@@ -61,7 +63,9 @@ const answered = (
     batchId: 'b1',
     devEui: devEui(place, prefix),
     attempt,
-    providerStatus: type === 'DevEuiRegistered' ? 200 : 422,
+    ...(type === 'DevEuiRegistered'
+      ? { providerStatus: 200 }
+      : { providerStatus: 422, reason: REFUSAL }),
     endedAt: LATER,
   },
 });
@@ -97,7 +101,7 @@ const resumed = (provider: string, concurrency = 10): BatchEvent => ({
 });
 
 const REGISTERED: AttemptOutcome = { kind: 'registered', providerStatus: 200 };
-const IN_USE: AttemptOutcome = { kind: 'in-use', providerStatus: 422 };
+const IN_USE: AttemptOutcome = { kind: 'in-use', providerStatus: 422, reason: REFUSAL };
 const FAILED: AttemptOutcome = {
   kind: 'failed',
   providerStatus: 503,
@@ -128,6 +132,7 @@ const settle = (
   outcome,
   endedAt: LATER,
   maxFailures: MAX_FAILURES,
+  maxConflicts: MAX_CONFLICTS,
 });
 const interrupt: BatchCommand = { type: 'interrupt', endedAt: LATER };
 const stop: BatchCommand = { type: 'stop' };
@@ -443,6 +448,48 @@ describe('an interruption', () => {
   });
 });
 
+describe('a provider that refuses every DevEUI', () => {
+  const conflicted = (place: number): BatchEvent => answered('DevEuiConflicted', place);
+  const refused = [
+    requested(9),
+    ...[0, 1, 2].flatMap((place) => [drawn(place), conflicted(place)]),
+    drawn(3),
+  ];
+  const failedBy = batchFailed(
+    `4 DevEUIs in a row were refused and none was registered: ${REFUSAL}`,
+  );
+
+  test('fails the batch, with what it said', () => {
+    batch(...refused)
+      .when({ ...settle(3, IN_USE), nextSentAt: NOON } as BatchCommand)
+      .thenEvents(conflicted(3), failedBy);
+  });
+
+  test('fails it also when what it refuses may be ours', () => {
+    batch(...refused, failed(3, 1, 1), askedAgain(3, 2))
+      .when(settle(3, IN_USE, { attempt: 2 }))
+      .thenEvents(answered('DevEuiUnconfirmed', 3, 2), failedBy);
+  });
+
+  test('is counted from the last DevEUI that it registered', () => {
+    batch(...refused, drawn(4), answered('DevEuiRegistered', 4))
+      .when(settle(3, IN_USE))
+      .thenEvents(conflicted(3));
+  });
+
+  test('is counted from anew when the batch is resumed', () => {
+    batch(...refused, conflicted(3), failedBy, resumed('http://one'), drawn(4))
+      .when(settle(4, IN_USE))
+      .thenEvents(conflicted(4));
+  });
+
+  test('fails no batch that is stopped: what was in flight is recorded', () => {
+    batch(...refused, stopped)
+      .when(settle(3, IN_USE))
+      .thenEvents(conflicted(3));
+  });
+});
+
 describe('a stop', () => {
   test('ends a batch that is processing, once', () => {
     batch(requested(3)).when(stop).thenEvents(stopped);
@@ -581,6 +628,22 @@ describe('whatever is asked, in whatever order', () => {
             expect(ended).not.toContain(devEui);
             ended.add(devEui);
           }
+        }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('no more than the limit of DevEUIs are refused in a row while it is processing', () => {
+    fc.assert(
+      fc.property(anyBatchHistory, (history) => {
+        let refused = 0;
+        for (const { command, events, after } of play('b1', history)) {
+          if (events.some(({ type }) => type === 'BatchResumed')) refused = 0;
+          if (events.some(({ type }) => type === 'DevEuiRegistered')) refused = 0;
+          const isRefused = events.some(({ type }) => /Conflicted|Unconfirmed/.test(type));
+          if (isRefused && command.type === 'settle') refused += 1;
+          if (after.situation === 'processing') expect(refused).toBeLessThan(MAX_REFUSALS);
         }
       }),
       { numRuns: 1_000 },

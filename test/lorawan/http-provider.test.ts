@@ -152,7 +152,24 @@ describe('of an answer, the status decides', () => {
 
   test('422: it is in use', async () => {
     const answer = await answerOfServer((_, response) => response.writeHead(422).end('used'));
-    expect(answer).toEqual({ outcome: 'in-use', status: 422 });
+    const reason = 'the provider answered 422: used';
+    expect(answer).toEqual({ outcome: 'in-use', status: 422, reason });
+  });
+
+  test('the reason quotes the beginning of the body, in one line that can be stored', async () => {
+    const quoted = async (status: number, ...chunks: readonly string[]): Promise<unknown> => {
+      const answer = await answerOfServer((_, response) => {
+        response.writeHead(status);
+        for (const chunk of chunks) response.write(chunk);
+        response.end();
+      });
+      return answer.outcome === 'registered' ? undefined : answer.reason;
+    };
+    expect(await quoted(422, ' a\n\tb\u0000', 'c ')).toBe('the provider answered 422: a b c');
+    expect(await quoted(400, ' \r\n ')).toBe('the provider answered 400');
+    const long = '🛰'.repeat(500);
+    const cut = `the provider answered 500: ${'🛰'.repeat(200)}…`;
+    expect(await quoted(500, long.slice(0, 100), long.slice(100))).toBe(cut);
   });
 
   test.each([400, 401, 403, 404, 405, 413, 415, 429])(
@@ -400,7 +417,8 @@ describe('a body', () => {
       response.writeHead(422, { 'Content-Length': 100 });
       response.write('{', () => request.socket.destroy());
     });
-    expect(answer).toEqual({ outcome: 'in-use', status: 422 });
+    const reason = 'the provider answered 422: {';
+    expect(answer).toEqual({ outcome: 'in-use', status: 422, reason });
   });
 
   test('without an end is not read to its end', async () => {

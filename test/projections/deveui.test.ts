@@ -641,7 +641,8 @@ function plainCount(events: readonly BatchEvent[]): {
       case 'DevEuiUnconfirmed': {
         const answer = type.slice('DevEui'.length).toLowerCase();
         devEuis.set(data.devEui, answer);
-        end(data.devEui, data.attempt, answer, data.providerStatus, null);
+        const reason = 'reason' in data ? data.reason : null;
+        end(data.devEui, data.attempt, answer, data.providerStatus, reason);
         const lost = 'superseded: another request for it was answered';
         for (const [id, attempt, outcome] of attempts) {
           if (id === data.devEui && outcome === 'in_flight') end(id, attempt, 'failed', null, lost);
@@ -722,6 +723,7 @@ describe('with a projection that runs', () => {
           outcome: { kind: 'registered', providerStatus: 200 },
           endedAt: LATER,
           maxFailures: 3,
+          maxConflicts: 50,
         },
         context,
       );

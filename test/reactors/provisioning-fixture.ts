@@ -44,6 +44,7 @@ export function startProvisioning(
     provider,
     backoff: { minMs: 10, maxMs: 100 },
     maxFailures: 8,
+    maxConflicts: 50,
     lead: (signal) => lead(database, providerOrigin(url), signal, logger),
     clock: systemClock,
     logger,

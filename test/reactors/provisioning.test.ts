@@ -93,6 +93,29 @@ describe('a batch', () => {
     expect(alive.registered()).toHaveLength(5);
   });
 
+  test('that a provider refuses altogether fails, quotes it, and can be resumed', async () => {
+    const process = await startProcess();
+    const refusing = await simulate({ conflictRate: 1 });
+    const provisioning = startProvisioning(process, refusing, { maxConflicts: 12 });
+    const batch = await requestBatch(process.handler, refusing, 5);
+
+    const events = await eventually(process.store, batch, 'BatchFailed');
+    expect(events.findLast(({ type }) => type === 'BatchFailed')?.data).toMatchObject({
+      reason:
+        '12 DevEUIs in a row were refused and none was registered: ' +
+        'the provider answered 422: {"error":"the DevEUI is in use"}',
+    });
+    await provisioning.stop();
+    // Nothing was sent after that but what was in flight just then.
+    expect(refusing.stats().requests).toBeLessThanOrEqual(12 + 4);
+
+    const alive = await simulate();
+    startProvisioning(process, alive);
+    await batch.resume(alive);
+    await eventually(process.store, batch, 'BatchCompleted');
+    expect(alive.registered()).toHaveLength(5);
+  });
+
   test('fails when the prefix leaves no further DevEUI', async () => {
     const process = await startProcess();
     const simulator = await simulate({ conflictRate: 1 });

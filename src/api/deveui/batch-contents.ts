@@ -96,7 +96,9 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
           attempt: z.int().meta({ description: 'Which one for this DevEUI, from 1' }),
           outcome: z.enum(['registered', 'conflicted', 'unconfirmed', 'failed', 'in_flight']),
           provider_status: z.int().nullable(),
-          reason: z.string().nullable().meta({ description: 'Why it failed' }),
+          reason: z.string().nullable().meta({
+            description: 'Why it failed, or what the provider said when it refused the DevEUI',
+          }),
           sent_at: timeAnswer,
           ended_at: timeAnswer.nullable(),
         }),

@@ -118,7 +118,7 @@ async function saveEnds(
       ended.map(({ event }) =>
         event.type === 'DevEuiAttemptFailed' ? 'failed' : answerOf[event.type],
       ),
-      ended.map(({ event }) => (event.type === 'DevEuiAttemptFailed' ? event.data.reason : null)),
+      ended.map(({ event }) => ('reason' in event.data ? event.data.reason : null)),
       ended.map(({ event }) => event.data.providerStatus),
       ended.map(({ event }) => event.data.endedAt),
     ],
