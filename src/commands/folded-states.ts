@@ -77,6 +77,25 @@ export class FoldedStates {
     return { folded, events };
   }
 
+  /** The state that a stream had before its event of a revision. */
+  async before(
+    decider: AnyDecider,
+    stream: StreamName,
+    revision: bigint,
+  ): Promise<FoldedState<unknown>> {
+    const snapshot = await this.#snapshots.load(stream, decider.fold);
+    const isOlder = snapshot !== undefined && snapshot.revision < revision;
+    let folded: FoldedState<unknown> = isOlder
+      ? snapshot
+      : { state: decider.initialState, revision: 'no-stream', position: BEGINNING };
+    const from = folded.revision === 'no-stream' ? 0n : folded.revision + 1n;
+    for await (const event of this.#store.readStream(stream, { from })) {
+      if (event.revision >= revision) break;
+      folded = foldOne(decider, folded, event);
+    }
+    return folded;
+  }
+
   remember(decider: AnyDecider, stream: StreamName, folded: FoldedState<unknown>): void {
     const snapshotRevision = this.#cache.peek(stream)?.snapshotRevision ?? -1n;
     this.#keep(decider, stream, folded, snapshotRevision);

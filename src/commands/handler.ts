@@ -2,9 +2,12 @@ import { recordable } from '../events/registry.ts';
 import type { DomainEvent } from '../events/event.ts';
 import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
+import { LedgerError } from '../shared/errors.ts';
 import { newEventId } from '../shared/ids.ts';
+import type { CommandGroup } from './command-group.ts';
 import type { Decider } from './decider.ts';
 import type { FoldedState, FoldedStates } from './folded-states.ts';
+import { repetitionOf, runsIn } from './repetitions.ts';
 
 /** Who asks, and in what connection. */
 export interface CommandContext {
@@ -14,6 +17,8 @@ export interface CommandContext {
   /** The source's own time of what it reports. */
   readonly occurredAt?: Date;
   readonly identity?: CommandIdentity;
+  /** The other commands of its request, which may not run when this one fails. */
+  readonly group?: CommandGroup;
   /** Throws to refuse, given the revision and state that the command would be decided on. */
   readonly precondition?: (revision: bigint | 'no-stream', state: unknown) => void;
 }
@@ -26,8 +31,9 @@ export interface CommandIdentity {
   /** A UUID, of the request or the message. */
   readonly id: string;
   /**
-   * Which command of that cause it is. Those on one stream run in this order, so an event of a later
-   * one shows that an earlier one has run, also when it decided nothing. Default: 0.
+   * Which command of that cause it is. Those on one stream run in this order (their group sees to
+   * it), so an event of a later one shows that an earlier one has run, also when it recorded nothing.
+   * Default: 0.
    */
   readonly ordinal?: number;
   /** No event of this cause is at or before this position … */
@@ -123,7 +129,10 @@ export class CommandHandler {
       } catch (error) {
         // The outcome may be unknown, so what was folded is not trusted any more.
         this.#states.forget(stream);
-        for (const { reject } of jobs) reject(error);
+        for (const { context, reject } of jobs) {
+          context.group?.fail(error, stream);
+          reject(error);
+        }
       }
     }
     this.#queues.delete(stream);
@@ -136,7 +145,7 @@ export class CommandHandler {
     let folded: FoldedState<unknown> = await this.#states.load(decider, stream);
     let waiting = await this.#withoutRepeated(stream, jobs, folded);
     while (waiting.length > 0) {
-      const decided = decideInTurn(waiting, folded);
+      const decided = decideInTurn(stream, waiting, folded);
       const events = decided.results.flatMap(({ events: own }) => own);
       if (events.length > 0) {
         const [appended] = await this.#store.append([
@@ -163,7 +172,7 @@ export class CommandHandler {
       // Nothing was appended, so nothing has shown that the state is the newest: the log is asked.
       // (It is also how a conflict is resolved: the tail holds what came first.)
       const tail = await this.#states.catchUp(decider, stream, folded);
-      waiting = settleRepeated(waiting, runsIn(tail.events), tail.folded);
+      waiting = await this.#settleRepeated(stream, waiting, tail.events);
       if (tail.events.length === 0 && events.length === 0) {
         settle(decided.results, folded, folded.position);
         waiting = waiting.slice(decided.results.length);
@@ -200,7 +209,36 @@ export class CommandHandler {
         if (event.metadata.causationId !== undefined) events.push(event);
       }
     }
-    return settleRepeated([...jobs], runsIn(events), folded);
+    return this.#settleRepeated(stream, jobs, events);
+  }
+
+  /**
+   * Answers the commands that have run, as `events` of their causes show, and gives back the others.
+   * One that left no event is decided again on the state before the next command of its cause, since
+   * it was refused there or changed nothing.
+   */
+  async #settleRepeated(
+    stream: StreamName,
+    jobs: readonly AnyJob[],
+    events: readonly RecordedEvent[],
+  ): Promise<AnyJob[]> {
+    const runs = runsIn(events);
+    const waiting: AnyJob[] = [];
+    const pasts = new Map<bigint, FoldedState<unknown>>();
+    for (const job of jobs) {
+      const repetition = repetitionOf(job.context.identity, runs);
+      if (repetition === undefined) waiting.push(job);
+      else if (repetition.event !== undefined) {
+        const { revision, position } = repetition.event;
+        job.resolve({ outcome: 'repeated', revision, position });
+      } else {
+        const { before } = repetition;
+        const past = pasts.get(before) ?? (await this.#states.before(job.decider, stream, before));
+        pasts.set(before, past);
+        settleUnrecorded(job, past);
+      }
+    }
+    return waiting;
   }
 
   /** The events of a cause, which stand together, from the revision on that it was reserved at. */
@@ -254,6 +292,7 @@ type Result =
 
 /** Decides as many jobs as one append takes, each on the state that the one before it left. */
 function decideInTurn(
+  stream: StreamName,
   jobs: readonly AnyJob[],
   folded: FoldedState<unknown>,
 ): { results: Result[]; state: unknown } {
@@ -263,6 +302,11 @@ function decideInTurn(
   let size = 0;
   for (const job of jobs) {
     const { decider, command, context } = job;
+    const failure = context.group?.failureOn(stream);
+    if (failure !== undefined) {
+      results.push({ job, events: [], refusal: failure.error });
+      continue;
+    }
     try {
       context.precondition?.(revision, state);
       const decided: readonly DomainEvent[] = decider.decide(state, command);
@@ -275,6 +319,7 @@ function decideInTurn(
       }
       results.push({ job, decided, events, state });
     } catch (error) {
+      if (!(error instanceof LedgerError)) context.group?.fail(error, stream);
       results.push({ job, events: [], refusal: error });
     }
   }
@@ -317,41 +362,16 @@ function settle(
   }
 }
 
-/** What a cause has left on a stream: the last event of each of its commands. */
-type Runs = ReadonlyMap<string, ReadonlyMap<number, RecordedEvent>>;
-
-function runsIn(events: readonly RecordedEvent[]): Runs {
-  const runs = new Map<string, Map<number, RecordedEvent>>();
-  for (const event of events) {
-    const { causationId, causationOrdinal = 0 } = event.metadata;
-    if (causationId === undefined) continue;
-    const run = runs.get(causationId) ?? new Map<number, RecordedEvent>();
-    runs.set(causationId, run);
-    const last = run.get(causationOrdinal);
-    if (last === undefined || last.revision < event.revision) run.set(causationOrdinal, event);
+/** Answers a command that has run on a past state, and recorded nothing. */
+function settleUnrecorded(
+  { decider, command, context, resolve, reject }: AnyJob,
+  past: FoldedState<unknown>,
+): void {
+  try {
+    context.precondition?.(past.revision, past.state);
+    decider.decide(past.state, command);
+    resolve({ outcome: 'nothing', ...past });
+  } catch (error) {
+    reject(error);
   }
-  return runs;
-}
-
-/** Answers the commands that have run, by what they left, and gives back the others. */
-function settleRepeated(
-  jobs: readonly AnyJob[],
-  runs: Runs,
-  folded: FoldedState<unknown>,
-): AnyJob[] {
-  return jobs.filter((job) => {
-    const { identity } = job.context;
-    const run = identity && runs.get(identity.id);
-    if (identity === undefined || run === undefined) return true;
-    const ordinal = identity.ordinal ?? 0;
-    const last = run.get(ordinal);
-    if (last !== undefined) {
-      const { revision, position } = last;
-      job.resolve({ outcome: 'repeated', revision, position });
-      return false;
-    }
-    const isPassed = [...run.keys()].some((later) => later > ordinal);
-    if (isPassed) job.resolve({ outcome: 'nothing', ...folded });
-    return !isPassed;
-  });
 }

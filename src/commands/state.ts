@@ -48,23 +48,25 @@ export class StateCommands {
   ): Promise<PatchResult> {
     const stream = sensorStream(context.projectId, sensorId);
     const before = this.#turns.get(stream);
-    const turn = this.#prepare(stream, sensorId, incoming, context).then(
-      async ({ projectStrategy, claim }) => {
-        await before?.catch(() => undefined);
-        const handled = this.#handler.execute(
-          sensorDecider,
-          stream,
-          { type: 'patch', sensorId, incoming, projectStrategy },
-          {
-            ...context,
-            ...(claim !== undefined && { identity: claim.identity }),
-            ...(context.precondition && { precondition: ofSensor(context.precondition) }),
-          },
-        );
-        // In an object: the next one waits for the handing on, not for the outcome.
-        return { handled, isClaimed: claim?.isOwn === false, projectStrategy };
-      },
-    );
+    const prepared = this.#prepare(stream, sensorId, incoming, context).catch((error: unknown) => {
+      context.group?.fail(error, stream);
+      throw error;
+    });
+    const turn = prepared.then(async ({ projectStrategy, claim }) => {
+      await before?.catch(() => undefined);
+      const handled = this.#handler.execute(
+        sensorDecider,
+        stream,
+        { type: 'patch', sensorId, incoming, projectStrategy },
+        {
+          ...context,
+          ...(claim !== undefined && { identity: claim.identity }),
+          ...(context.precondition && { precondition: ofSensor(context.precondition) }),
+        },
+      );
+      // In an object: the next one waits for the handing on, not for the outcome.
+      return { handled, isClaimed: claim?.isOwn === false, projectStrategy };
+    });
     this.#turns.set(stream, turn);
     try {
       const { handled, isClaimed, projectStrategy } = await turn;
