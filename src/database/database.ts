@@ -54,7 +54,8 @@ const QUERY_TIMEOUT_MS = 30_000;
  * What every session is set to after it connects. The log's promises rest on isolation and commit, so
  * they must not depend on the defaults of a server, a database or a role: the appender sees what its
  * predecessor committed in READ COMMITTED only, and what was answered must be on disk. A process that
- * stalls in a transaction gives its locks back.
+ * stalls in a transaction gives its locks back. Limits of a role on statements and on waiting for a lock
+ * are lifted: clients give up by `queryTimeoutMs`, and rebuilds need longer than a role may allow.
  *
  * Rejected: the startup parameter `options`. PgBouncer refuses it, and an `options` in the URL
  * replaces it without a word.
@@ -66,12 +67,14 @@ const SESSION_SETTINGS = {
       set_config('DateStyle', 'ISO', false),
       set_config('default_transaction_isolation', 'read committed', false),
       set_config('synchronous_commit', 'on', false),
-      set_config('idle_in_transaction_session_timeout', '10000', false)`,
+      set_config('idle_in_transaction_session_timeout', '10000', false),
+      set_config('statement_timeout', '0', false),
+      set_config('lock_timeout', '0', false)`,
 };
 
 /**
- * A PostgreSQL database. Every method throws LedgerError `store-unavailable` when the server is
- * away, and the driver's own error for everything else.
+ * A PostgreSQL database. Every method throws LedgerError `store-unavailable` for what may succeed later
+ * (see `isPassing`), with the driver's error as its cause, and the driver's own error for everything else.
  *
  * Values come back as: `bigint` for int8, `Date` for timestamptz, the parsed value for json.
  */
@@ -110,7 +113,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       try {
         return await inTransaction(client, work);
       } catch (error) {
-        if (isUnavailable(error)) broken = error as Error;
+        if (isDisconnected(error)) broken = error as Error;
         throw error;
       } finally {
         client.release(broken);
@@ -209,25 +212,41 @@ async function run<Row extends object>(
 }
 
 function rethrowAsUnavailable(error: unknown): never {
-  if (!isConnectionFailure(error)) throw error;
-  throw new LedgerError('store-unavailable', 'The database is away: try again in a moment.', {
-    cause: error,
-  });
+  if (isConnectionFailure(error)) {
+    throw new LedgerError('store-unavailable', 'The database is away: try again in a moment.', {
+      cause: error,
+    });
+  }
+  if (isTransient(error)) {
+    const detail = 'The database is busy: try again in a moment.';
+    throw new LedgerError('store-unavailable', detail, { cause: error });
+  }
+  throw error;
 }
 
-export function isUnavailable(error: unknown): boolean {
-  return error instanceof LedgerError && error.code === 'store-unavailable';
+/** Whether the same statement may succeed later: the server is unavailable, or refused it for now. */
+export function isPassing(error: unknown): boolean {
+  if (error instanceof LedgerError) return error.code === 'store-unavailable';
+  return isTransient(error);
+}
+
+/** Whether there is no connection any more: after any other error that passes, it can still be used. */
+export function isDisconnected(error: unknown): boolean {
+  return isPassing(error) && error instanceof LedgerError && !isRefusal(error.cause);
 }
 
 /**
- * Whether the same statement may succeed later: the server is away, or SQLSTATE class 40 (rolled
- * back), 53 (out of resources), 55 (a lock not to be had) or 57 (an operator stepped in; also a
- * cancelled statement).
+ * Whether the server refused a statement for now: SQLSTATE class 40 (rolled back, for example for a
+ * deadlock), 55 (for example a lock that was not to be had in time) or 57 (an operator stepped in; also
+ * a statement that was cancelled, for example by a time-out).
  */
-export function isPassing(error: unknown): boolean {
-  if (isUnavailable(error)) return true;
+function isTransient(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return /^(40|53|55|57)...$/.test(code);
+}
+
+function isRefusal(error: unknown): boolean {
+  return isTransient(error) && !isConnectionFailure(error);
 }
 
 function isReadTimeout(error: unknown): boolean {

@@ -47,7 +47,7 @@ const QUOTED_CHARACTERS = 200;
 /** The text of a body in one line. PostgreSQL stores no NUL, so control characters are left out. */
 function excerptOf(body: Buffer): string {
   const text = body.toString('utf8').replaceAll(/[\s\p{Cc}]+/gu, ' ');
-  const characters = [...text.trim()];
+  const characters = Array.from(text.trim());
   if (characters.length <= QUOTED_CHARACTERS) return characters.join('');
   return `${characters.slice(0, QUOTED_CHARACTERS).join('')}…`;
 }

@@ -10,7 +10,7 @@ import type { CommandContext, CommandHandler } from '../commands/handler.ts';
 import type { BatchEvent } from '../events/deveui.ts';
 import type { LorawanProvider, ProviderAnswer, Register } from '../lorawan/provider.ts';
 import type { Clock } from '../shared/clock.ts';
-import { mayPass } from '../shared/errors.ts';
+import { LedgerError, mayPass } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { retryDelayMs, type Backoff } from './backoff.ts';
 import type { OpenBatch } from './open-batches.ts';
@@ -193,14 +193,25 @@ export class BatchRun {
     return { type: 'retry', devEui, delayMs };
   }
 
-  /** What the provider has said is not forgotten because the log is away, for however long that is. */
+  /**
+   * What the provider said is tried until it is stored, however long that takes and whatever the error is:
+   * forgotten, it would be asked again for a DevEUI that is paid for, and be told that it is in use.
+   */
   #settle(ended: Ended): Promise<readonly BatchEvent[]> {
     return pRetry(() => this.#execute(this.#settling(ended)), {
       retries: Number.POSITIVE_INFINITY,
       minTimeout: 200,
       maxTimeout: 2_000,
       signal: this.#givingUp,
-      shouldRetry: ({ error }) => mayPass(error),
+      shouldRetry: ({ error }) => mayPass(error) || !(error instanceof LedgerError),
+      onFailedAttempt: ({ error }) => {
+        const { devEui, attempt, outcome } = { ...ended.sent, outcome: ended.outcome.kind };
+        const about = { err: error, stream: this.#batch.stream, devEui, attempt, outcome };
+        this.#parts.logger.warn(
+          about,
+          'the outcome of a request is not stored yet: it is tried again',
+        );
+      },
     });
   }
 

@@ -63,6 +63,9 @@ interface Fault {
   readonly when: 'before it is stored' | 'after it was stored';
   /** The streams that fail. */
   readonly of: string;
+  /** An event that the append has to hold. */
+  readonly type: string | undefined;
+  readonly error: Error;
 }
 
 /** A log that says what was asked of it, and can be held up or made to fail. */
@@ -90,9 +93,13 @@ class WatchedStore implements EventStore {
     await vi.waitFor(() => expect(this.#waiting).toBe(1), EVENTUALLY);
   }
 
-  /** The next append to streams of a category fails, as when the store goes away. */
-  failNextAppend(category: string, when: Fault['when']): void {
-    this.#faults.push({ of: `${category}-`, when });
+  /** The next append to streams of a category fails, as when the store goes away, or with an error. */
+  failNextAppend(
+    category: string,
+    when: Fault['when'],
+    { type, error = away() }: { readonly type?: string; readonly error?: Error } = {},
+  ): void {
+    this.#faults.push({ of: `${category}-`, when, type, error });
   }
 
   /** Holds up appends to streams of a category until the returned function is called. */
@@ -112,11 +119,17 @@ class WatchedStore implements EventStore {
       await held.gate.passed;
       this.#waiting -= 1;
     }
-    const fault = this.#faults.find(({ of }) => writes.some(({ stream }) => stream.startsWith(of)));
+    const fault = this.#faults.find(({ of, type }) =>
+      writes.some(
+        ({ stream, events }) =>
+          stream.startsWith(of) &&
+          (type === undefined || events.some((event) => event.type === type)),
+      ),
+    );
     this.#faults = this.#faults.filter((one) => one !== fault);
-    if (fault?.when === 'before it is stored') throw away();
+    if (fault?.when === 'before it is stored') throw fault.error;
     const answers = await this.#store.append(writes);
-    if (fault?.when === 'after it was stored') throw away();
+    if (fault?.when === 'after it was stored') throw fault.error;
     for (const [index, answer] of answers.entries()) {
       const write = writes[index];
       if (write !== undefined) this.appended.push({ write, answer });

@@ -1,5 +1,10 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { isPassing, openDatabase, type Database } from '../../src/database/database.ts';
+import {
+  isDisconnected,
+  isPassing,
+  openDatabase,
+  type Database,
+} from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { poolerWithoutOptions } from './pooler-without-options.ts';
@@ -26,6 +31,8 @@ test('what is promised does not depend on defaults of the database', async () =>
   for (const setting of [
     `default_transaction_isolation = 'serializable'`,
     'synchronous_commit = off',
+    'statement_timeout = 1234',
+    'lock_timeout = 1234',
   ]) {
     await testDatabase.server.query({ text: `alter database ${name} set ${setting}` });
   }
@@ -34,9 +41,11 @@ test('what is promised does not depend on defaults of the database', async () =>
     await open().query({
       text: `
         select current_setting('transaction_isolation') as isolation,
-          current_setting('synchronous_commit') as commit`,
+          current_setting('synchronous_commit') as commit,
+          current_setting('statement_timeout') as statements,
+          current_setting('lock_timeout') as locks`,
     }),
-  ).toEqual([{ isolation: 'read committed', commit: 'on' }]);
+  ).toEqual([{ isolation: 'read committed', commit: 'on', statements: '0', locks: '0' }]);
 });
 
 test('a connection that went silent is not used again', async () => {
@@ -66,10 +75,32 @@ test('a statement that is cancelled, or gets no lock in time, may succeed later'
     await tx.query(silence);
   });
   const error: unknown = await cancelled.catch((caught: unknown) => caught);
-  expect(error).toMatchObject({ code: '57014' });
+  expect(error).toMatchObject({ code: 'store-unavailable', cause: { code: '57014' } });
   expect(isPassing(error)).toBe(true);
   expect(isPassing(Object.assign(new Error('no lock'), { code: '55P03' }))).toBe(true);
   expect(isPassing(Object.assign(new Error('division by zero'), { code: '22012' }))).toBe(false);
+});
+
+test.each(['40001', '40P01', '53200', '55P03', '57014', '57P03'])(
+  'what the server refuses for now (%s) is unavailable, and keeps its reason',
+  async (code) => {
+    const refused = open().query({
+      text: `do $$ begin raise 'not now' using errcode = '${code}'; end $$`,
+    });
+    const error: unknown = await refused.catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ code: 'store-unavailable', cause: { code } });
+    expect(isDisconnected(error)).toBe(/^(53|57P)/.test(code));
+  },
+);
+
+test('a transaction that was refused for now costs no connection', async () => {
+  const database = open();
+  const before = await database.query(pid);
+  const refused = database.transaction((tx) =>
+    tx.query({ text: `do $$ begin raise 'not now' using errcode = '40001'; end $$` }),
+  );
+  await expect(refused).rejects.toMatchObject({ code: 'store-unavailable' });
+  expect(await database.query(pid)).toEqual(before);
 });
 
 test('an `options` in the URL, and one that a pooler refuses, change nothing that is promised', async () => {

@@ -116,6 +116,25 @@ describe('a batch', () => {
     expect(alive.registered()).toHaveLength(5);
   });
 
+  test('forgets no answer of the provider, whatever the store fails with', async () => {
+    const process = await startProcess();
+    const simulator = await simulate();
+    const type = 'DevEuiRegistered';
+    for (let failure = 0; failure < 3; failure += 1) {
+      const error = new Error('canceling statement due to statement timeout');
+      process.store.failNextAppend('batch', 'before it is stored', { type, error });
+      process.store.failNextAppend('batch', 'after it was stored', { type, error });
+    }
+    startProvisioning(process, simulator);
+    const batch = await requestBatch(process.handler, simulator, 5, { concurrency: 2 });
+
+    const events = await eventually(process.store, batch, 'BatchCompleted');
+
+    const { registered, unconfirmed } = tallyOf(events);
+    expect(unconfirmed).toEqual([]);
+    expect(registered.toSorted()).toEqual(simulator.registered().toSorted());
+  });
+
   test('fails when the prefix leaves no further DevEUI', async () => {
     const process = await startProcess();
     const simulator = await simulate({ conflictRate: 1 });

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { isPassing, isUnavailable, type Database } from '../../database/database.ts';
+import { isDisconnected, isPassing, type Database } from '../../database/database.ts';
 import type { Batch, EventStore, Position } from '../../event-store/port.ts';
 import { compareGenerations } from './comparison.ts';
 import { GenerationWriter } from './generation-writer.ts';
@@ -137,7 +137,7 @@ async function finishRebuild(options: ReplayingOptions, writer: GenerationWriter
       await fill(options, writer, targetOf(options));
     } catch (error) {
       // Readers held on to a table. (What else passes has most likely cost us the connection.)
-      if (!isPassing(error) || isUnavailable(error)) throw error;
+      if (!isPassing(error) || isDisconnected(error)) throw error;
       await delay(Math.random() * Math.min(attempt * 50, MAX_PAUSE_BEFORE_SWAP_MS));
     }
   }
