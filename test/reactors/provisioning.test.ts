@@ -120,10 +120,10 @@ describe('a batch', () => {
     const process = await startProcess();
     const simulator = await simulate();
     const type = 'DevEuiRegistered';
-    for (let failure = 0; failure < 3; failure += 1) {
-      const error = new Error('canceling statement due to statement timeout');
-      process.store.failNextAppend('batch', 'before it is stored', { type, error });
-      process.store.failNextAppend('batch', 'after it was stored', { type, error });
+    const error = new Error('canceling statement due to statement timeout');
+    for (const when of ['before', 'before', 'after', 'before', 'before', 'before'] as const) {
+      const moment = when === 'before' ? 'before it is stored' : 'after it was stored';
+      process.store.failNextAppend('batch', moment, { type, error });
     }
     startProvisioning(process, simulator);
     const batch = await requestBatch(process.handler, simulator, 5, { concurrency: 2 });
