@@ -91,6 +91,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   };
   const pool = new pg.Pool({
     ...config,
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool awaits it; its types do not say so
     onConnect: setUpSession,
     max: options.maxConnections ?? 20,
     idleTimeoutMillis: 60_000,
