@@ -19,6 +19,7 @@ import { contentTypeOf } from './body.ts';
 import { CSV } from './csv.ts';
 import { readLines } from './lines.ts';
 import { problemHeaders, problemOf, statusOf } from './problem.ts';
+import { parseQueryText, type QueryTexts } from './query-text.ts';
 import {
   correlationIdOf,
   digestOf,
@@ -51,6 +52,8 @@ interface Admitted {
   readonly caller: Caller;
   readonly params: unknown;
   readonly query: unknown;
+  /** The query as it was sent. */
+  readonly sentQuery: QueryTexts;
   readonly read: ReadOptions;
   readonly idempotencyKey: string | undefined;
 }
@@ -92,6 +95,7 @@ export class Pipeline {
   ): Promise<Admitted> {
     const caller = await this.#parts.authentication.authenticate(request.headers);
     authorize(caller, route);
+    const sentQuery = parseQueryText(request.url);
     return {
       route,
       request,
@@ -100,7 +104,8 @@ export class Pipeline {
       contentType: contentTypeOf(request),
       caller,
       params: parseParams(route, request),
-      query: parseQuery(route, request),
+      query: parseQuery(route, sentQuery),
+      sentQuery,
       read: this.#readOptions(request),
       idempotencyKey: idempotencyKeyOf(request),
     };
@@ -234,7 +239,7 @@ function requestFor<Body>(
 }
 
 function idempotentRequest(
-  { route, request, caller, correlationId }: Admitted,
+  { route, request, sentQuery, caller, correlationId }: Admitted,
   idempotencyKey: string,
   json: Json | undefined,
 ): IdempotentRequest {
@@ -243,7 +248,7 @@ function idempotentRequest(
     // A device's own: the same firmware on all devices makes the same keys on all of them.
     idempotencyKey:
       caller.kind === 'device' ? JSON.stringify([caller.deviceId, idempotencyKey]) : idempotencyKey,
-    requestDigest: digestOf(route, request, json),
+    requestDigest: digestOf(route, { params: request.params, query: sentQuery, json }),
     route: `${request.method} ${request.path}`,
     actor: caller.keyId,
     correlationId,

@@ -1,7 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import type { Request } from 'express';
-import type { z } from 'zod';
-import { LedgerError } from '../shared/errors.ts';
 import { sha256 } from '../shared/ids.ts';
 import { canonicalJson, type Json, type JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
@@ -15,7 +13,9 @@ import {
 } from './body.ts';
 import { CSV, parseTable } from './csv.ts';
 import { ITEMS_LIMIT_BYTES, MAX_ITEMS } from './item-results.ts';
+import type { QueryTexts } from './query-text.ts';
 import type { Route } from './route.ts';
+import { invalid, validated } from './validation.ts';
 
 const CORRELATION_ID = /^[\w.:/+=-]{1,128}$/;
 
@@ -30,19 +30,17 @@ export function idempotencyKeyOf(request: Request): string | undefined {
   const key = request.headers['idempotency-key'];
   if (request.method !== 'POST' || key === undefined) return undefined;
   if (typeof key === 'string' && key.length >= 1 && key.length <= 255) return key;
-  throw new LedgerError('validation-failed', 'Send an Idempotency-Key of 1 to 255 characters.', {
-    fields: [{ path: 'header.Idempotency-Key', message: 'must have 1 to 255 characters' }],
-  });
+  throw invalid([{ path: 'header.Idempotency-Key', message: 'must have 1 to 255 characters' }]);
 }
 
 /** @throws LedgerError `validation-failed`, with a field error for each mistake */
-export function parseParams(route: Route, request: Request): unknown {
-  return validate(route.params, keepable(request.params), 'path');
+export function parseParams({ params: schema }: Route, request: Request): unknown {
+  return schema && validated(schema, keepable(request.params, 'path'), 'path');
 }
 
 /** @throws LedgerError `validation-failed`, with a field error for each mistake */
-export function parseQuery(route: Route, request: Request): unknown {
-  return validate(route.query, keepable(request.query), 'query');
+export function parseQuery({ query: schema }: Route, texts: QueryTexts): unknown {
+  return schema && validated(schema, keepable(texts, 'query'), 'query');
 }
 
 export interface ReceivedBody {
@@ -70,7 +68,7 @@ export async function receiveBody(
   if (body === undefined) return { json: undefined, body: undefined };
   if (!hasBody(request) && body.isOptional === true) {
     const [schema] = Object.values(body.content);
-    return { json: undefined, body: validate(schema, {}, 'body') };
+    return { json: undefined, body: schema && validated(schema, {}, 'body') };
   }
   if (isTable(route, contentType)) {
     const sent = await readBody(request, ITEMS_LIMIT_BYTES);
@@ -82,46 +80,46 @@ export async function receiveBody(
   const limitBytes = body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
   const json = parseJson(await readBody(request, limitBytes));
   if (body.isCheckedByItem !== true) refuseUnkeepable(json);
-  return { json, body: validate(body.content[contentType ?? ''], json, 'body') };
+  const schema = body.content[contentType ?? ''];
+  return { json, body: schema && validated(schema, json, 'body') };
 }
 
 /** Of all that makes it this request and no other; the order of keys in a body does not. */
-export function digestOf(route: Route, request: Request, json: Json | undefined): string {
-  const { params, query } = request as { params: JsonObject; query: JsonObject };
+export function digestOf(
+  route: Route,
+  {
+    params,
+    query,
+    json,
+  }: {
+    readonly params: Readonly<Record<string, unknown>>;
+    readonly query: QueryTexts;
+    readonly json: Json | undefined;
+  },
+): string {
   try {
-    return sha256(canonicalJson([route.method, route.path, params, query, json ?? null]));
+    return sha256(
+      canonicalJson([route.method, route.path, params as JsonObject, query, json ?? null]),
+    );
   } catch (error) {
     // The stack, of what nests by the thousand: where items are checked one by one, nobody has counted.
     if (!(error instanceof RangeError)) throw error;
-    const message = 'values nest too deep';
-    throw invalid('body', message, [{ path: 'body', message }]);
+    throw invalid([{ path: 'body', message: 'nests too deep' }]);
   }
 }
 
-function validate(schema: z.ZodType | undefined, value: unknown, part: string): unknown {
-  if (schema === undefined) return undefined;
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const fields = result.error.issues.map((issue) => ({
-    path: [part, ...issue.path.map(String)].join('.'),
-    message: issue.message,
-  }));
-  throw invalid(fields[0]?.path ?? part, fields[0]?.message ?? 'it is not valid', fields);
-}
-
-function keepable(texts: Record<string, unknown>): Record<string, unknown> {
-  for (const [path, text] of Object.entries(texts)) {
-    if (typeof text !== 'string' || isKeepableText(text)) continue;
-    const message = 'text must not hold U+0000 or lone surrogates';
-    throw invalid(path, message, [{ path, message }]);
-  }
+function keepable<Texts extends Readonly<Record<string, unknown>>>(
+  texts: Texts,
+  part: 'path' | 'query',
+): Texts {
+  const fields = Object.entries(texts)
+    .filter(([, text]) =>
+      [text].flat().some((one) => typeof one === 'string' && !isKeepableText(one)),
+    )
+    .map(([name]) => ({
+      path: `${part}.${name}`,
+      message: 'must not hold U+0000 or lone surrogates',
+    }));
+  if (fields.length > 0) throw invalid(fields);
   return texts;
-}
-
-function invalid(
-  path: string,
-  message: string,
-  fields: readonly { path: string; message: string }[],
-): LedgerError {
-  return new LedgerError('validation-failed', `Mend ${path}: ${message}.`, { fields });
 }

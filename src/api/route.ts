@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { CommandContext } from '../commands/handler.ts';
 import type { ShownKey } from '../commands/requests.ts';
 import type { Position, ReadOptions } from '../projections/engine/read-model.ts';
@@ -72,7 +72,8 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly tag: string;
   readonly access: readonly Access[];
   readonly params?: z.ZodType<Params>;
-  readonly query?: z.ZodType<Query>;
+  /** Parameters that it does not name are refused. */
+  readonly query?: z.ZodObject & z.ZodType<Query>;
   readonly body?: RouteBody<Body>;
   readonly stream?: RouteStream<Params, Query>;
   readonly table?: RouteTable<Params, Query>;
@@ -138,7 +139,8 @@ export interface Answer {
 
 /** Keeps the types of the schemas together with the handler that they are for. */
 export function defineRoute<Params, Query, Body>(route: Route<Params, Query, Body>): Route {
-  return route as unknown as Route;
+  const query = (route.query ?? z.object({})).strict();
+  return { ...route, query } as unknown as Route;
 }
 
 /** `digest`: of what the answer shows beside that revision, in hex. */

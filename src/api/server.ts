@@ -35,6 +35,8 @@ export function createApp({
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
+  // The pipeline reads queries, and refuses what is not UTF-8.
+  app.disable('query parser');
   app.use(securityHeaders());
   app.use(metrics.middleware);
   if (logger.isLevelEnabled('debug')) app.use(accessLog(logger));

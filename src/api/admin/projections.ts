@@ -29,7 +29,7 @@ const projectionAnswer = z
 
 const stoppedAtBody = {
   content: {
-    'application/json': z.object({
+    'application/json': z.strictObject({
       event_id: z.uuid().optional().meta({
         description: 'Of the event it is stopped at: refused when it is stopped at another',
       }),

@@ -54,7 +54,7 @@ const prefixField = z
   .meta({ description: 'With what each DevEUI begins: the OUI of a company, for one' });
 
 const batchBody = z
-  .object({
+  .strictObject({
     batch_size: sizeField.optional().meta({ default: DEFAULT_BATCH_SIZE }),
     batchSize: sizeField.optional().meta({ description: 'The same as `batch_size`' }),
     deveui_prefix: prefixField,

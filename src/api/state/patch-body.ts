@@ -26,7 +26,7 @@ function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-export const patchBody = z.object({
+export const patchBody = z.strictObject({
   data: dataField,
   message_id: idField.optional(),
   sequence: z.int().optional(),

@@ -16,7 +16,7 @@ export function deviceTransferRoute(handler: CommandHandler): Route {
     query: z.object({
       project: projectIdField.meta({ description: 'The project that the device is in' }),
     }),
-    body: { content: { 'application/json': z.object({ to: projectIdField }) } },
+    body: { content: { 'application/json': z.strictObject({ to: projectIdField }) } },
     answers: { 200: z.object({ device_id: z.string(), from: z.string(), to: z.string() }) },
     errors: ['not-found', 'device-exists', 'device-retired', 'device-transferred'],
     async handle({ params, query, body, now, command }) {

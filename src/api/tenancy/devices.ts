@@ -14,7 +14,7 @@ import { precondition } from '../precondition.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
 
-export const linksBody = z.object({
+export const linksBody = z.strictObject({
   dev_eui: devEuiField.nullable().optional(),
   sim_card_id: idField.nullable().optional(),
   sensor_id: idField.nullable().optional(),

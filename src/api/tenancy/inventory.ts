@@ -16,7 +16,7 @@ import { defineRoute, type Answer, type ApiRequest, type Route } from '../route.
 
 /** `null` is what nobody is called where usage is asked for. */
 const orgIdField = idField.refine((id) => id !== 'null', 'must not be null');
-const assignment = z.object({ org_id: orgIdField, from: dayOrTimestampField.optional() });
+const assignment = z.strictObject({ org_id: orgIdField, from: dayOrTimestampField.optional() });
 const assignmentRow = assignment.extend({ sim_card_id: idField });
 const COLUMNS = { needed: ['sim_card_id', 'org_id'], optional: ['from'] };
 

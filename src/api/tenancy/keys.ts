@@ -131,7 +131,7 @@ function issueRoute({ path, summary, kind, errors, issue }: Issuing): Route {
     tag: 'Tenancy',
     access: ['owner'],
     params: z.object({ id: idField }),
-    body: { content: { 'application/json': z.object({}) }, isOptional: true },
+    body: { content: { 'application/json': z.strictObject({}) }, isOptional: true },
     answers: { 201: keyAnswer.extend({ key: z.string() }) },
     errors,
     async handle({ params, now, entropy, command }) {

@@ -17,7 +17,9 @@ export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): 
     summary: 'Add a member to the project',
     tag: 'Tenancy',
     access: ['owner'],
-    body: { content: { 'application/json': z.object({ name: nameField, role: roleSchema }) } },
+    body: {
+      content: { 'application/json': z.strictObject({ name: nameField, role: roleSchema }) },
+    },
     answers: { 201: memberAnswer.extend({ key: z.string() }) },
     async handle({ body, projectId, now, entropy, command }) {
       const memberId = shortId(entropy('member', 12));

@@ -23,7 +23,9 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
     tag: 'Tenancy',
     access: ['admin'],
     body: {
-      content: { 'application/json': z.object({ id: projectIdField.optional(), name: nameField }) },
+      content: {
+        'application/json': z.strictObject({ id: projectIdField.optional(), name: nameField }),
+      },
     },
     answers: {
       201: projectAnswer.extend({
