@@ -14,10 +14,13 @@ declare module 'vitest' {
   }
 }
 
+/** How long after it has decided on an append the stand-in shows its events, unless told otherwise. */
+const STAND_IN_SHOWS_AFTER_MS = 5;
+
 /**
  * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or an embedded one; where the
- * run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL or a stand-in; and
- * Kafka, the one at KAFKA_TEST_BROKERS or one from the jars of KAFKA_TEST_CLASSPATH_FILE, or none.
+ * run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL or a stand-in, which
+ * shows events TEST_EVENTSTORE_SHOWS_AFTER_MS after it has decided on their append; and Kafka, the one at KAFKA_TEST_BROKERS or one from the jars of KAFKA_TEST_CLASSPATH_FILE, or none.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   // First of all: it is the one that ends with this process when another does not start.
@@ -42,7 +45,8 @@ async function setUpKafka(): Promise<() => Promise<void>> {
 async function setUpEventStore(): Promise<() => Promise<void>> {
   if (process.env['TEST_LOG'] !== 'eventstoredb') return async () => undefined;
   const given = process.env['EVENTSTORE_URL'];
-  const standIn = given ? undefined : await startStandInProcess();
+  const showsAfterMs = process.env['TEST_EVENTSTORE_SHOWS_AFTER_MS'] ?? STAND_IN_SHOWS_AFTER_MS;
+  const standIn = given ? undefined : await startStandInProcess(Number(showsAfterMs));
   // The processes that run the tests, and those that tests start, have it from here.
   process.env['TEST_EVENTSTORE_URL'] = given ? given : standIn?.connectionString;
   return async () => standIn?.end();

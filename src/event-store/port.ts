@@ -103,6 +103,7 @@ export interface Write {
 export type Appended =
   /** Stored, now or by an earlier append of the same ids. `revision` and `position` of the last event. */
   | { readonly outcome: 'appended'; readonly revision: bigint; readonly position: Position }
+  /** Whoever is told of the stream's actual revision can read the stream that far. */
   | { readonly outcome: 'conflict'; readonly actualRevision: bigint | 'no-stream' }
   /** Some of the ids are in the stream already, and the rest is not where it would belong. */
   | { readonly outcome: 'partial-overlap'; readonly actualRevision: bigint };

@@ -29,7 +29,7 @@ export interface LogUnderTest {
   openAnother(): Promise<EventStore>;
 }
 
-type SetUp = () => Promise<AdapterUnderTest & { tearDown(): Promise<void> }>;
+export type SetUp = () => Promise<AdapterUnderTest & { tearDown(): Promise<void> }>;
 
 /**
  * What every adapter must hold (design.md, section 4), whatever else its log holds: each test works
@@ -44,6 +44,14 @@ export function eventStoreContract(name: string, setUp: SetUp): void {
     describe('subscribing', () => subscribing(log));
     describe('when connections are cut', () => cutting(log));
     describe('after a restart of the server', () => restarting(log));
+  });
+}
+
+/** Its first parts alone, for a server that takes its time over appends. */
+export function eventStoreAppendContract(name: string, setUp: SetUp): void {
+  describeLog(name, setUp, (log) => {
+    describe('appending', () => appending(log));
+    describe('appending the same ids again', () => repeating(log));
   });
 }
 

@@ -59,6 +59,7 @@ export interface AppenderUnderTest {
 export interface AppenderTimes {
   readonly attemptTimeoutMs?: number;
   readonly retryForMs?: number;
+  readonly readableWithinMs?: number;
 }
 
 /** With a connection of its own, and nothing else that appends. */

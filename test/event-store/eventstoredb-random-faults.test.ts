@@ -70,6 +70,9 @@ const plan: fc.Arbitrary<Step[]> = fc.array(
   { minLength: 3, maxLength: 12 },
 );
 
+/** Most appends have an answer after 1 ms, few before an attempt is given up after 20 ms. */
+const showsAfterMs = fc.constantFrom(0, 1, 20);
+
 interface Sent {
   readonly stream: StreamName;
   readonly events: readonly NewEvent[];
@@ -203,8 +206,8 @@ test('whatever happens between and during appends, their answers are the truth',
   const unhandled = watchUnhandledRejections();
   let [walks, appended, refused, unknown] = [0, 0, 0, 0];
   await fc.assert(
-    fc.asyncProperty(plan, async (steps) => {
-      const server = await EventStoreStandIn.start();
+    fc.asyncProperty(plan, showsAfterMs, async (steps, delay) => {
+      const server = await EventStoreStandIn.start({ showsAfterMs: delay, dropTimeoutMs: 30 });
       walks += 1;
       try {
         const reader = await openLog(server, { connectionName: `reader${walks}` });

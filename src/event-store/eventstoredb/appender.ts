@@ -1,14 +1,19 @@
-import { MaxAppendSizeExceededError, WrongExpectedVersionError } from '@eventstore/db-client';
+import {
+  MaxAppendSizeExceededError,
+  WrongExpectedVersionError,
+  type RecordedEvent as Received,
+} from '@eventstore/db-client';
 import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import pRetry from 'p-retry';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
-import type { Appended, Position, Write } from '../port.ts';
+import type { Appended, ExpectedRevision, Position, Write } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
 import type { AppendCall } from './append-call.ts';
 import { asLedgerError, isPassing, NoAnswerError } from './failures.ts';
 import type { Reading } from './reading.ts';
+import { untilReadable } from './retrying.ts';
 import { eventData, positionOf, type StreamNames } from './wire-event.ts';
 
 export interface AppenderOptions {
@@ -24,6 +29,8 @@ export interface AppenderOptions {
   readonly attemptTimeoutMs?: number;
   /** For so long after the first attempt another one is begun, before the caller is told. */
   readonly retryForMs?: number;
+  /** How long after a refusal the event that came first may take to be readable. */
+  readonly readableWithinMs?: number;
 }
 
 /** More would wait at the server instead of here, and be harder to bound. */
@@ -208,35 +215,45 @@ export class Appender {
     }
   }
 
-  /** Why it was refused: another writer came first, or some of its events are there already. */
+  /**
+   * Why it was refused: another writer came first, or some of its events are there already. Not
+   * answered before the caller can read what came first.
+   */
   async #judge(write: Write, { actualVersion }: WrongExpectedVersionError): Promise<Appended> {
     if (actualVersion === 'no_stream') {
       return { outcome: 'conflict', actualRevision: 'no-stream' };
     }
     const { expectedRevision, events } = write;
+    const inPlace = await this.#inPlace(write, actualVersion);
     if (expectedRevision === 'any' || expectedRevision === 'stream-exists') {
       return { outcome: 'partial-overlap', actualRevision: actualVersion };
     }
-    const from = expectedRevision === 'no-stream' ? 0n : expectedRevision + 1n;
-    const ids = new Set(events.map(({ id }) => id));
-    if (from <= actualVersion) {
-      const { reading, names } = this.#options;
-      const inPlace = await reading.stream(names.onServer(write.stream), {
-        from,
-        direction: 'forwards',
-        maxCount: events.length,
-      });
-      const last = inPlace.events.at(-1);
-      const isWhole = events.every(({ id }, index) => inPlace.events[index]?.id === id);
-      // In a stream that was deleted, the server does not know a repetition by its place.
-      if (isWhole && last !== undefined) {
-        return { outcome: 'appended', revision: last.revision, position: positionOf(last) };
-      }
-      if (inPlace.events.some(({ id }) => ids.has(id))) {
-        return { outcome: 'partial-overlap', actualRevision: actualVersion };
-      }
+    const last = inPlace.at(-1);
+    // In a stream that was deleted, the server does not know a repetition by its place.
+    if (last !== undefined && events.every(({ id }, index) => inPlace[index]?.id === id)) {
+      return { outcome: 'appended', revision: last.revision, position: positionOf(last) };
     }
-    return { outcome: 'conflict', actualRevision: actualVersion };
+    const ids = new Set(events.map(({ id }) => id));
+    const outcome = inPlace.some(({ id }) => ids.has(id)) ? 'partial-overlap' : 'conflict';
+    return { outcome, actualRevision: actualVersion };
+  }
+
+  /** What stands where a refused write would have been stored, once its stream can be read so far. */
+  async #inPlace(write: Write, actualRevision: bigint): Promise<readonly Received[]> {
+    const { reading, names, readableWithinMs } = this.#options;
+    const { stream, events, expectedRevision } = write;
+    const nameOnServer = names.onServer(stream);
+    const from = placeOf(expectedRevision) ?? actualRevision + 1n;
+    const read = async (): Promise<readonly Received[]> => {
+      if (from > actualRevision) return [];
+      const page = { from, direction: 'forwards', maxCount: events.length } as const;
+      return (await reading.stream(nameOnServer, page)).events;
+    };
+    const first = await read();
+    const last = first.at(-1);
+    if (last !== undefined && last.revision >= actualRevision) return first;
+    await untilReadable(reading, nameOnServer, actualRevision, readableWithinMs);
+    return read();
   }
 
   async #positionAt(stream: StreamName, revision: bigint): Promise<Position> {
@@ -254,7 +271,13 @@ export class Appender {
 
 /** The server knows a repetition by its place then, and not by its ids alone. */
 function isByRevision({ expectedRevision }: Write): boolean {
-  return expectedRevision !== 'any' && expectedRevision !== 'stream-exists';
+  return placeOf(expectedRevision) !== undefined;
+}
+
+/** The revision that the first event of a write gets; undefined where that is the server's choice. */
+function placeOf(expectedRevision: ExpectedRevision): bigint | undefined {
+  if (expectedRevision === 'any' || expectedRevision === 'stream-exists') return undefined;
+  return expectedRevision === 'no-stream' ? 0n : expectedRevision + 1n;
 }
 
 /** A repetition may be answered without its position, or with -1 for it. */

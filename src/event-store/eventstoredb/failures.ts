@@ -23,6 +23,17 @@ export class NoAnswerError extends Error {
   }
 }
 
+/** The server has named a revision that it does not give to readers. */
+export class NotReadableError extends Error {
+  override readonly name = 'NotReadableError';
+
+  constructor(nameOnServer: string, revision: bigint) {
+    super(
+      `the event store refused an append to ${nameOnServer}, which cannot be read at ${revision}`,
+    );
+  }
+}
+
 /** Whether the same call may succeed in a moment. What an append has done by then is unknown. */
 export function isPassing(error: unknown): boolean {
   if (error instanceof NoAnswerError) return true;

@@ -10,6 +10,7 @@ import { INSTALLATION_PROJECT } from '../stream-name.ts';
 import type { AppendCall } from './append-call.ts';
 import { isPassing, UnexpectedLogError } from './failures.ts';
 import type { Reading } from './reading.ts';
+import { untilReadable } from './retrying.ts';
 import { eventTime, positionOf, type StreamNames } from './wire-event.ts';
 
 /** A place in the log, and when the log stood there. */
@@ -75,9 +76,11 @@ export class LogBook {
           expectedRevision: 'no-stream',
           timeoutMs: TIMEOUT_MS,
         })
-        .catch((error: unknown) => {
-          // Another process was first.
+        .catch(async (error: unknown) => {
           if (!(error instanceof WrongExpectedVersionError)) throw error;
+          // Another process was first.
+          const { actualVersion } = error;
+          if (actualVersion !== 'no_stream') await untilReadable(reading, stream, actualVersion);
         });
       created = await first();
     }

@@ -67,6 +67,33 @@ export function appending(log: LogUnderTest): void {
     expect(project.own(batches)).toEqual([]);
   });
 
+  for (const expectedRevision of ['no-stream', 0n] as const) {
+    test(`whoever is refused at ${expectedRevision} can at once read the event that came first`, async () => {
+      const project = new TestProject();
+      const clients = [log.store, await log.openAnother()];
+
+      // One race after the other: a busy client would come too late to see it.
+      for (let race = 0; race < 10; race += 1) {
+        const stream = project.stream(String(race));
+        if (expectedRevision !== 'no-stream') {
+          await mustAppend(log.store, stream, project.events(1), 'no-stream');
+        }
+        await Promise.all(
+          clients.map(async (client) => {
+            const answer = await append(client, stream, project.events(2), expectedRevision);
+            if (answer.outcome === 'appended') return;
+            const recorded = await readStream(client, stream);
+            expect(answer).toEqual({
+              outcome: 'conflict',
+              actualRevision: expectedRevision === 'no-stream' ? 1n : 2n,
+            });
+            expect(recorded.at(-1)?.revision).toBe(answer.actualRevision);
+          }),
+        );
+      }
+    });
+  }
+
   test('the events of a write get consecutive revisions and growing positions', async () => {
     const project = new TestProject();
     const stream = project.stream('device');

@@ -10,6 +10,8 @@ export interface AppendRequest {
 
 export type AppendAnswer =
   | { readonly outcome: 'stored'; readonly revision?: number; readonly position?: number }
+  /** The same ids are still being written: the server drops the repetition, and its time-out answers. */
+  | { readonly outcome: 'dropped' }
   | { readonly outcome: 'wrong-expected-version'; readonly current: number | undefined }
   | { readonly outcome: 'stream-deleted' }
   | { readonly outcome: 'too-large'; readonly limit: number };
@@ -39,7 +41,7 @@ export class Appender {
     const limit = this.#options.maxAppendSizeBytes;
     if (sizeOf(records) > limit) return { outcome: 'too-large', limit };
     if (this.#log.isTombstoned(stream)) return { outcome: 'stream-deleted' };
-    const present = this.#log.recordsOf(stream);
+    const present = this.#log.decidedOf(stream);
     const isSoftDeleted = this.#log.isSoftDeleted(stream);
     const conflict: AppendAnswer = {
       outcome: 'wrong-expected-version',
@@ -72,7 +74,7 @@ export class Appender {
   }
 
   #store(stream: string, records: readonly NewRecord[]): AppendAnswer {
-    const present = this.#log.recordsOf(stream);
+    const present = this.#log.decidedOf(stream);
     if (records.length === 0) return stored(undefined, present.at(-1)?.revision);
     const from = present.length;
     const last = this.#log.append(stream, records);
@@ -88,7 +90,9 @@ export class Appender {
     records: readonly NewRecord[],
   ): AppendAnswer {
     if (records.length === 0) return stored(undefined, present.at(-1)?.revision);
-    return stored(present[from + records.length - 1]);
+    const last = present[from + records.length - 1];
+    if (last !== undefined && !this.#log.isShown(last)) return { outcome: 'dropped' };
+    return stored(last);
   }
 
   #remember(record: LogRecord | undefined): void {

@@ -8,8 +8,10 @@ export type AppendFault =
   | { readonly kind: 'not-ready' }
   | { readonly kind: 'unavailable' };
 
+type Dropped = Extract<AppendAnswer, { outcome: 'dropped' }>;
+
 export type AnswerOrFault =
-  AppendAnswer | { readonly outcome: 'fault'; readonly fault: AppendFault };
+  Exclude<AppendAnswer, Dropped> | { readonly outcome: 'fault'; readonly fault: AppendFault };
 
 export class Faults {
   #appendFaults: AppendFault[] = [];
@@ -21,7 +23,7 @@ export class Faults {
   }
 
   /** With the fault that is next, if there is one. */
-  append(work: () => AppendAnswer): AnswerOrFault {
+  append(work: () => AppendAnswer): AnswerOrFault | Dropped {
     const fault = this.#appendFaults.shift();
     if (fault === undefined) return work();
     if (fault.kind === 'lose-answer' || (fault.kind === 'deadline-exceeded' && fault.isStored)) {

@@ -7,12 +7,14 @@ export interface StandInChild {
   end(): Promise<void>;
 }
 
-/** A stand-in in a process of its own, so that its work is not that of whom it serves. */
-export async function startStandInProcess(): Promise<StandInChild> {
+/**
+ * A stand-in in a process of its own, so that its work is not that of whom it serves. `showsAfterMs`:
+ * how long after it has decided on an append its events can be read, and it is answered.
+ */
+export async function startStandInProcess(showsAfterMs = 0): Promise<StandInChild> {
   const program = new URL('stand-in-process.ts', import.meta.url).pathname;
-  const child = spawn(process.execPath, ['--import', 'tsx', program], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const args = ['--import', 'tsx', program, '--shows-after-ms', String(showsAfterMs)];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
   const lines = createInterface({ input: child.stdout });
   const [connectionString] = (await Promise.race([

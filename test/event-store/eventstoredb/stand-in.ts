@@ -5,7 +5,7 @@ import { batchAppend } from './batch-append.ts';
 import { Connections } from './connections.ts';
 import { removeStream } from './deleting.ts';
 import { failures } from './errors.ts';
-import { Faults } from './faults.ts';
+import { Faults, type AnswerOrFault } from './faults.ts';
 import type { GrpcCall } from './grpc-call.ts';
 import { GrpcServer, type Handlers } from './grpc-server.ts';
 import { Log, systemRecord } from './log.ts';
@@ -22,6 +22,13 @@ export interface StandInOptions {
   readonly maxAppendSizeBytes?: number;
   /** How many ids ANY and STREAM_EXISTS remember. */
   readonly idCacheSize?: number;
+  /**
+   * How long after an append was decided its events can be read, and it is answered; until then a
+   * refusal may name a revision that nobody can read yet, as on a real server. Default: 0.
+   */
+  readonly showsAfterMs?: number;
+  /** When an append is answered that is dropped, because the same ids are still being written. */
+  readonly dropTimeoutMs?: number;
   /** Calls without them are denied. A client sends none with `tls=false`. */
   readonly credentials?: { readonly username: string; readonly password: string };
 }
@@ -29,6 +36,7 @@ export interface StandInOptions {
 type HandleRequest = (call: GrpcCall, message: Uint8Array) => void;
 
 const MAX_STREAMS_PER_CONNECTION = 100;
+const DROP_TIMEOUT_MS = 2_000;
 
 /**
  * Speaks the protocol of an EventStoreDB 23.10 node, over TCP, to its own client, and breaks where
@@ -37,7 +45,7 @@ const MAX_STREAMS_PER_CONNECTION = 100;
 export class EventStoreStandIn {
   readonly counts = { batchAppends: 0, singleAppends: 0, reads: 0, drops: 0 };
   readonly #options: StandInOptions;
-  readonly #log = new Log();
+  readonly #log: Log;
   readonly #faults = new Faults();
   readonly #appender: Appender;
   readonly #subscriptions = new Set<Subscription>();
@@ -46,6 +54,7 @@ export class EventStoreStandIn {
 
   private constructor(options: StandInOptions) {
     this.#options = options;
+    this.#log = new Log(options.showsAfterMs);
     this.#appender = new Appender(this.#log, {
       maxAppendSizeBytes: options.maxAppendSizeBytes ?? 1024 * 1024,
       idCacheSize: options.idCacheSize ?? 1_000_000,
@@ -88,6 +97,7 @@ export class EventStoreStandIn {
 
   async close(): Promise<void> {
     this.#faults.forget();
+    this.#log.forgetUnshown();
     await this.#clients.close();
     await this.#server?.close();
   }
@@ -98,6 +108,7 @@ export class EventStoreStandIn {
     this.#clients.release();
     await this.#server?.endConnections();
     this.#faults.forget();
+    this.#log.forgetUnshown();
     this.#appender.forgetRecentIds();
   }
 
@@ -217,11 +228,20 @@ export class EventStoreStandIn {
     return {
       isAllowed: (call) => this.#isAllowed(call),
       append: (request, answer) =>
-        this.#faults.whenNotStalled(() =>
-          answer(this.#faults.append(() => this.#appender.append(request))),
-        ),
+        this.#faults.whenNotStalled(() => {
+          const decision = this.#faults.append(() => this.#appender.append(request));
+          if (decision.outcome === 'dropped') this.#answerByTimeout(answer);
+          else if (decision.outcome === 'stored') this.#log.whenShown(() => answer(decision));
+          else answer(decision);
+        }),
       loseConnection: (call) => this.#clients.cutOf(call.clientPort),
     };
+  }
+
+  #answerByTimeout(answer: (answer: AnswerOrFault) => void): void {
+    const fault = { kind: 'deadline-exceeded', isStored: true } as const;
+    const afterMs = this.#options.dropTimeoutMs ?? DROP_TIMEOUT_MS;
+    setTimeout(() => answer({ outcome: 'fault', fault }), afterMs).unref();
   }
 
   #read(call: GrpcCall, message: Uint8Array): void {
