@@ -88,9 +88,15 @@ function check(connection: Connection, lost: AbortController): NodeJS.Timeout {
   }, CHECK_INTERVAL_MS);
 }
 
+/** A standby keeps locks of its own, apart from those of its primary: whoever gets one there leads nobody. */
 async function isLeading(connection: Connection, office: string): Promise<boolean> {
   const [row] = await connection.query<{ is_leading: boolean }>({
-    text: 'select pg_try_advisory_lock(7003, hashtext($1 /* office */)) as is_leading',
+    text: `
+      select
+        case
+          when pg_is_in_recovery() then false
+          else pg_try_advisory_lock(7003, hashtext($1 /* office */))
+        end as is_leading`,
     values: [office],
   });
   return row?.is_leading === true;
