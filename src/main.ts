@@ -77,7 +77,7 @@ export async function startService(
     if (config.roles.includes('projections')) engine.start();
     provisioning = startProvisioning(config, ledger);
     ingest = startIngest(config, ledger);
-    const operations = operationsOf(ledger, provisioning, ingest);
+    const operations = operationsOf(config, ledger, provisioning, ingest);
     if (config.roles.includes('api')) {
       api = await serveApi(config, ledger, {
         draining: draining.signal,

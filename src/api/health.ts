@@ -1,33 +1,38 @@
-import { Router } from 'express';
+import { Router, type Response } from 'express';
 
 export type PartHealth =
   | { readonly status: 'ok'; readonly detail?: string }
   | { readonly status: 'failing'; readonly detail: string };
 
-/**
- * By name, how to find out how a part is; made for each call, so that checks share what they read. A
- * check that throws is failing, with its message.
- */
-export type HealthChecks = () => Readonly<Record<string, () => Promise<PartHealth>>>;
+/** How to find out how each part is, by name. A check that throws is failing, with its message. */
+export type HealthChecks = Readonly<Record<string, () => Promise<PartHealth>>>;
 
-/** `/health/live`: the process answers. `/health/ready`: all that it needs does, too. */
-export function healthRouter(checks: HealthChecks): Router {
+/** The checks are made anew for each request, so that those of one request share what they read. */
+export interface Health {
+  /** What this process cannot do its own roles without: whether requests are sent to it depends on these. */
+  readiness(): HealthChecks;
+  /** Everything that somebody may want to be alerted about. */
+  everything(): HealthChecks;
+}
+
+export function healthRouter(health: Health): Router {
   const router = Router();
   router.get('/health/live', (_request, response) => {
     response.json({ status: 'ok' });
   });
-  router.get('/health/ready', async (_request, response) => {
-    const parts = Object.fromEntries(
-      await Promise.all(
-        Object.entries(checks()).map(
-          async ([name, check]) => [name, await outcomeOf(check)] as const,
-        ),
-      ),
-    );
-    const isOk = Object.values(parts).every(({ status }) => status === 'ok');
-    response.status(isOk ? 200 : 503).json({ status: isOk ? 'ok' : 'failing', parts });
-  });
+  router.get('/health/ready', (_request, response) => answer(response, health.readiness()));
+  router.get('/health', (_request, response) => answer(response, health.everything()));
   return router;
+}
+
+async function answer(response: Response, checks: HealthChecks): Promise<void> {
+  const parts = Object.fromEntries(
+    await Promise.all(
+      Object.entries(checks).map(async ([name, check]) => [name, await outcomeOf(check)] as const),
+    ),
+  );
+  const isOk = Object.values(parts).every(({ status }) => status === 'ok');
+  response.status(isOk ? 200 : 503).json({ status: isOk ? 'ok' : 'failing', parts });
 }
 
 const CHECK_TIMEOUT_MS = 3_000;

@@ -5,7 +5,7 @@ import helmet from 'helmet';
 import { LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { docsRouter } from './docs.ts';
-import { healthRouter, type HealthChecks } from './health.ts';
+import { healthRouter, type Health } from './health.ts';
 import type { Metrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -19,7 +19,7 @@ export interface ServerParts {
   readonly routes: readonly Route[];
   readonly pipeline: Pick<Pipeline, 'run'>;
   readonly responder: Responder;
-  readonly health: HealthChecks;
+  readonly health: Health;
   readonly metrics: Metrics;
   readonly logger: Logger;
 }

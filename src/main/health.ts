@@ -1,4 +1,5 @@
-import type { HealthChecks, PartHealth } from '../api/health.ts';
+import type { Health, HealthChecks, PartHealth } from '../api/health.ts';
+import type { Config } from '../config.ts';
 import type { UsageIngest, UsageIngestStatus } from '../ingest/usage-ingest.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import type { ProvisioningStatus } from '../reactors/provisioning.ts';
@@ -8,37 +9,69 @@ import type { OpenProvisioning } from './provisioning.ts';
 /** How far a projection may be behind before health turns red. */
 const MAX_LAG_SECONDS = 10;
 
-export function healthChecks(
-  { database, store, administration }: Ledger,
+export function healthOf(
+  { roles }: Pick<Config, 'roles'>,
+  ledger: Ledger,
   provisioning: OpenProvisioning | undefined,
   ingest: UsageIngest | undefined,
-): HealthChecks {
-  return () => {
-    const statuses = administration.statuses();
-    const projection = (name: string) => async () => {
-      const found = (await statuses).find((candidate) => candidate.name === name);
-      return found === undefined ? { status: 'ok' as const } : healthOf(found);
-    };
-    return {
-      database: async () => {
-        await database.query({ text: 'select 1' });
-        return { status: 'ok' };
-      },
-      log: async () => {
-        await store.head();
-        return { status: 'ok' };
-      },
-      ...(provisioning !== undefined && {
-        provisioning: () => Promise.resolve(healthOfProvisioning(provisioning.status)),
-      }),
-      ...(ingest !== undefined && {
-        kafka: () => Promise.resolve(healthOfIngest(ingest.status)),
-      }),
-      ...Object.fromEntries(
-        administration.names.map((name) => [`projection:${name}`, projection(name)]),
-      ),
-    };
+): Health {
+  const work: HealthChecks = {
+    ...(provisioning !== undefined && {
+      provisioning: () => Promise.resolve(healthOfProvisioning(provisioning.status)),
+    }),
+    ...(ingest !== undefined && { kafka: () => Promise.resolve(healthOfIngest(ingest.status)) }),
   };
+  return {
+    // Where there is an API, what else the process does must not take it out of service.
+    readiness: () => ({
+      ...storeChecks(ledger),
+      ...(!roles.includes('api') && work),
+      ...(!roles.includes('api') && ingest !== undefined && { kafka: readinessOf(ingest) }),
+    }),
+    everything: () => ({ ...storeChecks(ledger), ...work, ...projectionChecks(ledger) }),
+  };
+}
+
+function storeChecks({ database, store }: Ledger): HealthChecks {
+  return {
+    database: async () => {
+      const [row] = await database.query<{ is_standby: boolean }>({
+        text: 'select pg_is_in_recovery() as is_standby',
+      });
+      return row?.is_standby === true
+        ? { status: 'failing', detail: 'The server is a read-only standby.' }
+        : { status: 'ok' };
+    },
+    log: async () => {
+      await store.head();
+      return { status: 'ok' };
+    },
+  };
+}
+
+function projectionChecks({ administration }: Ledger): HealthChecks {
+  const statuses = administration.statuses();
+  // Each check waits for it, and none may be there to do so when it fails.
+  statuses.catch(() => undefined);
+  return Object.fromEntries(
+    administration.names.map((name) => [
+      `projection:${name}`,
+      async () => {
+        const found = (await statuses).find((candidate) => candidate.name === name);
+        return found === undefined ? { status: 'ok' as const } : healthOfProjection(found);
+      },
+    ]),
+  );
+}
+
+/** A process that only ingests is of no use before it has reached a broker. */
+function readinessOf({ status }: UsageIngest): () => Promise<PartHealth> {
+  return () =>
+    Promise.resolve(
+      status.situation === 'connecting'
+        ? { status: 'failing', detail: 'no broker has been reached yet' }
+        : healthOfIngest(status),
+    );
 }
 
 function healthOfProvisioning(status: ProvisioningStatus): PartHealth {
@@ -72,7 +105,7 @@ function healthOfIngest(status: UsageIngestStatus): PartHealth {
   }
 }
 
-function healthOf(projection: ProjectionStatus): PartHealth {
+function healthOfProjection(projection: ProjectionStatus): PartHealth {
   const { status, generation, lagSeconds, isStalled, isBeingBuilt, lastError } = projection;
   const behind = `${Math.round(lagSeconds)} s behind`;
   if (lastError !== undefined) {

@@ -1,28 +1,29 @@
 import { createMetrics, type Metrics } from '../api/metrics.ts';
 import { Responder } from '../api/responder.ts';
 import { createApp, listen, type RunningServer } from '../api/server.ts';
-import type { HealthChecks } from '../api/health.ts';
+import type { Health } from '../api/health.ts';
 import type { Config } from '../config.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
 import { Positions } from '../projections/engine/as-of.ts';
-import { healthChecks } from './health.ts';
+import { healthOf } from './health.ts';
 import type { Ledger } from './ledger.ts';
 import type { OpenProvisioning } from './provisioning.ts';
 
 /** What a process tells whoever runs it, whatever else it does. */
 export interface Operations {
-  readonly health: HealthChecks;
+  readonly health: Health;
   readonly metrics: Metrics;
 }
 
 export function operationsOf(
+  config: Pick<Config, 'roles'>,
   ledger: Ledger,
   provisioning: OpenProvisioning | undefined,
   ingest: UsageIngest | undefined,
 ): Operations {
   const { administration, log } = ledger;
   return {
-    health: healthChecks(ledger, provisioning, ingest),
+    health: healthOf(config, ledger, provisioning, ingest),
     metrics: createMetrics({
       projections: () => administration.statuses(),
       resumedSubscriptions: () => log.resumedSubscriptions,

@@ -198,7 +198,8 @@ function log(query: Readonly<Record<string, string>> = {}, client = admin): Prom
   return client.walk<LogEvent>(logPath({ limit: '500', ...query }));
 }
 
-const health = (of: TestService) => of.client().get<Health>('//health/ready');
+const health = (of: TestService) => of.client().get<Health>('//health');
+const readiness = (of: TestService) => of.client().get('//health/ready');
 
 function at({ position }: { readonly position: string }): bigint {
   return BigInt(position.split('-')[1] ?? '');
@@ -883,6 +884,11 @@ describe('a projection that nobody runs', () => {
       );
       expect(Date.now() - beganAtMs).toBeLessThan(10_000);
       expect(red.status).toBe(503);
+      // It can append and read: that a projection is behind must not take it out of service.
+      expect(await readiness(alone)).toMatchObject({
+        status: 200,
+        body: { status: 'ok', parts: { database: { status: 'ok' }, log: { status: 'ok' } } },
+      });
       expect(red.body).toMatchObject({
         status: 'failing',
         parts: {

@@ -33,7 +33,7 @@ describeWithKafka('usage from Kafka', () => {
       LOG_LEVEL: 'fatal',
     });
     const api = await service.serving();
-    const health = async () => (await api.client().get<Health>('//health/ready')).body;
+    const health = async () => (await api.client().get<Health>('//health')).body;
     const count = async (metric: string): Promise<number> => {
       const { text } = await api.client().get('//metrics');
       const lines = text.split('\n').filter((line) => line.startsWith(metric));

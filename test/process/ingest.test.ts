@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openDatabase } from '../../src/database/database.ts';
 import type { EventStore } from '../../src/event-store/port.ts';
 import { createLogger } from '../../src/shared/logger.ts';
@@ -83,26 +83,6 @@ describeWithKafka('services that take usage from Kafka', () => {
     for (const worker of workers) expect(await terminate(worker)).toBe(0);
   });
 
-  test('start and serve without their broker, which health names, and end when they are asked to', async () => {
-    const service = startServiceProcess({
-      DATABASE_URL: database.url,
-      ADMIN_API_KEY: ADMIN_KEY,
-      // Nobody listens there.
-      KAFKA_BROKERS: '127.0.0.1:1',
-      LOG_LEVEL: 'fatal',
-    });
-    const api = await service.serving();
-    await vi.waitFor(async () => {
-      const { status, body } = await api.client().get<Health>('//health/ready');
-      expect(status).toBe(503);
-      expect(body.parts['kafka']).toMatchObject({
-        status: 'failing',
-        detail: expect.stringContaining('ECONNREFUSED'),
-      });
-    }, EVENTUALLY);
-    expect(await terminate(service)).toBe(0);
-  });
-
   test('say how many records they have taken, and of how many dead letters', async () => {
     const topic = await createTopic();
     await topic.send([{ value: '{}' }, { value: '{' }, { value: '{' }]);
@@ -121,8 +101,47 @@ describeWithKafka('services that take usage from Kafka', () => {
       expect(text).toContain('fleetledger_usage_dead_letters_total{reason="malformed-json"} 2');
       expect(text).toContain('fleetledger_usage_dead_letters_total{reason="validation-failed"} 1');
     }, EVENTUALLY);
-    const { body } = await api.client().get<Health>('//health/ready');
+    const { body } = await api.client().get<Health>('//health');
     expect(body.parts['kafka']).toMatchObject({ status: 'ok' });
     expect(await terminate(service)).toBe(0);
+  });
+});
+
+describe('a service whose broker is unreachable', () => {
+  test('serves, which health says apart from readiness; one that only ingests is not ready', async () => {
+    const service = startServiceProcess({
+      DATABASE_URL: database.url,
+      ADMIN_API_KEY: ADMIN_KEY,
+      // Nobody listens there.
+      KAFKA_BROKERS: '127.0.0.1:1',
+      LOG_LEVEL: 'fatal',
+    });
+    const api = await service.serving();
+    await vi.waitFor(async () => {
+      const { status, body } = await api.client().get<Health>('//health');
+      expect(status).toBe(503);
+      expect(body.parts['kafka']).toMatchObject({
+        status: 'failing',
+        detail: expect.stringContaining('ECONNREFUSED'),
+      });
+    }, EVENTUALLY);
+    expect(await api.client().get('//health/ready')).toMatchObject({ status: 200 });
+    expect(await terminate(service)).toBe(0);
+
+    const worker = startServiceProcess({
+      DATABASE_URL: database.url,
+      ROLES: 'ingest',
+      KAFKA_BROKERS: '127.0.0.1:1',
+    });
+    const port = await vi.waitFor(
+      () =>
+        /"port":(\d+),"msg":"ready: /.exec(worker.stdout() + worker.stderr())?.[1] ??
+        expect.fail('not ready yet'),
+      EVENTUALLY,
+    );
+    const answer = await fetch(`http://127.0.0.1:${port}/health/ready`);
+    expect(answer.status).toBe(503);
+    expect(await answer.json()).toMatchObject({ parts: { kafka: { status: 'failing' } } });
+    expect(await terminate(worker)).toBe(0);
   });
 });

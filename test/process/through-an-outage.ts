@@ -60,7 +60,7 @@ export async function throughAnOutage(outage: Outage): Promise<void> {
   const admin = api.client(ADMIN_KEY);
   const { owner } = await createProject(api, ADMIN_KEY);
   await fill(owner);
-  const health = () => api.client().get('//health/ready');
+  const health = () => api.client().get('//health');
   const isWell = async () => {
     const { status, text } = await health();
     expect(status, text).toBe(200);
