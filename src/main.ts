@@ -96,13 +96,20 @@ export async function startService(
   }
   return {
     server: api?.server,
-    running: api?.following ?? Promise.resolve(),
+    running: Promise.all([api?.following, appending(ledger)]).then(() => undefined),
     async stop() {
       logger.info('draining: what is running finishes');
       await close();
       logger.info('stopped');
     },
   };
+}
+
+function appending({ mayAppend: ended, logger }: Ledger): Promise<void> {
+  return ended.catch((error: unknown) => {
+    logger.fatal({ err: error }, 'this process may not append any more, and ends');
+    throw error;
+  });
 }
 
 function startProvisioning(config: Config, ledger: Ledger): OpenProvisioning | undefined {

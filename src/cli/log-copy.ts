@@ -1,14 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Database } from '../database/database.ts';
 import { takeInstallationSecret } from '../database/installation-secret.ts';
-import { isServicePresent } from '../database/presence.ts';
+import { PRESENCE_MS, PresenceWatch } from '../database/presence.ts';
 import { copyLog, digestOf, type LogDigest } from '../event-store/log-copy.ts';
 import { CopyRefusedError, type OpenEventStore, type Position } from '../event-store/port.ts';
 import { Meter } from '../projections/engine/meter.ts';
 import { createLogger } from '../shared/logger.ts';
 import { ExitCode, Interrupted, onAskedToEnd } from './ending.ts';
 import { Places } from './log-places.ts';
-import { print, printJson } from './output.ts';
+import { print, printJson, visible } from './output.ts';
 import { showProgress, type Progress } from './progress.ts';
 
 const LOOK_INTERVAL_MS = 250;
@@ -34,7 +33,8 @@ export async function copyLogs({ from, to, json = false }: LogCopyOptions): Prom
     const target = await places.open('--to', to);
     // Where services on the source say that they are there.
     const services = source.database ?? (await places.databaseOfServices());
-    const digest = await copyToTheEnd(source.log, target.log, services, signal);
+    const watch = new PresenceWatch(services, source.log.logId);
+    const digest = await copyToTheEnd(source.log, target.log, watch, signal);
     // Where the service will be that serves the copy: the keys that answers showed are derived from it.
     const next = target.database ?? (await places.configuredDatabase());
     if (next !== undefined) await takeInstallationSecret(services, next);
@@ -47,15 +47,14 @@ export async function copyLogs({ from, to, json = false }: LogCopyOptions): Prom
 async function copyToTheEnd(
   from: OpenEventStore,
   to: OpenEventStore,
-  services: Database,
+  watch: PresenceWatch,
   signal: AbortSignal,
 ): Promise<LogDigest> {
   for (;;) {
-    const end = await copyAndFollow(from, to, services, signal);
+    const end = await copyAndFollow(from, to, watch, signal);
     const digest = await compare(from, to, end, signal);
     // A service may have been started meanwhile, and have written.
-    if (!(await isServicePresent(services, from.logId)) && (await from.head()) <= end)
-      return digest;
+    if ((await watch.present()).length === 0 && (await from.head()) <= end) return digest;
   }
 }
 
@@ -63,7 +62,7 @@ async function copyToTheEnd(
 async function copyAndFollow(
   from: OpenEventStore,
   to: OpenEventStore,
-  services: Database,
+  watch: PresenceWatch,
   signal: AbortSignal,
 ): Promise<Position> {
   const progress = showProgress('copy');
@@ -73,7 +72,7 @@ async function copyAndFollow(
     for (;;) {
       const head = await from.head();
       // Asked before the copying: what it writes until it ends is then still copied.
-      const isWriting = await isServicePresent(services, from.logId);
+      const writers = await watch.present();
       let last = 0n;
       const position = await copyLog({
         from,
@@ -86,10 +85,10 @@ async function copyAndFollow(
         },
       });
       if (signal.aborted) throw interrupted();
-      if (!isWriting) return position;
+      if (writers.length === 0) return position;
       if (performance.now() - saidAtMs > SAY_INTERVAL_MS) {
         saidAtMs = performance.now();
-        process.stderr.write(`${await howFarBehind(from, position)}\n`);
+        process.stderr.write(`${await howFarBehind(from, position)} ${untilWhen(writers)}\n`);
       }
       await delay(LOOK_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) throw interrupted();
@@ -102,7 +101,12 @@ async function copyAndFollow(
 async function howFarBehind(from: OpenEventStore, position: Position): Promise<string> {
   let events = 0;
   for await (const batch of from.readAll({ after: position })) events += batch.events.length;
-  return `The copy is ${events} events behind, and a service is still writing: it ends once the service is stopped.`;
+  return `The copy is ${events} events behind.`;
+}
+
+function untilWhen(writers: readonly string[]): string {
+  const names = writers.map(visible).join(', ');
+  return `It ends once the service is stopped (${names}), or has been silent for ${PRESENCE_MS / 1_000} s.`;
 }
 
 async function compare(

@@ -1,42 +1,223 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { Database } from './database.ts';
-import { keepConnection, type KeptConnection } from './kept-connection.ts';
+import type { Connection, Database } from './database.ts';
+
+/** A process that has not renewed its presence for so long appends nothing until it has. */
+export const PRESENCE_MS = 30_000;
+const RENEW_INTERVAL_MS = 5_000;
+const RENEW_TIMEOUT_MS = 5_000;
+
+export interface PresenceOptions {
+  readonly database: Database;
+  /** The log that this process may append to. */
+  readonly logId: string;
+  readonly logger: Logger;
+  readonly presenceMs?: number;
+}
 
 /**
- * Says in the database that a service runs on it, and writes to a log, for as long as it does: by a lock
- * that is shared by all services, and gone at once when their process is.
+ * The right of this process to append to a log: a row in the database, which whoever copies the log looks
+ * for (decision 14). A row outlives a connection that breaks, so that a copy never takes a process that is
+ * cut off for one that has stopped. Only when the row has not been renewed for `presenceMs` may the copy
+ * remove it, and by then this process does not append, or acknowledge, any more.
  */
-export function announcePresence(
-  database: Database,
-  logId: string,
-  logger: Logger,
-): KeptConnection {
-  return keepConnection(
-    database,
-    'the presence of the service',
-    async (connection) => {
-      await connection.query({
-        text: `select pg_advisory_lock_shared(7002, ('x' || $1::text)::bit(32)::integer) /* log */`,
-        values: [logId],
+export class Presence {
+  readonly #options: PresenceOptions;
+  readonly #id = randomUUID();
+  /** Settles when it is closed; rejects when somebody else has removed it, and the process is to end. */
+  readonly ended: Promise<void>;
+  readonly #resolveEnded: () => void;
+  readonly #rejectEnded: (error: Error) => void;
+  #connection: Promise<Connection> | undefined;
+  #renewed: Moment = now();
+  #renewing: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isRemoved = false;
+
+  private constructor(options: PresenceOptions) {
+    this.#options = options;
+    let resolveEnded = (): void => undefined;
+    let rejectEnded = (_error: Error): void => undefined;
+    this.ended = new Promise((resolve, reject) => {
+      resolveEnded = resolve;
+      rejectEnded = reject;
+    });
+    this.#resolveEnded = resolveEnded;
+    this.#rejectEnded = rejectEnded;
+    // A tool that never asks must not be ended by the rejection: its appends fail.
+    this.ended.catch(() => undefined);
+  }
+
+  /** @throws LedgerError `store-unavailable` */
+  static async announce(options: PresenceOptions): Promise<Presence> {
+    const presence = new Presence(options);
+    try {
+      await presence.#query({
+        text: `
+          insert into engine.presences (presence_id, log_id, process)
+          values ($1 /* id */, $2 /* log */, $3 /* process */)`,
+        values: [presence.#id, options.logId, `pid ${process.pid} on ${hostname()}`],
       });
-    },
-    logger,
+    } catch (error) {
+      await presence.close();
+      throw error;
+    }
+    presence.#timer = setInterval(() => {
+      presence.#renew().catch((error: unknown) => {
+        options.logger.debug({ err: error }, 'the presence was not renewed; it is tried again');
+      });
+    }, RENEW_INTERVAL_MS);
+    return presence;
+  }
+
+  /**
+   * Settles while the row cannot have been removed.
+   * @throws LedgerError `store-unavailable`
+   */
+  async confirm(): Promise<void> {
+    if (this.#isRemoved) throw removed();
+    const { presenceMs = PRESENCE_MS } = this.#options;
+    if (elapsedMs(this.#renewed) < presenceMs) return;
+    await this.#renew();
+  }
+
+  /** Nothing may be appended any more. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#renewing?.catch(() => undefined);
+    // Where that fails, a copy of the log waits until it takes the process for gone.
+    await this.#query({
+      text: 'delete from engine.presences where presence_id = $1 /* id */',
+      values: [this.#id],
+    }).catch((error: unknown) => {
+      this.#options.logger.debug({ err: error }, 'the presence was not taken back');
+    });
+    const connection = await this.#connection?.catch(() => undefined);
+    await connection?.close();
+    this.#resolveEnded();
+  }
+
+  #renew(): Promise<void> {
+    this.#renewing ??= this.#renewOnce().finally(() => {
+      this.#renewing = undefined;
+    });
+    return this.#renewing;
+  }
+
+  async #renewOnce(): Promise<void> {
+    // Taken before it is sent: it was not renewed earlier than that.
+    const renewed = now();
+    const [row] = await this.#query({
+      text: `
+        update engine.presences
+        set renewals = renewals + 1
+        where presence_id = $1 /* id */
+        returning renewals`,
+      values: [this.#id],
+    });
+    if (row !== undefined) {
+      this.#renewed = renewed;
+      return;
+    }
+    this.#isRemoved = true;
+    clearInterval(this.#timer);
+    this.#rejectEnded(removed());
+    throw removed();
+  }
+
+  async #query(statement: { text: string; values: readonly unknown[] }): Promise<object[]> {
+    const connection = await this.#connected();
+    return connection.query({ ...statement, timeoutMs: RENEW_TIMEOUT_MS });
+  }
+
+  /** A connection of its own: whether the process may append must not depend on how busy it is. */
+  #connected(): Promise<Connection> {
+    if (this.#connection !== undefined) return this.#connection;
+    const connecting = this.#options.database.connect();
+    const forget = (): void => {
+      if (this.#connection === connecting) this.#connection = undefined;
+    };
+    connecting.then((connection) => connection.onLost(forget), forget);
+    this.#connection = connecting;
+    return connecting;
+  }
+}
+
+function removed(): LedgerError {
+  return new LedgerError(
+    'store-unavailable',
+    'This process may not append any more: the log was copied while it was cut off from its database. Restart it with the log that is in use.',
   );
 }
 
-/** Whether a service on the database writes to a log, in whichever process. */
-export async function isServicePresent(database: Database, logId: string): Promise<boolean> {
-  const [row] = await database.query<{ is_present: boolean }>({
-    text: `
-      select exists (
-        select
-        from pg_locks
-        where locktype = 'advisory'
-          and database = (select oid from pg_database where datname = current_database())
-          and classid = 7002
-          and objid = ('x' || $1::text)::bit(32)::bigint /* log */
-      ) as is_present`,
-    values: [logId],
-  });
-  return row?.is_present === true;
+interface Moment {
+  readonly monotonicMs: number;
+  readonly wallMs: number;
+}
+
+function now(): Moment {
+  return { monotonicMs: performance.now(), wallMs: Date.now() };
+}
+
+/** The larger of both: the one clock stands still while the machine is suspended, the other may be set back. */
+function elapsedMs({ monotonicMs, wallMs }: Moment): number {
+  return Math.max(performance.now() - monotonicMs, Date.now() - wallMs);
+}
+
+interface PresenceRow {
+  readonly presence_id: string;
+  readonly process: string;
+  readonly renewals: bigint;
+}
+
+/** Watches who may append to a log, for whoever copies it. */
+export class PresenceWatch {
+  readonly #database: Database;
+  readonly #logId: string;
+  readonly #presenceMs: number;
+  #seen = new Map<string, { readonly renewals: bigint; readonly sinceMs: number }>();
+
+  constructor(database: Database, logId: string, presenceMs = PRESENCE_MS) {
+    this.#database = database;
+    this.#logId = logId;
+    this.#presenceMs = presenceMs;
+  }
+
+  /** The processes that may append, for people. Those that are gone without a word are removed. */
+  async present(): Promise<readonly string[]> {
+    const rows = await this.#database.query<PresenceRow>({
+      text: `
+        select presence_id, process, renewals
+        from engine.presences
+        where log_id = $1 /* log */
+        order by process`,
+      values: [this.#logId],
+    });
+    const before = this.#seen;
+    this.#seen = new Map();
+    const present: string[] = [];
+    for (const { presence_id: id, process, renewals } of rows) {
+      const known = before.get(id);
+      const seen = known?.renewals === renewals ? known : { renewals, sinceMs: performance.now() };
+      this.#seen.set(id, seen);
+      const isSilent = performance.now() - seen.sinceMs > this.#presenceMs;
+      if (!isSilent || !(await this.#remove(id, renewals))) present.push(process);
+    }
+    return present;
+  }
+
+  /** False when it was renewed meanwhile. */
+  async #remove(id: string, renewals: bigint): Promise<boolean> {
+    const removed = await this.#database.query({
+      text: `
+        delete from engine.presences
+        where presence_id = $1 /* id */
+          and renewals = $2 /* renewals */
+        returning presence_id`,
+      values: [id, renewals],
+    });
+    return removed.length > 0;
+  }
 }

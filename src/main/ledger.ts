@@ -5,9 +5,10 @@ import { ConfigError, type Config } from '../config.ts';
 import { openDatabase, type Database } from '../database/database.ts';
 import { openEmbeddedServer } from '../database/embedded-server/embedded-server.ts';
 import { migrate } from '../database/migrations.ts';
-import { announcePresence } from '../database/presence.ts';
+import { Presence } from '../database/presence.ts';
 import { checkUrl, EventStoreUrlError } from '../event-store/eventstoredb/connection.ts';
 import { openEventStoreDB } from '../event-store/eventstoredb/eventstoredb-event-store.ts';
+import { fenced } from '../event-store/fenced-event-store.ts';
 import type { EventStore, OpenEventStore, SnapshotStore } from '../event-store/port.ts';
 import { openPostgresEventStore } from '../event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from '../event-store/postgres/postgres-snapshot-store.ts';
@@ -34,6 +35,8 @@ export interface Ledger {
   readonly administration: ProjectionAdministration;
   readonly handler: CommandHandler;
   readonly models: ReadModels;
+  /** Rejects when this process may not append any more, and is to end. */
+  readonly mayAppend: Promise<void>;
   close(): Promise<void>;
 }
 
@@ -62,14 +65,14 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
   // Apart: queries that wait for a table must not take the connections of those they wait for.
   const readers = openDatabase({ url, logger, applicationName, maxConnections: 15 });
-  let opened: { close(): Promise<void> } | undefined;
-  let presence: { close(): Promise<void> } | undefined;
+  let opened: OpenEventStore | undefined;
+  let presence: Presence | undefined;
   try {
     await refuseOldServer(database);
     await migrate(database, logger);
-    const log = await openLog(config, database, logger);
-    opened = log;
-    presence = role === 'service' ? announcePresence(database, log.logId, logger) : undefined;
+    opened = await openLog(config, database, logger);
+    presence = await Presence.announce({ database, logId: opened.logId, logger });
+    const log = fenced(opened, presence);
     const engine = new ProjectionEngine({
       database,
       store: log,
@@ -91,10 +94,11 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
       handler: new CommandHandler(store, states),
       models: new ReadModels(readers, engine, store),
+      mayAppend: presence.ended,
       async close() {
         await engine.stop();
         await log.close();
-        // Not before: whoever copies the log takes it that nothing is written any more.
+        // Not before: whoever copies the log takes it that nothing is appended any more.
         await presence?.close();
         await readers.close();
         await database.close();
