@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { Temporal } from 'temporal-polyfill';
 import { describe, expect, test } from 'vitest';
 import {
@@ -137,4 +138,159 @@ describe('buckets', () => {
       bucketEdges(start, Temporal.Instant.from('9998-01-01T00:00:00Z'), hour, 'UTC'),
     ).toBeUndefined();
   });
+
+  test('of an hour that comes twice are two, wherever the answer begins', () => {
+    const list = edges(
+      '2022-10-30T00:30:00Z',
+      '2022-10-30T03:00:00Z',
+      [1, 'hour'],
+      'Europe/Berlin',
+    );
+    expect(new Date(list[0] ?? 0).toISOString()).toBe('2022-10-30T01:00:00.000Z');
+    expect(labels(list, 'Europe/Berlin')).toEqual([
+      '2022-10-30:02:00:00',
+      '2022-10-30:03:00:00',
+      '2022-10-30:04:00:00',
+    ]);
+  });
+
+  test('of days do not begin before the start where clocks go back over midnight', () => {
+    // At 00:01 of the 7th it is 23:01 of the 6th again: the 7th has begun before.
+    const list = edges(
+      '2010-11-07T02:45:00Z',
+      '2010-11-08T12:00:00Z',
+      [1, 'day'],
+      'America/St_Johns',
+    );
+    expect(labels(list, 'America/St_Johns')).toEqual(['2010-11-08:00:00:00']);
+  });
+
+  test('are those that are found by looking at the clocks of each minute', () => {
+    fc.assert(
+      fc.property(anyChange, anyLength, anyMinute, anyMinute, (change, length, one, other) => {
+        const clocks = minutesAround(change);
+        const [from, to] = [Math.min(one, other), Math.max(one, other)];
+        const instantOf = (minute: number) =>
+          Temporal.Instant.fromEpochMilliseconds(clocks.epochMs(minute));
+        const { timeZone } = change;
+        const found = bucketEdges(instantOf(from), instantOf(to), length, timeZone);
+        expect(found).toEqual(edgesByMinutes(clocks, { from, to }, length));
+      }),
+      { numRuns: 500 },
+    );
+  });
 });
+
+interface Change {
+  readonly timeZone: string;
+  /** A day on which its clocks change. */
+  readonly day: string;
+}
+
+const DAYS_BEFORE = 3;
+const DAYS_AFTER = 12;
+const MINUTE_MS = 60_000;
+
+/** Changes at one minute past midnight, by half an hour, by a whole day, at midnight, and out of season. */
+const anyChange = fc.constantFrom<Change>(
+  { timeZone: 'America/St_Johns', day: '2010-11-07' },
+  { timeZone: 'America/St_Johns', day: '2011-03-13' },
+  { timeZone: 'Pacific/Apia', day: '2011-12-30' },
+  { timeZone: 'Pacific/Apia', day: '2011-04-02' },
+  { timeZone: 'Australia/Lord_Howe', day: '2022-04-03' },
+  { timeZone: 'Australia/Lord_Howe', day: '2022-10-02' },
+  { timeZone: 'Africa/Casablanca', day: '2022-03-27' },
+  { timeZone: 'Africa/Casablanca', day: '2022-05-08' },
+  { timeZone: 'America/Havana', day: '2021-11-07' },
+  { timeZone: 'America/Sao_Paulo', day: '2018-11-04' },
+  { timeZone: 'Europe/Berlin', day: '2022-10-30' },
+  { timeZone: 'Asia/Kathmandu', day: '1986-01-01' },
+  { timeZone: 'UTC', day: '2022-10-30' },
+);
+
+const anyLength = fc.oneof(
+  fc.record({
+    count: fc.integer({ min: 1, max: 90 }),
+    unit: fc.constant<BucketLength['unit']>('minute'),
+  }),
+  fc.record({
+    count: fc.integer({ min: 1, max: 3 }),
+    unit: fc.constantFrom<BucketLength['unit']>('hour', 'day'),
+  }),
+  fc.record({ count: fc.constant(1), unit: fc.constant<BucketLength['unit']>('week') }),
+);
+
+/** Of those around a change. The last days are left out, so that the bucket after the end is among them. */
+const anyMinute = fc.oneof(
+  fc.integer({ min: 0, max: (DAYS_BEFORE + 2) * 24 * 60 }),
+  fc.integer({ min: (DAYS_BEFORE - 1) * 24 * 60, max: (DAYS_BEFORE + 1) * 24 * 60 }),
+);
+
+/** What the clocks of a zone show in each minute around a change, asked one by one. */
+interface Clocks {
+  readonly epochMs: (minute: number) => number;
+  /** Minutes of the clocks since 1970, as if these were UTC. */
+  readonly shown: readonly number[];
+}
+
+const known = new Map<string, Clocks>();
+
+function minutesAround({ timeZone, day }: Change): Clocks {
+  const name = `${timeZone} ${day}`;
+  const found = known.get(name) ?? lookAt(timeZone, day);
+  known.set(name, found);
+  return found;
+}
+
+function lookAt(timeZone: string, day: string): Clocks {
+  const format = new Intl.DateTimeFormat('en', {
+    timeZone,
+    hourCycle: 'h23',
+    year: 'numeric',
+    month: 'numeric',
+    day: 'numeric',
+    hour: 'numeric',
+    minute: 'numeric',
+  });
+  const firstMs = Date.parse(day) - DAYS_BEFORE * 24 * HOUR_MS;
+  const epochMs = (minute: number) => firstMs + minute * MINUTE_MS;
+  const shown = Array.from({ length: (DAYS_BEFORE + DAYS_AFTER) * 24 * 60 }, (_, minute) => {
+    const [month = 0, date = 0, year = 0, hour = 0, ofHour = 0] = (
+      format.format(epochMs(minute)).match(/\d+/g) ?? []
+    ).map(Number);
+    return Date.UTC(year, month - 1, date, hour, ofHour) / MINUTE_MS;
+  });
+  return { epochMs, shown };
+}
+
+/** The same edges, without any reckoning: each is the first minute of which its rule holds. */
+function edgesByMinutes(
+  { epochMs, shown }: Clocks,
+  { from, to }: { readonly from: number; readonly to: number },
+  { count, unit }: BucketLength,
+): number[] {
+  const minutes: number[] = [];
+  const push = (minute: number): boolean => minutes.push(minute) > 0 && minute <= to;
+  if (unit === 'minute' || unit === 'hour') {
+    const length = unit === 'hour' ? 60 : 1;
+    let minute = shown.findIndex((shows, index) => index >= from && shows % length === 0);
+    while (push(minute)) minute += count * length;
+    return minutes.map(epochMs);
+  }
+  const days = shown.map((shows) => Math.floor(shows / (24 * 60)));
+  const beginsAt = (day: number) => days.findIndex((shows) => shows >= day);
+  // 1970-01-01 was a Thursday.
+  const isFirst = (day: number) => unit === 'day' || (day + 3) % 7 === 0;
+  let day = days[from] ?? 0;
+  while (!isFirst(day) || beginsAt(day) < from) day += 1;
+  // A day that was left out is the one that stands in its place.
+  day = days[beginsAt(day)] ?? 0;
+  let minute = beginsAt(day);
+  while (push(minute)) {
+    do {
+      day += unit === 'week' ? 7 * count : count;
+    } while (beginsAt(day) === minute);
+    minute = beginsAt(day);
+  }
+  return minutes.map(epochMs);
+}

@@ -33,14 +33,27 @@ export function bucketEdges(
   { count, unit }: BucketLength,
   timeZone: string,
 ): Edges | undefined {
+  const startMs = ceilMs(start);
   const endMs = end.epochMilliseconds;
   const stepMs = count * UNIT_MS[unit];
-  if ((endMs - start.epochMilliseconds) / stepMs > 1.2 * MAX_BUCKETS) return undefined;
+  if ((endMs - startMs) / stepMs > 1.2 * MAX_BUCKETS) return undefined;
   const edges =
-    unit === 'minute' || unit === 'hour' || (timeZone === 'UTC' && unit !== 'month')
-      ? onTheClock(firstOf(start, unit, timeZone), endMs, stepMs)
-      : onTheCalendar(firstOf(start, unit, timeZone), endMs, { [`${unit}s`]: count });
+    unit === 'minute' || unit === 'hour'
+      ? onTheClock(firstOnTheClock(startMs, UNIT_MS[unit], timeZone), endMs, stepMs)
+      : unit !== 'month' && timeZone === 'UTC'
+        ? onTheClock(beginningOf(firstDay(startMs, unit, timeZone), timeZone), endMs, stepMs)
+        : onTheCalendar(
+            firstDay(startMs, unit, timeZone),
+            endMs,
+            { [`${unit}s`]: count },
+            timeZone,
+          );
   return edges.length > MAX_BUCKETS + 1 ? undefined : edges;
+}
+
+/** The first millisecond that is not before a time: records are kept to the millisecond. */
+export function ceilMs(instant: Temporal.Instant): number {
+  return instant.round({ smallestUnit: 'millisecond', roundingMode: 'ceil' }).epochMilliseconds;
 }
 
 /** A time as bucket answers have it: on the clocks of the zone, such as `2020-02-01:00:00:00`. */
@@ -50,48 +63,79 @@ export function bucketLabel(epochMs: number, timeZone: string): string {
   return local.toPlainDateTime().toString({ smallestUnit: 'second' }).replace('T', ':');
 }
 
-function onTheClock(first: Temporal.ZonedDateTime, endMs: number, stepMs: number): number[] {
+function onTheClock(firstMs: number, endMs: number, stepMs: number): number[] {
   const edges: number[] = [];
-  let edge = first.epochMilliseconds;
+  let edge = firstMs;
   for (; edge <= endMs; edge += stepMs) edges.push(edge);
   return [...edges, edge];
 }
 
 function onTheCalendar(
-  first: Temporal.ZonedDateTime,
+  first: Temporal.PlainDate,
   endMs: number,
   step: Temporal.DurationLike,
+  timeZone: string,
 ): number[] {
   const edges: number[] = [];
-  const zone = first.timeZoneId;
-  let day = first.toPlainDate();
-  let edge = first.epochMilliseconds;
+  let day = first;
+  let edge = beginningOf(day, timeZone);
   while (edge <= endMs) {
     // A day that a zone left out, as it changed sides of the date line, begins and ends with the next one.
     if (edge !== edges.at(-1)) edges.push(edge);
     day = day.add(step);
-    edge = day.toZonedDateTime(zone).epochMilliseconds;
+    edge = beginningOf(day, timeZone);
   }
   return [...edges, edge];
 }
 
-/** The first one of a unit that begins at `start` or after it. */
-function firstOf(
-  start: Temporal.Instant,
-  unit: BucketLength['unit'],
-  timeZone: string,
-): Temporal.ZonedDateTime {
-  const local = start.toZonedDateTimeISO(timeZone);
-  if (unit === 'minute' || unit === 'hour') {
-    return local.round({ smallestUnit: unit, roundingMode: 'ceil' });
+/**
+ * When the clocks of the zone first show a whole unit, at `startMs` or after it. Rejected: rounding the local time up
+ * and looking for its instant, as a local time that comes twice is found only once.
+ */
+function firstOnTheClock(startMs: number, unitMs: number, timeZone: string): number {
+  for (let fromMs = startMs; ;) {
+    const local = zonedAt(fromMs, timeZone);
+    const offsetMs = offsetOf(local);
+    const wholeMs = Math.ceil((fromMs + offsetMs) / unitMs) * unitMs - offsetMs;
+    // No clock changes twice within an hour. The search for a change is slow, and most hours have none.
+    if (offsetOf(zonedAt(wholeMs, timeZone)) === offsetMs) return wholeMs;
+    // Never without one: the offsets differ.
+    fromMs = local.getTimeZoneTransition('next')?.epochMilliseconds ?? wholeMs;
   }
-  const today = local.startOfDay();
-  const day = (today.equals(local) ? local : local.add({ days: 1 })).toPlainDate();
-  return firstDayOf(unit, day).toZonedDateTime(timeZone);
+}
+
+function offsetOf({ offsetNanoseconds }: Temporal.ZonedDateTime): number {
+  return offsetNanoseconds / 1e6;
+}
+
+/** The first day, Monday or first of a month that begins at `startMs` or after it. */
+function firstDay(
+  startMs: number,
+  unit: 'day' | 'week' | 'month',
+  timeZone: string,
+): Temporal.PlainDate {
+  // The day after that of the start may have begun before it, too: clocks that go back over midnight show the day
+  // before again.
+  let day = zonedAt(startMs, timeZone).toPlainDate();
+  for (;;) {
+    const first = firstDayOf(unit, day);
+    const firstMs = beginningOf(first, timeZone);
+    // A day that was left out is counted as the one that stands in its place.
+    if (firstMs >= startMs) return zonedAt(firstMs, timeZone).toPlainDate();
+    day = day.add({ days: 1 });
+  }
 }
 
 function firstDayOf(unit: 'day' | 'week' | 'month', day: Temporal.PlainDate): Temporal.PlainDate {
   if (unit === 'day') return day;
   if (unit === 'week') return day.add({ days: (8 - day.dayOfWeek) % 7 });
   return day.day === 1 ? day : day.with({ day: 1 }).add({ months: 1 });
+}
+
+function beginningOf(day: Temporal.PlainDate, timeZone: string): number {
+  return day.toZonedDateTime(timeZone).epochMilliseconds;
+}
+
+function zonedAt(epochMs: number, timeZone: string): Temporal.ZonedDateTime {
+  return Temporal.Instant.fromEpochMilliseconds(epochMs).toZonedDateTimeISO(timeZone);
 }
