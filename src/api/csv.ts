@@ -34,12 +34,17 @@ export function parseTable(body: Buffer, columns: TableColumns, maxRows: number)
   });
 }
 
-/** Items as a table, with a header row; null is an empty cell. */
+/**
+ * Items as a table, with a header row; null is an empty cell. A cell that a spreadsheet would run as a formula gets an
+ * apostrophe before it. Every cell with a line break is quoted: a lone LF or CR ends a row for most readers, too.
+ */
 export function tableOf(items: readonly JsonObject[], columns: readonly string[]): string {
   return stringify([...items], {
     header: true,
     columns: [...columns],
     record_delimiter: 'windows',
+    escape_formulas: true,
+    quoted_match: /[\r\n]/,
   });
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { canonicalTime, withPlusRestored } from '../shared/time.ts';
 
 /** The length of text in characters as people count them (code points), not UTF-16 units. */
 function hasLength(text: string, min: number, max: number): boolean {
@@ -6,15 +7,17 @@ function hasLength(text: string, min: number, max: number): boolean {
   return length >= min && length <= max;
 }
 
-function text(max: number): z.ZodString {
-  return z
-    .string(`must be text of 1 to ${max} characters`)
+function text(max: number, { isTrimmed = false } = {}): z.ZodString {
+  const string = z.string(`must be text of 1 to ${max} characters`);
+  return (isTrimmed ? string.trim() : string)
     .refine((value) => hasLength(value, 1, max), `must have 1 to ${max} characters`)
     .meta({ minLength: 1, maxLength: max });
 }
 
 /** Ids that clients choose: any text, percent-encoded in paths. */
 export const idField = text(256);
+/** Of a SIM card: usage is known by the same id without blanks around it. */
+export const simCardIdField = text(256, { isTrimmed: true });
 export const nameField = text(200);
 
 export const projectIdField = z
@@ -38,7 +41,12 @@ const epochSeconds = z
   .min(0)
   .max(253_402_300_799)
   .transform((seconds) => new Date(Math.round(seconds * 1_000)));
-const rfc3339 = z.iso.datetime({ offset: true }).transform((value) => new Date(value));
+const rfc3339 = z
+  .string()
+  .transform(canonicalTime)
+  .pipe(z.iso.datetime({ offset: true }))
+  .transform((value) => new Date(value))
+  .meta({ override: { type: 'string', format: 'date-time' } });
 
 /** Epoch seconds, or RFC 3339; read as a time. */
 export const timestampField = z
@@ -71,13 +79,24 @@ export const booleanQuery = z
   .transform((value) => value === 'true')
   .optional();
 
-export const timeQuery = z.iso
-  .datetime({ offset: true, error: 'must be an RFC 3339 time' })
+export const timeQuery = z
+  .string()
+  .transform((text) => canonicalTime(withPlusRestored(text)))
+  .pipe(z.iso.datetime({ offset: true, error: 'must be an RFC 3339 time' }))
   .transform((value) => new Date(value))
   .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
+  .meta({ override: { type: 'string', format: 'date-time' } })
   .optional();
 
-export const asOfQuery = z.string().optional().meta({
+/** A time or a position, as text. */
+export const momentQuery = z.string().transform(withPlusRestored).optional();
+
+export const asOfQuery = momentQuery.meta({
   description: 'As it was then: an RFC 3339 time, or a position',
   example: '2026-01-01T00:00:00Z',
 });
+
+/** A sum of bytes, as `exactInteger` has it. */
+export const bytesAnswer = z
+  .union([z.int().min(0), z.string().regex(/^\d+$/)])
+  .meta({ description: 'In bytes. Beyond 2^53 - 1 a string of digits, so that it stays exact' });

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { RejectionReason } from '../events/usage.ts';
 import { isJsonObject, type Json } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
+import { canonicalTime } from '../shared/time.ts';
 
 /** So many bytes, used by a SIM card at a time. */
 export interface SimUsage {
@@ -79,15 +80,17 @@ const cloudEvent = z.object({
 const BYTES_RULE = 'must be a whole number of bytes, 0 to 2^53 - 1, also as text';
 
 const usageData = z.object({
-  'sim-card-id': idText,
+  'sim-card-id': z.string('must be text').trim().pipe(idText),
   'bytes-used': z
     .union([z.number(), z.string().regex(/^\d+$/).transform(Number)], BYTES_RULE)
     .refine((bytes) => Number.isSafeInteger(bytes) && bytes >= 0, BYTES_RULE),
-  date: z.iso
-    .datetime({ offset: true, error: 'must be a time as RFC 3339 has it' })
+  date: z
+    .string('must be text')
+    .transform(canonicalTime)
+    .pipe(z.iso.datetime({ offset: true, error: 'must be a time as RFC 3339 has it' }))
     .transform((text) => new Date(text))
-    .refine(isOfStorableYear, 'must be of the years 1 to 9999'),
-  id: idText.optional(),
+    .refine(isOfQueryableYear, 'must be of the years 1 to 9998'),
+  id: idText.nullish(),
 });
 
 function parseData(data: Json): ParsedRecord {
@@ -98,7 +101,7 @@ function parseData(data: Json): ParsedRecord {
     kind: 'usable',
     // -0 is a whole number to JSON, and another text than 0.
     usage: { simCardId, bytesUsed: bytesUsed + 0, usedAt },
-    name: id === undefined ? undefined : { kind: 'id', id },
+    name: typeof id === 'string' ? { kind: 'id', id } : undefined,
   };
 }
 
@@ -106,16 +109,16 @@ function withHyphens(data: Json): Json {
   if (!isJsonObject(data)) return data;
   const { sim_card_id: simCardId, bytes_used: bytesUsed } = data;
   return {
-    ...(simCardId !== undefined && { 'sim-card-id': simCardId }),
-    ...(bytesUsed !== undefined && { 'bytes-used': bytesUsed }),
     ...data,
+    'sim-card-id': data['sim-card-id'] ?? simCardId ?? null,
+    'bytes-used': data['bytes-used'] ?? bytesUsed ?? null,
   };
 }
 
-/** An offset leads out of the years that every store can hold: 0001-01-01T00:00:00+01:00. */
-function isOfStorableYear(time: Date): boolean {
+/** Whether a query can reach it: its end may be a day later. An offset may lead out of the years that are written. */
+function isOfQueryableYear(time: Date): boolean {
   const year = time.getUTCFullYear();
-  return year >= 1 && year <= 9_999;
+  return year >= 1 && year <= 9_998;
 }
 
 function unusable(detail: string): Unusable {

@@ -28,6 +28,15 @@ export function isSameJson(a: Json | undefined, b: Json | undefined): boolean {
 }
 
 /**
+ * A whole number as every reader of JSON gets it: as text where it is beyond ±(2^53 - 1), since most readers would
+ * round it.
+ */
+export function exactInteger(value: bigint): number | string {
+  const rounded = Number(value);
+  return Number.isSafeInteger(rounded) ? rounded : String(value);
+}
+
+/**
  * Canonical text of a JSON value: object keys sorted, no white space. Two values that differ only
  * in the order of their keys have the same text, so its digest identifies the content (the idea of
  * RFC 8785, without its number formatting: both sides here come from the same `JSON.stringify`).

@@ -585,13 +585,14 @@ describe('as it was', () => {
     const read = (query: string): Promise<Answer<Sensor>> => owner.get(`${sensor}?${query}`);
     for (const [n, entry] of entries.entries()) {
       const recordedAt = new Date(entry.recorded_at);
-      const withOffset = encodeURIComponent(
-        `${new Date(recordedAt.getTime() + 7_200_000).toISOString().slice(0, -1)}+02:00`,
-      );
+      const withOffset = `${new Date(recordedAt.getTime() + 7_200_000).toISOString().slice(0, -1)}+02:00`;
       const queries = [
         `as_of=${seen[n]}`,
         `as_of=${entry.recorded_at}`,
+        `as_of=${encodeURIComponent(withOffset)}`,
+        // The plus is decoded to a blank.
         `as_of=${withOffset}`,
+        `as_of=${entry.recorded_at.toLowerCase()}`,
         `revision=${n}`,
       ];
       for (const query of queries) {

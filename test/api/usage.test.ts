@@ -30,6 +30,7 @@ interface Page<Item> {
 
 interface Bucket {
   readonly date: string;
+  readonly start: string;
   readonly 'bytes-used-total': number;
 }
 
@@ -273,7 +274,9 @@ describe('usage by bucket', () => {
     ]);
     const { body } = await owner.get<Page<Bucket>>(`${path}&size=2&page=2`);
     expect(body).toEqual({
-      items: [{ date: '2020-02-12:00:00:00', 'bytes-used-total': 4 }],
+      items: [
+        { date: '2020-02-12:00:00:00', start: '2020-02-12T00:00:00Z', 'bytes-used-total': 4 },
+      ],
       total: 3,
       page: 2,
       size: 2,
@@ -307,8 +310,45 @@ describe('usage by bucket', () => {
     expect(whole.headers.get('content-type')).toBe('text/csv; charset=utf-8');
     const lines = whole.text.split('\r\n');
     expect(lines).toHaveLength(1 + 90 + 1);
-    expect(lines.slice(0, 2)).toEqual(['date,bytes-used-total', '2020-02-01:00:00:00,0']);
+    expect(lines.slice(0, 2)).toEqual([
+      'date,start,bytes-used-total',
+      '2020-02-01:00:00:00,2020-02-01T00:00:00Z,0',
+    ]);
     expect((await owner.get(`${path}&size=10`, { headers })).text.split('\r\n')).toHaveLength(12);
+  });
+
+  test('of a night in which an hour comes twice have one label, and two starts', async () => {
+    const night = newName('sim');
+    await ingested([
+      record(night, '2022-10-30T00:30:00Z', 10),
+      record(night, '2022-10-30T01:00:00Z', 100),
+    ]);
+    const path = `/simcard/${night}/usage?every=1hour&time_zone=Europe/Berlin&fill=zero`;
+    const rows = async (query: string) => (await owner.get<Page<Bucket>>(path + query)).body.items;
+    expect(await rows('&start=2022-10-30T00:00:00Z&end=2022-10-30T01:00:00Z')).toEqual([
+      { date: '2022-10-30:02:00:00', start: '2022-10-30T00:00:00Z', 'bytes-used-total': 10 },
+      { date: '2022-10-30:02:00:00', start: '2022-10-30T01:00:00Z', 'bytes-used-total': 100 },
+    ]);
+    expect(await rows('&start=2022-10-30T00:30:00Z&end=2022-10-30T01:30:00Z')).toEqual([
+      { date: '2022-10-30:02:00:00', start: '2022-10-30T01:00:00Z', 'bytes-used-total': 100 },
+    ]);
+  });
+
+  test.each([
+    '2020-02-10t02:00:00z',
+    '2020-02-10 02:00:00Z',
+    '2020-02-10T04:00:00+02:00',
+    '2020-02-10 04:00:00+02:00',
+    '2020-02-10T01:59:60Z',
+  ])('are found up to the time %s, also when its plus was not encoded', async (time) => {
+    const total = async (end: string) => {
+      const found = await buckets(
+        `/simcard/${sim}/usage?start=2020-02-10&every=1minute&fill=zero&size=1&end=${end}`,
+      );
+      return found.length;
+    };
+    expect(await total(time.replaceAll(' ', '%20'))).toBe(1);
+    expect(await total(encodeURIComponent(time))).toBe(1);
   });
 
   test('as of then are what was known then', async () => {
@@ -349,6 +389,7 @@ describe('usage by bucket', () => {
       "Query parameter 'end' cannot be 2020-02-00. (ex: 2020-02-29 / 2020-02-29T23:00:00Z)",
     ],
     ['end=2020-01-01', "Query parameter 'end' cannot be 2020-01-01, before 'start'."],
+    ['end=2020-02-09', "Query parameter 'end' cannot be 2020-02-09, before 'start'."],
     ['time_zone=Mars', "Query parameter 'time_zone' cannot be Mars. (ex: Europe/Berlin / UTC)"],
   ])('with %s are refused in a sentence, also of what is not there', async (given, detail) => {
     const query = new URLSearchParams({ start: '2020-02-10', end: '2020-02-12', every: '1day' });
@@ -411,7 +452,7 @@ describe('totals', () => {
       { org_id: 'acme', 'bytes-used-total': 6 },
     ]);
     expect(await totals('/usage/organizations?end=2020-02-10T00:00:00Z')).toEqual([
-      { org_id: 'acme', 'bytes-used-total': 3 },
+      { org_id: 'acme', 'bytes-used-total': 1 },
     ]);
     expect(await totals('/usage/simcards?start=2020-02-12')).toEqual([
       { sim_card_id: '1', org_id: 'acme', 'bytes-used-total': 12 },
@@ -425,6 +466,74 @@ describe('totals', () => {
     });
     const { text } = await other.get('/usage/organizations', { headers: { accept: 'text/csv' } });
     expect(text).toBe('org_id,bytes-used-total\r\n,16\r\nacme,15\r\n');
+  });
+
+  test('of adjacent periods add up: the time at which one ends is the first of the next', async () => {
+    const { owner: other } = await service.newProject();
+    await ingested(
+      [
+        record('1', '2020-02-29T23:59:59.999Z', 1),
+        record('1', '2020-03-01T00:00:00Z', 2),
+        record('1', '2020-03-31T23:59:59.999Z', 4),
+        record('1', '2020-04-01T00:00:00Z', 8),
+      ],
+      {},
+      other,
+    );
+    const total = async (query: string) => {
+      const { body } = await other.get<Page<Total>>(`/usage/simcards?${query}`);
+      return body.items.map((item) => item['bytes-used-total']);
+    };
+    const [march, april, may] = [1, 2, 3].map((n) => `2020-0${n + 2}-01T00:00:00`);
+    for (const offset of ['Z', '+00:00', '%2000:00', '%2B00:00']) {
+      expect(await total(`end=${march}${offset}`)).toEqual([1]);
+      expect(await total(`start=${march}${offset}&end=${april}${offset}`)).toEqual([6]);
+      expect(await total(`start=${april}${offset}&end=${may}${offset}`)).toEqual([8]);
+    }
+    expect(await total('end=2020-02-29')).toEqual([1]);
+    expect(await total('start=2020-03-01&end=2020-03-31')).toEqual([6]);
+    expect(await total(`start=${march}Z&end=${march}Z`)).toEqual([]);
+    expect(await other.get('/usage/simcards?start=2020-03-02&end=2020-03-01')).toMatchObject(
+      problem(422, 'validation-failed'),
+    );
+  });
+
+  test('beyond 2^53 are strings, and exact', async () => {
+    const { owner: other } = await service.newProject();
+    await other.post('/devices', { json: { device_id: 'd', sim_card_id: '1' } });
+    const most = Number.MAX_SAFE_INTEGER;
+    const now = new Date().toISOString();
+    await ingested([record('1', now, most), record('1', now, most)], {}, other);
+    const sum = '18014398509481982';
+    const row = { 'bytes-used-total': sum };
+    const day = now.slice(0, 10);
+    for (const path of [
+      '/usage/organizations',
+      `/usage/simcards?start=${day}`,
+      `/simcard/1/usage?start=${day}&end=${day}&every=1day`,
+      `/simcard/1/usage?start=${day}&end=${day}&every=1day&fill=zero`,
+      `/organization/null/usage?start=${day}&end=${day}&every=1day`,
+    ]) {
+      expect((await other.get<Page<object>>(path)).body.items).toMatchObject([row]);
+    }
+    const { text } = await other.get('/usage/simcards', { headers: { accept: 'text/csv' } });
+    expect(text).toContain(`,${sum}\r\n`);
+    expect((await other.get('/devices/d')).body).toMatchObject({ usage_this_month: sum });
+    const [entry] = await other.walk('/devices/d/timeline');
+    expect(entry).toMatchObject({ data: { bytesUsed: sum } });
+  });
+
+  test('as a table hold what organizations are called, and no more rows or formulas', async () => {
+    const { owner: other } = await service.newProject();
+    const orgs = ['x\nbigcorp', 'x\rbigcorp', '=1+1', '@x', '-1', 'a,"b"'];
+    for (const [index, org] of orgs.entries()) {
+      await other.put(`/inventory/${index}`, { json: { org_id: org } });
+      await ingested(record(String(index), '2022-02-18T00:00:00Z', 1), {}, other);
+    }
+    const { text } = await other.get('/usage/organizations', { headers: { accept: 'text/csv' } });
+    expect(text.split('\r\n').slice(1, -1).toSorted()).toEqual(
+      ['"x\nbigcorp",1', '"x\rbigcorp",1', "'=1+1,1", "'@x,1", "'-1,1", '"a,""b""",1'].toSorted(),
+    );
   });
 });
 

@@ -17,6 +17,15 @@ describe('a record of usage', () => {
       { sim_card_id: '89440001', bytes_used: 1_024, date: '2022-02-18T00:00:00Z' },
     ],
     ['with an offset', { ...RECORD, date: '2022-02-18T05:30:00+05:30' }],
+    ['with a time in lower case', { ...RECORD, date: '2022-02-18t00:00:00z' }],
+    ['with a blank before the time', { ...RECORD, date: '2022-02-18 00:00:00Z' }],
+    ['with blanks around the SIM card', { ...RECORD, 'sim-card-id': ' 89440001\t' }],
+    ['with null as its id', { ...RECORD, id: null }],
+    ['with null beside the other name of a member', { ...RECORD, sim_card_id: null }],
+    [
+      'with null in the name with hyphens',
+      { ...RECORD, 'sim-card-id': null, sim_card_id: '89440001' },
+    ],
     ['with more members than are known', { ...RECORD, meter: { a: [1] } }],
   ])('is read %s', (_how, json) => {
     expect(parseUsage(json)).toEqual({ kind: 'usable', usage: USAGE, name: undefined });
@@ -45,6 +54,8 @@ describe('a record of usage', () => {
     ['has a day that the calendar lacks', { ...RECORD, date: '2021-02-29T00:00:00Z' }],
     ['has a date without a time', { ...RECORD, date: '2022-02-18' }],
     ['has a time without an offset', { ...RECORD, date: '2022-02-18T00:00:00' }],
+    ['is of a year that no query reaches', { ...RECORD, date: '9999-01-01T00:00:00Z' }],
+    ['has a SIM card of blanks', { ...RECORD, 'sim-card-id': '  ' }],
     ['is of the year 0', { ...RECORD, date: '0001-01-01T00:00:00+01:00' }],
     ['has negative bytes', { ...RECORD, 'bytes-used': -1 }],
     ['has negative bytes as text', { ...RECORD, 'bytes-used': '-1' }],
@@ -63,6 +74,11 @@ describe('a record of usage', () => {
     const parsed = parseUsage(json);
     expect(parsed).toMatchObject({ kind: 'unusable', reason: 'validation-failed' });
     expect(parsed.kind === 'unusable' && parsed.detail).toMatch(/\w/);
+  });
+
+  test('of a leap second is of the second before, and so of the same day', () => {
+    const parsed = parseUsage({ ...RECORD, date: '2016-12-31T23:59:60.5Z' });
+    expect(parsed).toMatchObject({ usage: { usedAt: new Date('2016-12-31T23:59:59.500Z') } });
   });
 
   test('that is no JSON is refused as such', () => {

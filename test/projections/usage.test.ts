@@ -82,7 +82,10 @@ class Fleet {
       {},
     );
     expect(value.total).toBe(value.items.length);
-    return value.items.map(({ startMs, bytes }) => [(startMs - START_MS) / MINUTE_MS, bytes]);
+    return value.items.map(({ startMs, bytes }) => [
+      (startMs - START_MS) / MINUTE_MS,
+      Number(bytes),
+    ]);
   }
 
   async organizations(within: UsedWithin, asOf?: Position): Promise<[string | null, number][]> {
@@ -92,12 +95,12 @@ class Fleet {
       {},
     );
     expect(value.total).toBe(value.items.length);
-    return value.items.map(({ orgId, bytes }) => [orgId, bytes]);
+    return value.items.map(({ orgId, bytes }) => [orgId, Number(bytes)]);
   }
 
   async sims(within: UsedWithin, asOf?: Position): Promise<[string, string | null, number][]> {
     const { value } = await totals.ofSims(this.projectId, { ...within, asOf, page: ALL }, {});
-    return value.items.map(({ simCardId, orgId, bytes }) => [simCardId, orgId, bytes]);
+    return value.items.map(({ simCardId, orgId, bytes }) => [simCardId, orgId, Number(bytes)]);
   }
 }
 
@@ -236,7 +239,7 @@ describe('usage', () => {
           {},
         )
       ).value;
-    expect(await page(3, 3)).toEqual({ items: [{ startMs: edges[3], bytes: 181 }], total: 4 });
+    expect(await page(3, 3)).toEqual({ items: [{ startMs: edges[3], bytes: 181n }], total: 4 });
     expect(await page(3, 6)).toEqual({ items: [], total: 4 });
   });
 });

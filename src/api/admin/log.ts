@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import type { LogReader, RecordedEvent } from '../../projections/engine/log-reader.ts';
 import type { JsonObject } from '../../shared/json.ts';
-import { timeAnswer } from '../fields.ts';
+import { momentQuery, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
 
@@ -20,7 +20,6 @@ const recordedAnswer = z
   })
   .meta({ id: 'RecordedEvent' });
 
-const bound = z.string().optional();
 const logQuery = cursorQuery.extend({
   stream: z.string().min(1).optional().meta({
     description: 'The whole name of one stream',
@@ -32,8 +31,8 @@ const logQuery = cursorQuery.extend({
     .transform((types) => types.split(','))
     .optional()
     .meta({ description: 'Types of events, separated by commas', example: 'SensorPatched' }),
-  from: bound.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
-  to: bound.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
+  from: momentQuery.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
+  to: momentQuery.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
   correlation_id: z.string().min(1).optional(),
 });
 

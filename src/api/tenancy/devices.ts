@@ -8,7 +8,14 @@ import type {
   TenancyQueries,
 } from '../../projections/tenancy/tenancy-queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
-import { booleanQuery, devEuiField, idField, timeAnswer, timeQuery } from '../fields.ts';
+import {
+  booleanQuery,
+  devEuiField,
+  idField,
+  simCardIdField,
+  timeAnswer,
+  timeQuery,
+} from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterIdAsOf, walkPage } from '../paging.ts';
 import { precondition } from '../precondition.ts';
 import { notFound } from '../problem.ts';
@@ -16,7 +23,7 @@ import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
 
 export const linksBody = z.strictObject({
   dev_eui: devEuiField.nullable().optional(),
-  sim_card_id: idField.nullable().optional(),
+  sim_card_id: simCardIdField.nullable().optional(),
   sensor_id: idField.nullable().optional(),
 });
 

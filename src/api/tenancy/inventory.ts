@@ -8,7 +8,7 @@ import {
   type SimState,
 } from '../../commands/sim-inventory.ts';
 import type { InventoryQueries } from '../../projections/tenancy/inventory-queries.ts';
-import { dayOrTimestampField, idField, timeAnswer } from '../fields.ts';
+import { dayOrTimestampField, idField, simCardIdField, timeAnswer } from '../fields.ts';
 import { ITEMS_LIMIT_BYTES } from '../item-results.ts';
 import { answerPage, numberedPage, pageQuery } from '../page-paging.ts';
 import { answerRows, rowResults, rowsBody } from '../row-results.ts';
@@ -17,7 +17,7 @@ import { defineRoute, type Answer, type ApiRequest, type Route } from '../route.
 /** `null` is what nobody is called where usage is asked for. */
 const orgIdField = idField.refine((id) => id !== 'null', 'must not be null');
 const assignment = z.strictObject({ org_id: orgIdField, from: dayOrTimestampField.optional() });
-const assignmentRow = assignment.extend({ sim_card_id: idField });
+const assignmentRow = assignment.extend({ sim_card_id: simCardIdField });
 const COLUMNS = { needed: ['sim_card_id', 'org_id'], optional: ['from'] };
 
 const heldSim = z.object({ sim_card_id: z.string(), org_id: z.string() });
@@ -44,7 +44,7 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
       'Assign a SIM card to an organization; without `from` from the beginning, later from now',
     tag: 'Inventory',
     access: ['owner', 'member'],
-    params: z.object({ sim: idField }),
+    params: z.object({ sim: simCardIdField }),
     body: { content: { 'application/json': assignment } },
     answers: { 200: heldSim.extend({ from: timeAnswer.nullable() }) },
     async handle({ params, body, now, command }) {

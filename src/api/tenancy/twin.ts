@@ -7,8 +7,8 @@ import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.t
 import type { UsageQueries } from '../../projections/usage/usage-queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { sha256 } from '../../shared/ids.ts';
-import { canonicalJson, isSameJson, type JsonObject } from '../../shared/json.ts';
-import { asOfQuery, idField, timeAnswer } from '../fields.ts';
+import { canonicalJson, exactInteger, isSameJson, type JsonObject } from '../../shared/json.ts';
+import { asOfQuery, bytesAnswer, idField, timeAnswer } from '../fields.ts';
 import { currentFirmwareAnswer, currentFirmwareBody } from '../firmware/history.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
@@ -28,7 +28,7 @@ const deviceAnswer = deviceFields
     last_seen_at: timeAnswer.nullable(),
     firmware: z.array(currentFirmwareAnswer),
     state: z.record(z.string(), z.unknown()).nullable(),
-    usage_this_month: z.int().nullable().meta({
+    usage_this_month: bytesAnswer.nullable().meta({
       description:
         'Of its SIM card, in bytes; a month of UTC. Null while that read model is behind',
     }),
@@ -68,14 +68,14 @@ export function twinRoute({
           : states.sensorAt(projectId, device.sensorId, asOf, read),
         firmware.current(projectId, params.id, asOf, read),
         device.simCardId === null
-          ? { value: 0 }
+          ? { value: 0n }
           : usage.ofSim(projectId, device.simCardId, { ...month, asOf }, read).catch(unlessBehind),
       ]);
       const parts = {
         last_seen_at: jsonTime(device.lastSeenAt),
         firmware: reported.value.map(currentFirmwareBody),
         state: state?.value?.state ?? null,
-        usage_this_month: used?.value ?? null,
+        usage_this_month: used === null ? null : exactInteger(used.value),
       };
       return {
         status: 200,

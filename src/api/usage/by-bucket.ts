@@ -10,7 +10,8 @@ import type {
   UsedInBucket,
 } from '../../projections/usage/usage-queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
-import { asOfQuery, idField } from '../fields.ts';
+import { exactInteger } from '../../shared/json.ts';
+import { asOfQuery, bytesAnswer, idField, simCardIdField, timeAnswer } from '../fields.ts';
 import { numberedPage } from '../page-paging.ts';
 import { defineRoute, type Answer, type ApiRequest, type Route } from '../route.ts';
 import { bucketQuery, bucketsIn } from './range-query.ts';
@@ -22,7 +23,11 @@ const usedInBucket = z
       description: 'Where the bucket begins, on the clocks of the zone',
       example: '2020-02-01:00:00:00',
     }),
-    'bytes-used-total': z.int(),
+    start: timeAnswer.meta({
+      description: 'The same as an instant: an hour that comes twice has two',
+      example: '2020-02-01T00:00:00Z',
+    }),
+    'bytes-used-total': bytesAnswer,
   })
   .meta({ id: 'UsedInBucket' });
 
@@ -52,6 +57,7 @@ export function byBucketRoutes(queries: UsageQueries, positions: Positions): Rou
 
   const simCard = defineRoute({
     ...common('simcard'),
+    params: z.object({ id: simCardIdField }),
     summary: 'What a SIM card used, by buckets',
     handle: (request) => answer(request, { kind: 'simcard', id: request.params.id }),
   });
@@ -63,10 +69,11 @@ export function byBucketRoutes(queries: UsageQueries, positions: Positions): Rou
     const { edges, timeZone } = bucketsIn(query);
     const asOf = query.as_of === undefined ? undefined : await positions.asOf(query.as_of);
     return answerTable(query, headers.isCsvAccepted, {
-      columns: ['date', 'bytes-used-total'],
+      columns: ['date', 'start', 'bytes-used-total'],
       item: ({ startMs, bytes }: UsedInBucket) => ({
         date: bucketLabel(startMs, timeZone),
-        'bytes-used-total': bytes,
+        start: instantText(startMs),
+        'bytes-used-total': exactInteger(bytes),
       }),
       async rows(page) {
         const found =
@@ -75,7 +82,7 @@ export function byBucketRoutes(queries: UsageQueries, positions: Positions): Rou
                 queries.byBucket(projectId, subject, { edges: some, page: whole, asOf }, read),
               )
             : await queries.byBucket(projectId, subject, { edges, page, asOf }, read);
-        if (!found.value.items.some(({ bytes }) => bytes > 0)) {
+        if (!found.value.items.some(({ bytes }) => bytes > 0n)) {
           await requireKnown(projectId, subject, read);
         }
         return found;
@@ -110,6 +117,11 @@ function common(kind: 'organization' | 'simcard') {
   } as const;
 }
 
+/** Buckets begin with whole seconds. */
+function instantText(epochMs: number): string {
+  return `${new Date(epochMs).toISOString().slice(0, 19)}Z`;
+}
+
 /** Every bucket of a page: those with usage are looked for among them alone. */
 async function filled(
   edges: Edges,
@@ -122,6 +134,6 @@ async function filled(
   const bytesAt = new Map(value.items.map(({ startMs, bytes }) => [startMs, bytes]));
   const items = onPage
     .slice(0, -1)
-    .map((startMs) => ({ startMs, bytes: bytesAt.get(startMs) ?? 0 }));
+    .map((startMs) => ({ startMs, bytes: bytesAt.get(startMs) ?? 0n }));
   return { value: { items, total }, position };
 }

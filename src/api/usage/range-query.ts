@@ -2,12 +2,14 @@ import { Temporal } from 'temporal-polyfill';
 import { z } from 'zod';
 import {
   bucketEdges,
+  ceilMs,
   MAX_BUCKETS,
   type BucketLength,
   type Edges,
 } from '../../projections/usage/buckets.ts';
 import type { UsedWithin } from '../../projections/usage/usage-totals.ts';
 import { LedgerError } from '../../shared/errors.ts';
+import { canonicalTime, withPlusRestored } from '../../shared/time.ts';
 
 const EXAMPLES = {
   start: '2020-02-01 / 2020-02-01T00:00:00Z',
@@ -20,17 +22,22 @@ function parameter(description: string, example: string): z.ZodType<string | und
   return z.string().optional().meta({ description, example });
 }
 
+function timeParameter(description: string, example: string): z.ZodType<string | undefined> {
+  return z.string().transform(withPlusRestored).optional().meta({ description, example });
+}
+
 /** Texts: what is wrong with one is said in the words that clients of such services know. */
 export const rangeQuery = z.object({
-  start: parameter('A day, or an RFC 3339 time', '2020-02-01'),
-  end: parameter(
-    'A day, or an RFC 3339 time; what begins at it belongs to the answer',
-    '2020-02-29',
-  ),
+  start: timeParameter('A day, or an RFC 3339 time', '2020-02-01'),
+  end: timeParameter('A day, which is included, or an RFC 3339 time, which is not', '2020-02-29'),
   time_zone: parameter('Where days begin (IANA). Default: UTC', 'Europe/Berlin'),
 });
 
 export const bucketQuery = rangeQuery.extend({
+  end: timeParameter(
+    'A day, or an RFC 3339 time: a bucket that begins at it belongs to the answer',
+    '2020-02-29',
+  ),
   every: parameter(
     'The length of a bucket: so many of minute, hour, day, week or month, or an ISO 8601 duration of one unit',
     '1day',
@@ -39,7 +46,10 @@ export const bucketQuery = rangeQuery.extend({
 
 type RangeQuery = z.infer<typeof rangeQuery>;
 
-/** @throws LedgerError `validation-failed` */
+/**
+ * A time as `end` is not included, so that adjacent periods add up.
+ * @throws LedgerError `validation-failed`
+ */
 export function usedWithin(query: RangeQuery): UsedWithin {
   const timeZone = timeZoneIn(query);
   const start = query.start === undefined ? undefined : pointIn('start', query.start, timeZone);
@@ -72,9 +82,10 @@ export function bucketsIn(query: z.infer<typeof bucketQuery>): {
 }
 
 interface Point {
+  /** Of a day: where it begins. */
   readonly instant: Temporal.Instant;
-  /** A day is all of it; a time is its millisecond. */
   readonly firstMs: number;
+  /** Where the day ends; of a time, the same as `firstMs`. */
   readonly nextMs: number;
 }
 
@@ -86,22 +97,24 @@ function pointIn(name: 'start' | 'end', text: string, timeZone: string): Point {
       const next = day.add({ days: 1 }).toZonedDateTime(timeZone);
       return within(instant, next.epochMilliseconds);
     }
-    const instant = z.iso.datetime({ offset: true }).safeParse(text).success
-      ? Temporal.Instant.from(text)
-      : z.iso.datetime({ local: true }).safeParse(text).success
-        ? Temporal.PlainDateTime.from(text).toZonedDateTime(timeZone).toInstant()
+    const time = canonicalTime(text);
+    const instant = z.iso.datetime({ offset: true }).safeParse(time).success
+      ? Temporal.Instant.from(time)
+      : z.iso.datetime({ local: true }).safeParse(time).success
+        ? Temporal.PlainDateTime.from(time).toZonedDateTime(timeZone).toInstant()
         : undefined;
-    if (instant !== undefined) return within(instant, instant.epochMilliseconds + 1);
+    if (instant !== undefined) return within(instant);
   } catch (error) {
     // A day that the calendar does not have.
     if (!(error instanceof RangeError)) throw error;
   }
   throw cannotBe(name, text);
 
-  function within(instant: Temporal.Instant, nextMs: number): Point {
+  function within(instant: Temporal.Instant, nextMs?: number): Point {
     const { year } = instant.toZonedDateTimeISO('UTC');
     if (year < 1 || year > 9_998) throw cannotBe(name, text);
-    return { instant, firstMs: instant.epochMilliseconds, nextMs };
+    const firstMs = ceilMs(instant);
+    return { instant, firstMs, nextMs: nextMs ?? firstMs };
   }
 }
 
@@ -150,7 +163,7 @@ function timeZoneIn({ time_zone: text = 'UTC' }: RangeQuery): string {
 }
 
 function refuseBackwards(start: Point, end: Point, query: RangeQuery): void {
-  if (start.firstMs <= end.nextMs) return;
+  if (start.firstMs <= end.firstMs || start.firstMs < end.nextMs) return;
   throw refused('end', `Query parameter 'end' cannot be ${query.end}, before 'start'.`);
 }
 

@@ -7,8 +7,8 @@ import type {
   SimTotal,
   UsageTotals,
 } from '../../projections/usage/usage-totals.ts';
-import type { JsonObject } from '../../shared/json.ts';
-import { asOfQuery } from '../fields.ts';
+import { exactInteger, type JsonObject } from '../../shared/json.ts';
+import { asOfQuery, bytesAnswer } from '../fields.ts';
 import { numberedPage } from '../page-paging.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { rangeQuery, usedWithin } from './range-query.ts';
@@ -16,7 +16,7 @@ import { answerTable, tablePageQuery } from './table-answer.ts';
 
 const organizationTotal = z.object({
   org_id: z.string().nullable().meta({ description: 'Null: SIM cards that nobody holds' }),
-  'bytes-used-total': z.int(),
+  'bytes-used-total': bytesAnswer,
 });
 const simTotal = organizationTotal.extend({ sim_card_id: z.string() });
 
@@ -86,5 +86,5 @@ export function totalRoutes(totals: UsageTotals, positions: Positions): Route[] 
 }
 
 function organizationBody({ orgId, bytes }: OrganizationTotal): JsonObject {
-  return { org_id: orgId, 'bytes-used-total': bytes };
+  return { org_id: orgId, 'bytes-used-total': exactInteger(bytes) };
 }

@@ -1,9 +1,9 @@
 import { formatPosition, parsePosition } from '../../event-store/position.ts';
 import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
+import { canonicalTime } from '../../shared/time.ts';
 
-const RFC3339 =
-  /^(\d{4}-\d{2}-\d{2})[Tt ]([01]\d|2[0-3]):\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
+const RFC3339 = /^(\d{4}-\d{2}-\d{2})T([01]\d|2[0-3]):\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
 
 /** Positions as clients write them: of this log, by themselves or by a time. */
 export class Positions {
@@ -72,9 +72,10 @@ export class Positions {
  * @throws LedgerError `validation-failed` for one that looks like a time, and is none
  */
 function timeIn(text: string): Date | undefined {
-  const [, day] = RFC3339.exec(text) ?? [];
+  const canonical = canonicalTime(text);
+  const [, day] = RFC3339.exec(canonical) ?? [];
   if (day === undefined) return undefined;
-  const time = new Date(text.replace(' ', 'T'));
+  const time = new Date(canonical);
   if (!isDay(day) || Number.isNaN(time.getTime())) {
     throw new LedgerError(
       'validation-failed',

@@ -129,7 +129,13 @@ export class TimelineQueries {
                 first_actor as actor,
                 json_build_object(
                   'simCardId', sim_card_id, 'day', to_char(day at time zone 'UTC', 'YYYY-MM-DD'),
-                  'bytesUsed', used.bytes, 'records', used.records
+                  'bytesUsed',
+                  /* beyond what JSON holds exactly: as text */
+                  case
+                    when used.bytes > 9007199254740991 then to_jsonb(used.bytes::text)
+                    else to_jsonb(used.bytes)
+                  end,
+                  'records', used.records
                 ) as data
               from read_usage.sim_days d
               cross join lateral (

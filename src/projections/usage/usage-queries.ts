@@ -14,7 +14,7 @@ export type Subject =
 export interface UsedInBucket {
   /** Where the bucket begins: one of the edges. Epoch milliseconds. */
   readonly startMs: number;
-  readonly bytes: number;
+  readonly bytes: bigint;
 }
 
 export interface PageOf {
@@ -89,7 +89,7 @@ export class UsageQueries {
     // Beyond the last page there is one row, with the total alone.
     const items = value.flatMap(({ bucket, bytes }) => {
       const startMs = bucket === null ? undefined : edges[bucket - 1];
-      return startMs === undefined ? [] : [{ startMs, bytes: Number(bytes) }];
+      return startMs === undefined ? [] : [{ startMs, bytes: BigInt(bytes ?? 0) }];
     });
     return { value: { items, total: Number(value[0]?.total ?? 0) }, position };
   }
@@ -115,7 +115,7 @@ export class UsageQueries {
     simCardId: string,
     { from, to, asOf }: { readonly from: Date; readonly to: Date; readonly asOf: Position },
     options: ReadOptions,
-  ): Promise<Fresh<number>> {
+  ): Promise<Fresh<bigint>> {
     const { value, position } = await this.#models.read<{ bytes: string }>(
       'usage',
       {
@@ -132,7 +132,7 @@ export class UsageQueries {
       },
       atLeast(options, asOf),
     );
-    return { value: Number(value[0]?.bytes ?? 0), position };
+    return { value: BigInt(value[0]?.bytes ?? 0), position };
   }
 }
 

@@ -6,7 +6,7 @@ import { heldRecords, type Counted, type PageOf } from './usage-queries.ts';
 export interface OrganizationTotal {
   /** Null: nobody. */
   readonly orgId: string | null;
-  readonly bytes: number;
+  readonly bytes: bigint;
 }
 
 export interface SimTotal extends OrganizationTotal {
@@ -208,5 +208,5 @@ function timeText(epochMs: number | undefined, without: string): string {
 }
 
 function organizationTotal({ org_id: orgId, bytes }: TotalRow): OrganizationTotal {
-  return { orgId: orgId === '' ? null : orgId, bytes: Number(bytes) };
+  return { orgId: orgId === '' ? null : orgId, bytes: BigInt(bytes ?? 0) };
 }
