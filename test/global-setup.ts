@@ -1,16 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { openDatabase } from '../src/database/database.ts';
-import { openEmbeddedServer } from '../src/database/embedded-server/embedded-server.ts';
 import { startStandInProcess } from './event-store/eventstoredb/stand-in-child.ts';
 import { brokerClasspath, startBroker } from './kafka/broker.ts';
-import { createLogger } from '../src/shared/logger.ts';
+import { createTemplate, startTestServer } from './database/test-server.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
     databaseServerUrl: string;
+    databaseTemplate: string;
   }
 }
 
@@ -18,9 +14,9 @@ declare module 'vitest' {
 const STAND_IN_SHOWS_AFTER_MS = 5;
 
 /**
- * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or an embedded one; where the
- * run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL or a stand-in, which
- * shows events TEST_EVENTSTORE_SHOWS_AFTER_MS after it has decided on their append; and Kafka, the one at KAFKA_TEST_BROKERS or one from the jars of KAFKA_TEST_CLASSPATH_FILE, or none.
+ * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or one of the run's own; where the
+ * run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL or a stand-in; and
+ * Kafka, the one at KAFKA_TEST_BROKERS or one from the jars of KAFKA_TEST_CLASSPATH_FILE, or none.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   // First of all: it is the one that ends with this process when another does not start.
@@ -54,23 +50,13 @@ async function setUpEventStore(): Promise<() => Promise<void>> {
 
 async function setUpPostgres(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env['TEST_DATABASE_URL'];
-  if (given) {
-    project.provide('databaseServerUrl', given);
-    return async () => undefined;
-  }
-  const logger = createLogger('warn');
-  const dataDir = await mkdtemp(join(tmpdir(), 'fleetledger-test-'));
-  const server = await openEmbeddedServer({ dataDir, logger, role: 'tool' });
-  project.provide('databaseServerUrl', server.url);
-
+  const server = given ? undefined : await startTestServer();
+  const url = given ? given : (server?.url ?? '');
+  const template = await createTemplate(url);
+  project.provide('databaseServerUrl', url);
+  project.provide('databaseTemplate', template.name);
   return async () => {
-    const databases = openDatabase({ url: server.url, logger, maxConnections: 1 });
-    const kept = await databases.query({
-      text: `select datname from pg_database where starts_with(datname, 'fleetledger_test_')`,
-    });
-    await databases.close();
-    await server.close();
-    if (kept.length === 0) await rm(dataDir, { recursive: true, force: true });
-    else console.error(`kept, with the databases of failed tests: ${dataDir}`);
+    await template.remove();
+    await server?.close();
   };
 }

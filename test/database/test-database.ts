@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, inject, type RunnerTask } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { databaseUrl } from './test-server.ts';
 
 export interface TestDatabase {
   readonly url: string;
@@ -12,11 +13,13 @@ export interface TestDatabase {
 }
 
 /**
- * An empty database of the test file's own, for as long as its tests run. To be called at the top
- * level of the file. When a test failed, the database is kept and its URL is printed.
+ * A database of the test file's own, for as long as its tests run: migrated, with a log of its own
+ * and nothing in it. To be called at the top level of the file. When a test failed, the database is
+ * kept and its URL is printed.
  */
 export function createTestDatabase(): TestDatabase {
   const serverUrl = inject('databaseServerUrl');
+  const template = inject('databaseTemplate');
   const server = openDatabase({
     url: serverUrl,
     logger: createLogger('silent'),
@@ -26,22 +29,20 @@ export function createTestDatabase(): TestDatabase {
   const name = `fleetledger_test_${randomBytes(6).toString('hex')}`;
   const names: string[] = [];
 
-  async function create(newName: string, template: string): Promise<string> {
-    await server.query({ text: `create database ${newName} template ${template}` });
+  async function create(newName: string, original: string): Promise<string> {
+    await server.query({ text: `create database ${newName} template ${original}` });
     names.push(newName);
-    return databaseUrl(newName);
-  }
-  function databaseUrl(databaseName: string): string {
-    const url = new URL(serverUrl);
-    url.pathname = `/${databaseName}`;
-    return url.href;
+    return databaseUrl(serverUrl, newName);
   }
 
-  beforeAll(() => create(name, 'template0'));
+  beforeAll(async () => {
+    await giveNewLogId(await create(name, template));
+  });
   // oxlint-disable-next-line no-empty-pattern -- vitest accepts nothing else here
   afterAll(async ({}, file) => {
     if (someFailed(file)) {
-      console.error(`kept, because a test failed: ${names.map(databaseUrl).join(' ')}`);
+      const urls = names.map((kept) => databaseUrl(serverUrl, kept));
+      console.error(`kept, because a test failed: ${urls.join(' ')}`);
     } else {
       for (const left of names) {
         await server.query({ text: `drop database if exists ${left} with (force)` });
@@ -51,10 +52,19 @@ export function createTestDatabase(): TestDatabase {
   });
 
   return {
-    url: databaseUrl(name),
+    url: databaseUrl(serverUrl, name),
     copy: () => create(`${name}_copy_${names.length}`, name),
     server,
   };
+}
+
+/** Copies of one template would otherwise hold one log, whose positions they would exchange. */
+async function giveNewLogId(url: string): Promise<void> {
+  const database = openDatabase({ url, logger: createLogger('silent'), maxConnections: 1 });
+  await database.query({
+    text: `update ledger.log set log_id = '${randomBytes(4).toString('hex')}'`,
+  });
+  await database.close();
 }
 
 function someFailed(task: RunnerTask): boolean {

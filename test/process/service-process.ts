@@ -2,7 +2,7 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeAll } from 'vitest';
+import { afterEach } from 'vitest';
 import { connectTo, type Api } from '../api/api-client.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
 import { children, dataDir, exited } from '../database/embedded-server-fixture.ts';
@@ -15,7 +15,6 @@ const CLI = path.resolve('dist/cli.js');
 const run = promisify(execFile);
 const apis: Api[] = [];
 
-beforeAll(() => run('npm', ['run', '--silent', 'build']));
 afterEach(() => {
   for (const api of apis.splice(0)) api.leave();
 });
