@@ -1,6 +1,5 @@
 import type { TestProject } from 'vitest/node';
 import { startStandInProcess } from './event-store/eventstoredb/stand-in-child.ts';
-import { brokerClasspath, startBroker } from './kafka/broker.ts';
 import { createTemplate, startTestServer } from './database/test-server.ts';
 
 declare module 'vitest' {
@@ -14,28 +13,18 @@ declare module 'vitest' {
 const STAND_IN_SHOWS_AFTER_MS = 5;
 
 /**
- * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or one of the run's own; where the
- * run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL or a stand-in; and
- * Kafka, the one at KAFKA_TEST_BROKERS or one from the jars of KAFKA_TEST_CLASSPATH_FILE, or none.
+ * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or one of the run's own;
+ * and, where the run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL
+ * or a stand-in, which shows events TEST_EVENTSTORE_SHOWS_AFTER_MS after it has decided on their
+ * append.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
-  // First of all: it is the one that ends with this process when another does not start.
-  const endKafka = await setUpKafka();
   const endEventStore = await setUpEventStore();
   const endPostgres = await setUpPostgres(project);
   return async () => {
-    await endKafka();
     await endPostgres();
     await endEventStore();
   };
-}
-
-async function setUpKafka(): Promise<() => Promise<void>> {
-  const classpath = brokerClasspath();
-  if (process.env['KAFKA_TEST_BROKERS'] || classpath === undefined) return async () => undefined;
-  const broker = await startBroker(classpath);
-  process.env['KAFKA_TEST_BROKERS'] = broker.address;
-  return () => broker.close();
 }
 
 async function setUpEventStore(): Promise<() => Promise<void>> {

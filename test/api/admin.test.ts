@@ -651,59 +651,66 @@ describe('a verification', () => {
 });
 
 describe('a paused projection', () => {
-  test('stands still until it is resumed; what it cannot answer yet is said to be behind', async () => {
-    const sensor = newId('sensor');
-    await patch(sensor, { a: 1 });
-    await owner.get(`/sensors/${sensor}`);
-    const elsewhere = reader.client(owner.key);
+  test(
+    'stands still until it is resumed; what it cannot answer yet is said to be behind',
+    { tags: ['slow'] },
+    async () => {
+      const sensor = newId('sensor');
+      await patch(sensor, { a: 1 });
+      await owner.get(`/sensors/${sensor}`);
+      const elsewhere = reader.client(owner.key);
 
-    const paused = await admin.post<Projection>('/admin/projections/state/pause');
-    expect(paused).toMatchObject({ status: 200, body: { name: 'state', status: 'paused' } });
-    expect(await admin.post('/admin/projections/state/pause')).toMatchObject({
-      status: 200,
-      body: { status: 'paused' },
-    });
-    const position = await patch(sensor, { a: 2 });
+      const paused = await admin.post<Projection>('/admin/projections/state/pause');
+      expect(paused).toMatchObject({ status: 200, body: { name: 'state', status: 'paused' } });
+      expect(await admin.post('/admin/projections/state/pause')).toMatchObject({
+        status: 200,
+        body: { status: 'paused' },
+      });
+      const position = await patch(sensor, { a: 2 });
 
-    const behind = await owner.get(`/sensors/${sensor}`);
-    expect(behind).toMatchObject(BEHIND);
-    expect(Number(behind.headers.get('Retry-After'))).toBeGreaterThan(0);
-    // Who needs no newer position gets what there is.
-    expect(await elsewhere.get(`/sensors/${sensor}`)).toMatchObject({
-      status: 200,
-      body: { data: { current: { a: 1 } } },
-    });
-    const headers = { 'fleetledger-min-position': position };
-    expect(await elsewhere.get(`/sensors/${sensor}`, { headers })).toMatchObject(BEHIND);
-    expect(await health(service)).toMatchObject({
-      status: 200,
-      body: {
-        status: 'ok',
-        parts: {
-          'projection:state': { status: 'ok', detail: expect.stringMatching(/paused by an admin/) },
+      const behind = await owner.get(`/sensors/${sensor}`);
+      expect(behind).toMatchObject(BEHIND);
+      expect(Number(behind.headers.get('Retry-After'))).toBeGreaterThan(0);
+      // Who needs no newer position gets what there is.
+      expect(await elsewhere.get(`/sensors/${sensor}`)).toMatchObject({
+        status: 200,
+        body: { data: { current: { a: 1 } } },
+      });
+      const headers = { 'fleetledger-min-position': position };
+      expect(await elsewhere.get(`/sensors/${sensor}`, { headers })).toMatchObject(BEHIND);
+      expect(await health(service)).toMatchObject({
+        status: 200,
+        body: {
+          status: 'ok',
+          parts: {
+            'projection:state': {
+              status: 'ok',
+              detail: expect.stringMatching(/paused by an admin/),
+            },
+          },
         },
-      },
-    });
-    const meanwhile = await projection('state');
-    expect(meanwhile).toMatchObject({ status: 'paused', position: paused.body.position });
-    expect(meanwhile.lag_events).toBeGreaterThan(0);
+      });
+      const meanwhile = await projection('state');
+      expect(meanwhile).toMatchObject({ status: 'paused', position: paused.body.position });
+      expect(meanwhile.lag_events).toBeGreaterThan(0);
 
-    expect(await admin.post('/admin/projections/state/resume')).toMatchObject({
-      status: 200,
-      body: { name: 'state', status: 'live' },
-    });
-    expect(await admin.post('/admin/projections/state/resume')).toMatchObject({ status: 200 });
-    expect(await owner.get(`/sensors/${sensor}`)).toMatchObject({
-      status: 200,
-      body: { data: { current: { a: 2 } } },
-    });
-    const events = await log({ type: 'ProjectionPaused,ProjectionResumed' });
-    // What would change nothing is not an event.
-    expect(events).toMatchObject([
-      { type: 'ProjectionPaused', metadata: { actor: adminId } },
-      { type: 'ProjectionResumed', metadata: { actor: adminId } },
-    ]);
-  });
+      expect(await admin.post('/admin/projections/state/resume')).toMatchObject({
+        status: 200,
+        body: { name: 'state', status: 'live' },
+      });
+      expect(await admin.post('/admin/projections/state/resume')).toMatchObject({ status: 200 });
+      expect(await owner.get(`/sensors/${sensor}`)).toMatchObject({
+        status: 200,
+        body: { data: { current: { a: 2 } } },
+      });
+      const events = await log({ type: 'ProjectionPaused,ProjectionResumed' });
+      // What would change nothing is not an event.
+      expect(events).toMatchObject([
+        { type: 'ProjectionPaused', metadata: { actor: adminId } },
+        { type: 'ProjectionResumed', metadata: { actor: adminId } },
+      ]);
+    },
+  );
 });
 
 describe('a projection that is not stopped', () => {
@@ -866,49 +873,56 @@ describe('an event that cannot be applied', () => {
 });
 
 describe('a projection that nobody runs', () => {
-  test('turns health red within 10 s of what it has not seen, and green when somebody does', async () => {
-    const alone = await startTestService(stalledDatabase.url, { roles: ['api'] });
-    let helper: TestService | undefined;
-    try {
-      expect(await health(alone)).toMatchObject({ status: 200 });
-      await alone.newProject();
-      const beganAtMs = Date.now();
-      const red = await vi.waitUntil(
-        async () => {
-          // Which of the projections is found out first is left to chance.
-          const answer = await health(alone);
-          const { parts } = answer.body as { parts: Record<string, { status: string }> };
-          return parts['projection:tenancy']?.status === 'failing' ? answer : undefined;
-        },
-        { timeout: 15_000, interval: 50 },
-      );
-      expect(Date.now() - beganAtMs).toBeLessThan(10_000);
-      expect(red.status).toBe(503);
-      // It can append and read: that a projection is behind must not take it out of service.
-      expect(await readiness(alone)).toMatchObject({
-        status: 200,
-        body: { status: 'ok', parts: { database: { status: 'ok' }, log: { status: 'ok' } } },
-      });
-      expect(red.body).toMatchObject({
-        status: 'failing',
-        parts: {
-          database: { status: 'ok' },
-          log: { status: 'ok' },
-          'projection:tenancy': { status: 'failing', detail: expect.stringMatching(/^stalled, /) },
-        },
-      });
+  test(
+    'turns health red within 10 s of what it has not seen, and green when somebody does',
+    { tags: ['slow'] },
+    async () => {
+      const alone = await startTestService(stalledDatabase.url, { roles: ['api'] });
+      let helper: TestService | undefined;
+      try {
+        expect(await health(alone)).toMatchObject({ status: 200 });
+        await alone.newProject();
+        const beganAtMs = Date.now();
+        const red = await vi.waitUntil(
+          async () => {
+            // Which of the projections is found out first is left to chance.
+            const answer = await health(alone);
+            const { parts } = answer.body as { parts: Record<string, { status: string }> };
+            return parts['projection:tenancy']?.status === 'failing' ? answer : undefined;
+          },
+          { timeout: 15_000, interval: 50 },
+        );
+        expect(Date.now() - beganAtMs).toBeLessThan(10_000);
+        expect(red.status).toBe(503);
+        // It can append and read: that a projection is behind must not take it out of service.
+        expect(await readiness(alone)).toMatchObject({
+          status: 200,
+          body: { status: 'ok', parts: { database: { status: 'ok' }, log: { status: 'ok' } } },
+        });
+        expect(red.body).toMatchObject({
+          status: 'failing',
+          parts: {
+            database: { status: 'ok' },
+            log: { status: 'ok' },
+            'projection:tenancy': {
+              status: 'failing',
+              detail: expect.stringMatching(/^stalled, /),
+            },
+          },
+        });
 
-      helper = await startTestService(stalledDatabase.url, { roles: ['api', 'projections'] });
+        helper = await startTestService(stalledDatabase.url, { roles: ['api', 'projections'] });
 
-      await vi.waitFor(
-        async () => expect(await health(alone)).toMatchObject({ status: 200 }),
-        EVENTUALLY,
-      );
-    } finally {
-      await helper?.stop();
-      await alone.stop();
-    }
-  });
+        await vi.waitFor(
+          async () => expect(await health(alone)).toMatchObject({ status: 200 }),
+          EVENTUALLY,
+        );
+      } finally {
+        await helper?.stop();
+        await alone.stop();
+      }
+    },
+  );
 });
 
 describe('the log', () => {

@@ -254,36 +254,42 @@ describe('/health', () => {
     });
   });
 
-  test('while the database is away names it; requests are told to come back, and may', async () => {
-    const sensor = '/sensors/through-it-all';
-    await owner.patch(sensor, { json: { data: { n: 1 } } });
-    await owner.get(sensor);
-    connection.interrupt();
-    for (const path of ['//health', '//health/ready']) {
-      expect(await anybody.get<Readiness>(path)).toMatchObject({
-        status: 503,
-        body: {
-          status: 'failing',
-          parts: { database: { status: 'failing', detail: expect.stringMatching(/\w/) } },
-        },
-      });
-    }
-    expect(await anybody.get('//health/live')).toMatchObject({ status: 200 });
-    expect(await anybody.get('//metrics')).toMatchObject({ status: 200 });
-    const away = problem(503, 'store-unavailable');
-    const read = await owner.get(sensor);
-    expect(read).toMatchObject(away);
-    expect(read.headers.get('Retry-After')).toMatch(/^\d+$/);
-    const written = await owner.patch(sensor, { json: { data: { n: 2 } } });
-    // With the log elsewhere, commands are carried out without the database.
-    expect(written).toMatchObject(isLogElsewhere ? { status: 200 } : away);
-    expect(await service.client('fl_mem_unknown_secretsecret').get(sensor)).toMatchObject(away);
+  test(
+    'while the database is away names it; requests are told to come back, and may',
+    { tags: ['slow'] },
+    async () => {
+      const sensor = '/sensors/through-it-all';
+      await owner.patch(sensor, { json: { data: { n: 1 } } });
+      await owner.get(sensor);
+      connection.interrupt();
+      for (const path of ['//health', '//health/ready']) {
+        expect(await anybody.get<Readiness>(path)).toMatchObject({
+          status: 503,
+          body: {
+            status: 'failing',
+            parts: { database: { status: 'failing', detail: expect.stringMatching(/\w/) } },
+          },
+        });
+      }
+      expect(await anybody.get('//health/live')).toMatchObject({ status: 200 });
+      expect(await anybody.get('//metrics')).toMatchObject({ status: 200 });
+      const away = problem(503, 'store-unavailable');
+      const read = await owner.get(sensor);
+      expect(read).toMatchObject(away);
+      expect(read.headers.get('Retry-After')).toMatch(/^\d+$/);
+      const written = await owner.patch(sensor, { json: { data: { n: 2 } } });
+      // With the log elsewhere, commands are carried out without the database.
+      expect(written).toMatchObject(isLogElsewhere ? { status: 200 } : away);
+      expect(await service.client('fl_mem_unknown_secretsecret').get(sensor)).toMatchObject(away);
 
-    connection.restore();
-    await vi.waitUntil(async () => (await anybody.get('//health/ready')).status === 200, {
-      timeout: 30_000,
-    });
-    expect(await owner.patch(sensor, { json: { data: { n: 3 } } })).toMatchObject({ status: 200 });
-    expect(await owner.get(sensor)).toMatchObject({ body: { data: { current: { n: 3 } } } });
-  });
+      connection.restore();
+      await vi.waitUntil(async () => (await anybody.get('//health/ready')).status === 200, {
+        timeout: 30_000,
+      });
+      expect(await owner.patch(sensor, { json: { data: { n: 3 } } })).toMatchObject({
+        status: 200,
+      });
+      expect(await owner.get(sensor)).toMatchObject({ body: { data: { current: { n: 3 } } } });
+    },
+  );
 });

@@ -324,29 +324,33 @@ describe('the twin of a device', () => {
     expect(await change(newTag)).toMatchObject(problem(412, 'precondition-failed'));
   });
 
-  test('is of one moment, whatever is written meanwhile: that which its position names', async () => {
-    const id = `device-${randomBytes(4).toString('hex')}`;
-    const { body } = await owner.post<{ key: string }>('/devices', {
-      json: { device_id: id, sensor_id: id, sim_card_id: id },
-    });
-    const device = { id, client: service.client(body.key) };
-    let isWriting = true;
-    const writing = Promise.all(
-      [1, 2, 3].map(async (writer) => {
-        for (let n = 0; isWriting; n += 1) {
-          await report(device, `${writer}.0.${n}`, 1_700_000_000 + n);
-          await device.client.patch(`/sensors/${id}`, { json: { data: { [writer]: n } } });
-        }
-      }),
-    );
-    for (let reading = 0; reading < 30; reading += 1) {
-      const seen = await owner.get(`/devices/${id}`);
-      const position = seen.headers.get('fleetledger-position');
-      const again = await owner.get(`/devices/${id}?as_of=${position}`);
-      expect(again.body).toEqual(seen.body);
-      expect(again.headers.get('etag')).toBe(seen.headers.get('etag'));
-    }
-    isWriting = false;
-    await writing;
-  });
+  test(
+    'is of one moment, whatever is written meanwhile: that which its position names',
+    { tags: ['slow'] },
+    async () => {
+      const id = `device-${randomBytes(4).toString('hex')}`;
+      const { body } = await owner.post<{ key: string }>('/devices', {
+        json: { device_id: id, sensor_id: id, sim_card_id: id },
+      });
+      const device = { id, client: service.client(body.key) };
+      let isWriting = true;
+      const writing = Promise.all(
+        [1, 2, 3].map(async (writer) => {
+          for (let n = 0; isWriting; n += 1) {
+            await report(device, `${writer}.0.${n}`, 1_700_000_000 + n);
+            await device.client.patch(`/sensors/${id}`, { json: { data: { [writer]: n } } });
+          }
+        }),
+      );
+      for (let reading = 0; reading < 30; reading += 1) {
+        const seen = await owner.get(`/devices/${id}`);
+        const position = seen.headers.get('fleetledger-position');
+        const again = await owner.get(`/devices/${id}?as_of=${position}`);
+        expect(again.body).toEqual(seen.body);
+        expect(again.headers.get('etag')).toBe(seen.headers.get('etag'));
+      }
+      isWriting = false;
+      await writing;
+    },
+  );
 });

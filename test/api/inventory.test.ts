@@ -355,7 +355,7 @@ describe.each(WAYS)('many assignments as %s', (_way, as) => {
     );
   });
 
-  test('may be 10,000, and no more', async () => {
+  test('may be 10,000, and no more', { tags: ['slow'] }, async () => {
     const client = await newOwner();
     const rows = Array.from({ length: 10_000 }, (_, n) => ({
       sim_card_id: `s${n}`,

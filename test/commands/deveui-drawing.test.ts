@@ -69,6 +69,7 @@ describe('the DevEUIs that a batch draws', () => {
 
   test.each(oneTo(MAX_PREFIX_DIGITS - 11).map((more) => 'FFA45722AA738240'.slice(0, 11 + more)))(
     'behind %s take each short code that is left once',
+    { tags: ['slow'] },
     (prefix) => {
       const count = shortCodesBehind(prefix);
 
@@ -91,6 +92,7 @@ describe('the DevEUIs that a batch draws', () => {
 
   test.each(['', 'FFA457', 'FFA45722AA7'])(
     'repeat no short code in 20,000 places of the whole space, behind %j',
+    { tags: ['slow'] },
     (prefix) => {
       expect(shortCodesBehind(prefix)).toBe(16 ** 5);
       expect(shortCodes(seedOf(prefix), prefix, 20_000).size).toBe(20_000);

@@ -71,27 +71,31 @@ async function appendMany(
 test.each([
   ['many small', 25_000, 1_000, 10],
   ['large', 60, 2, 400_000],
-])('of %s events, the end of the log is kept within bounds', async (_, count, perAppend, bytes) => {
-  const server = await startServer();
-  const store = await openLog(server);
-  const project = new TestProject();
-  const tail = startTail(connectTo(server), await store.head());
-  const begin = tail.start;
-  const sent = Array.from({ length: count }, () => project.event({ text: 'x'.repeat(bytes) }));
+])(
+  'of %s events, the end of the log is kept within bounds',
+  { tags: ['slow'] },
+  async (_, count, perAppend, bytes) => {
+    const server = await startServer();
+    const store = await openLog(server);
+    const project = new TestProject();
+    const tail = startTail(connectTo(server), await store.head());
+    const begin = tail.start;
+    const sent = Array.from({ length: count }, () => project.event({ text: 'x'.repeat(bytes) }));
 
-  const last = await appendMany(store, project.stream('device'), sent, perAppend);
-  await eventually(() => (tail.after(tail.start, 1, 1)?.events.length ?? 0) > 0);
-  await eventually(() => tail.after(tail.start, Infinity, Infinity)?.position === last);
+    const last = await appendMany(store, project.stream('device'), sent, perAppend);
+    await eventually(() => (tail.after(tail.start, 1, 1)?.events.length ?? 0) > 0);
+    await eventually(() => tail.after(tail.start, Infinity, Infinity)?.position === last);
 
-  const { events } = tail.after(tail.start, Infinity, Infinity) ?? { events: [] };
-  expect(events.length).toBeLessThanOrEqual(MAX_KEPT_EVENTS);
-  const size = events.reduce((sum, event) => sum + approximateSize(event), 0);
-  expect(size).toBeLessThanOrEqual(MAX_KEPT_BYTES);
-  // What is kept is the end of the log, and nothing in it is left out.
-  expect(ids(events)).toEqual(ids(sent.slice(-events.length)));
-  expect(tail.start).toBeGreaterThan(begin);
-  expect(Math.max(events.length / MAX_KEPT_EVENTS, size / MAX_KEPT_BYTES)).toBeGreaterThan(0.9);
-});
+    const { events } = tail.after(tail.start, Infinity, Infinity) ?? { events: [] };
+    expect(events.length).toBeLessThanOrEqual(MAX_KEPT_EVENTS);
+    const size = events.reduce((sum, event) => sum + approximateSize(event), 0);
+    expect(size).toBeLessThanOrEqual(MAX_KEPT_BYTES);
+    // What is kept is the end of the log, and nothing in it is left out.
+    expect(ids(events)).toEqual(ids(sent.slice(-events.length)));
+    expect(tail.start).toBeGreaterThan(begin);
+    expect(Math.max(events.length / MAX_KEPT_EVENTS, size / MAX_KEPT_BYTES)).toBeGreaterThan(0.9);
+  },
+);
 
 test('of an event larger than what it asks for, a follower gets that one', async () => {
   const server = await startServer();

@@ -117,31 +117,35 @@ async function isPositionAt(
   else expect(position).toBeLessThan(later.position);
 }
 
-test('the position at a time is what a reading of the whole log says, through many milestones', async () => {
-  const server = await startServer();
-  const store = await openLog(server);
-  const project = new TestProject();
-  const hours = 44;
-  for (let hour = 0; hour < hours; hour += 1) {
-    server.setClock((hour - hours) * HOUR_MS);
-    await mustAppend(store, project.stream(String(hour % 5)), project.events(100));
-    server.appendForeign('orders-1', 'OrderPlaced', 5);
-  }
-  expect(await milestones(server)).toBeGreaterThanOrEqual(4);
+test(
+  'the position at a time is what a reading of the whole log says, through many milestones',
+  { tags: ['slow'] },
+  async () => {
+    const server = await startServer();
+    const store = await openLog(server);
+    const project = new TestProject();
+    const hours = 44;
+    for (let hour = 0; hour < hours; hour += 1) {
+      server.setClock((hour - hours) * HOUR_MS);
+      await mustAppend(store, project.stream(String(hour % 5)), project.events(100));
+      server.appendForeign('orders-1', 'OrderPlaced', 5);
+    }
+    expect(await milestones(server)).toBeGreaterThanOrEqual(4);
 
-  const recorded = await all(store, BEGINNING);
-  expect(recorded).toHaveLength(hours * 100);
-  const times = new Set(recorded.map(({ recordedAt }) => recordedAt.getTime()));
-  expect(times.size).toBeGreaterThanOrEqual(hours);
-  const fresh = await openLog(server, { connectionName: 'fresh' });
-  for (const time of times) {
-    await isPositionAt(store, recorded, time - 1);
-    await isPositionAt(fresh, recorded, time + HOUR_MS / 2);
-  }
-  for (const time of [0, Date.now() - 365 * 24 * HOUR_MS, Date.now() + HOUR_MS]) {
-    await isPositionAt(store, recorded, time);
-  }
-});
+    const recorded = await all(store, BEGINNING);
+    expect(recorded).toHaveLength(hours * 100);
+    const times = new Set(recorded.map(({ recordedAt }) => recordedAt.getTime()));
+    expect(times.size).toBeGreaterThanOrEqual(hours);
+    const fresh = await openLog(server, { connectionName: 'fresh' });
+    for (const time of times) {
+      await isPositionAt(store, recorded, time - 1);
+      await isPositionAt(fresh, recorded, time + HOUR_MS / 2);
+    }
+    for (const time of [0, Date.now() - 365 * 24 * HOUR_MS, Date.now() + HOUR_MS]) {
+      await isPositionAt(store, recorded, time);
+    }
+  },
+);
 
 test('an empty log has one position at all times', async () => {
   const server = await startServer();
@@ -153,20 +157,24 @@ test('an empty log has one position at all times', async () => {
   }
 });
 
-test('with a clock that goes back, the position at a time is never beyond the head', async () => {
-  const server = await startServer();
-  const store = await openLog(server);
-  const project = new TestProject();
-  const offsets = [-8, -7, -9, -3, -6, -1, -12, -2, -20, 0, -5];
-  for (const hours of offsets) {
-    server.setClock(hours * HOUR_MS);
-    await mustAppend(store, project.stream('device'), project.events(500));
-    const head = await store.head();
-    for (let at = -22; at <= 2; at += 3) {
-      const position = await store.positionAt(new Date(Date.now() + at * HOUR_MS));
-      expect(position).toBeLessThanOrEqual(head);
-      expect(position).toBeGreaterThanOrEqual(BEGINNING);
+test(
+  'with a clock that goes back, the position at a time is never beyond the head',
+  { tags: ['slow'] },
+  async () => {
+    const server = await startServer();
+    const store = await openLog(server);
+    const project = new TestProject();
+    const offsets = [-8, -7, -9, -3, -6, -1, -12, -2, -20, 0, -5];
+    for (const hours of offsets) {
+      server.setClock(hours * HOUR_MS);
+      await mustAppend(store, project.stream('device'), project.events(500));
+      const head = await store.head();
+      for (let at = -22; at <= 2; at += 3) {
+        const position = await store.positionAt(new Date(Date.now() + at * HOUR_MS));
+        expect(position).toBeLessThanOrEqual(head);
+        expect(position).toBeGreaterThanOrEqual(BEGINNING);
+      }
     }
-  }
-  expect(await milestones(server)).toBeGreaterThanOrEqual(4);
-});
+    expect(await milestones(server)).toBeGreaterThanOrEqual(4);
+  },
+);

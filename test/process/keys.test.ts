@@ -37,42 +37,46 @@ function expectRefused({ code, stdout, stderr }: Outcome, words: RegExp): void {
 }
 
 describe('beside a running service', () => {
-  test('keys are issued to all kinds of holders, and revoked again', async () => {
-    const { service, api, project } = await serve();
-    const device = 'a device/1';
-    await project.owner.post('/devices', { json: { device_id: device, sensor_id: 's' } });
-    const ofProject = ['--project', project.id];
-    const holders = [
-      { kind: 'adm', issue: ['--admin'], revoke: ['--admin'], path: '/projects' },
-      {
-        kind: 'mem',
-        issue: [...ofProject, '--member', project.ownerId],
-        revoke: ofProject,
-        path: '/keys',
-      },
-      {
-        kind: 'dev',
-        issue: [...ofProject, '--device', device],
-        revoke: [...ofProject, '--device', device],
-        path: '/sensors/s',
-      },
-    ];
-    await project.owner.patch('/sensors/s', { json: { data: {} } });
-    for (const { kind, issue, revoke, path } of holders) {
-      const { key, id } = issued(await runCli(['keys', 'issue', ...issue]), kind);
-      const client = api.client(key);
-      expect(await client.get(path)).toMatchObject({ status: 200 });
-      const { code, stdout, stderr } = await runCli(['keys', 'revoke', id, ...revoke]);
-      expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
-      expect(stderr).toContain(id);
-      await until(async () => (await client.get(path)).status === 401);
-      expect(await client.get(path)).toMatchObject({ status: 401 });
-      expect(service.stderr()).not.toContain(key.split('_')[3]);
-    }
-    expect(await project.owner.get('/devices')).toMatchObject({ status: 200 });
-    expect(await terminate(service)).toBe(0);
-    expect(processesIn(dataDir)).toEqual([]);
-  });
+  test(
+    'keys are issued to all kinds of holders, and revoked again',
+    { tags: ['slow'] },
+    async () => {
+      const { service, api, project } = await serve();
+      const device = 'a device/1';
+      await project.owner.post('/devices', { json: { device_id: device, sensor_id: 's' } });
+      const ofProject = ['--project', project.id];
+      const holders = [
+        { kind: 'adm', issue: ['--admin'], revoke: ['--admin'], path: '/projects' },
+        {
+          kind: 'mem',
+          issue: [...ofProject, '--member', project.ownerId],
+          revoke: ofProject,
+          path: '/keys',
+        },
+        {
+          kind: 'dev',
+          issue: [...ofProject, '--device', device],
+          revoke: [...ofProject, '--device', device],
+          path: '/sensors/s',
+        },
+      ];
+      await project.owner.patch('/sensors/s', { json: { data: {} } });
+      for (const { kind, issue, revoke, path } of holders) {
+        const { key, id } = issued(await runCli(['keys', 'issue', ...issue]), kind);
+        const client = api.client(key);
+        expect(await client.get(path)).toMatchObject({ status: 200 });
+        const { code, stdout, stderr } = await runCli(['keys', 'revoke', id, ...revoke]);
+        expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
+        expect(stderr).toContain(id);
+        await until(async () => (await client.get(path)).status === 401);
+        expect(await client.get(path)).toMatchObject({ status: 401 });
+        expect(service.stderr()).not.toContain(key.split('_')[3]);
+      }
+      expect(await project.owner.get('/devices')).toMatchObject({ status: 200 });
+      expect(await terminate(service)).toBe(0);
+      expect(processesIn(dataDir)).toEqual([]);
+    },
+  );
 
   test('what does not exist, or was not said, is refused in a line', async () => {
     const { service, project } = await serve();
@@ -100,24 +104,28 @@ describe('beside a running service', () => {
 });
 
 describe('without a service', () => {
-  test('an admin key is issued over an empty directory, and is the one that the service knows', async () => {
-    const { key } = issued(await runCli(['keys', 'issue', '--admin']), 'adm');
-    expect(processesIn(dataDir)).toEqual([]);
-    const service = startServiceProcess();
-    const api = await service.serving();
-    const project = await createProject(api, key);
-    expect(await terminate(service)).toBe(0);
-    expect(service.stdout()).not.toContain('fl_adm_');
+  test(
+    'an admin key is issued over an empty directory, and is the one that the service knows',
+    { tags: ['slow'] },
+    async () => {
+      const { key } = issued(await runCli(['keys', 'issue', '--admin']), 'adm');
+      expect(processesIn(dataDir)).toEqual([]);
+      const service = startServiceProcess();
+      const api = await service.serving();
+      const project = await createProject(api, key);
+      expect(await terminate(service)).toBe(0);
+      expect(service.stdout()).not.toContain('fl_adm_');
 
-    const ofProject = ['--project', project.id];
-    const issue = ['keys', 'issue', ...ofProject, '--member', project.ownerId];
-    const member = issued(await runCli(issue), 'mem');
-    const first = project.owner.key?.split('_')[2] ?? '';
-    expect(await runCli(['keys', 'revoke', first, ...ofProject])).toMatchObject({ code: 0 });
-    expect(processesIn(dataDir)).toEqual([]);
+      const ofProject = ['--project', project.id];
+      const issue = ['keys', 'issue', ...ofProject, '--member', project.ownerId];
+      const member = issued(await runCli(issue), 'mem');
+      const first = project.owner.key?.split('_')[2] ?? '';
+      expect(await runCli(['keys', 'revoke', first, ...ofProject])).toMatchObject({ code: 0 });
+      expect(processesIn(dataDir)).toEqual([]);
 
-    const again = await startServiceProcess().serving();
-    expect(await again.client(member.key).get('/keys')).toMatchObject({ status: 200 });
-    expect(await again.client(project.owner.key).get('/keys')).toMatchObject({ status: 401 });
-  });
+      const again = await startServiceProcess().serving();
+      expect(await again.client(member.key).get('/keys')).toMatchObject({ status: 200 });
+      expect(await again.client(project.owner.key).get('/keys')).toMatchObject({ status: 401 });
+    },
+  );
 });

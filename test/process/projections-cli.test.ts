@@ -66,7 +66,7 @@ function cells(text: string): string[][] {
     .map((line) => line.split(/ {2,}/));
 }
 
-describe('without a service', () => {
+describe('without a service', { tags: ['slow'] }, () => {
   test('a rebuild and a verification are carried out by the command, over what a service left', async () => {
     const service = startServiceProcess();
     const api = await service.serving();

@@ -54,85 +54,101 @@ describe('a service', () => {
     LOG_LEVEL: 'fatal',
   };
 
-  test('that is killed 50 times in one batch registers as many as were asked for', async () => {
-    const size = 1_500;
-    const simulator = await simulate({
-      latencyMs: 100,
-      hangRate: 0.01,
-      resetRate: 0.02,
-      errorRate: 0.02,
-      unavailableRate: 0.01,
-      retryAfterSeconds: 0,
-      garbageRate: 0.02,
-      lostAnswerRate: 0.02,
-      lostHangRate: 0.01,
-    });
-    const withProvider = { ...settings, LORAWAN_API_URL: simulator.url };
-    const api = await startServiceProcess({ ...withProvider, ROLES: 'api,projections' }).serving();
-    const { id: projectId, owner } = await createProject(api, ADMIN_KEY);
-    const { body: requested } = await owner.post<Batch>('/batches', { json: { batch_size: size } });
-    const stream = batchStream(projectId, requested.id);
-
-    for (let kill = 0; kill < 50; kill += 1) {
-      const sent = simulator.stats().requests;
-      const worker = startServiceProcess({ ...withProvider, ROLES: 'provisioning' });
-      // Amid requests, which come ten at a time.
-      const until = sent + Math.ceil(Math.random() * 30);
-      await vi.waitFor(() => expect(simulator.stats().requests).toBeGreaterThanOrEqual(until), {
-        timeout: 60_000,
-        interval: 5,
+  test(
+    'that is killed 50 times in one batch registers as many as were asked for',
+    { tags: ['slow'], timeout: 600_000 },
+    async () => {
+      const size = 1_500;
+      const simulator = await simulate({
+        latencyMs: 100,
+        hangRate: 0.01,
+        resetRate: 0.02,
+        errorRate: 0.02,
+        unavailableRate: 0.01,
+        retryAfterSeconds: 0,
+        garbageRate: 0.02,
+        lostAnswerRate: 0.02,
+        lostHangRate: 0.01,
       });
-      worker.child.kill('SIGKILL');
-      await worker.ended();
-    }
-    startServiceProcess({ ...withProvider, ROLES: 'provisioning' });
+      const withProvider = { ...settings, LORAWAN_API_URL: simulator.url };
+      const api = await startServiceProcess({
+        ...withProvider,
+        ROLES: 'api,projections',
+      }).serving();
+      const { id: projectId, owner } = await createProject(api, ADMIN_KEY);
+      const { body: requested } = await owner.post<Batch>('/batches', {
+        json: { batch_size: size },
+      });
+      const stream = batchStream(projectId, requested.id);
 
-    const store = await openLog();
-    const events = await eventually(store, { stream }, 'BatchCompleted', 240_000);
-    const { registered, unconfirmed, conflicted } = tallyOf(events, (tally) => {
-      expect(isBalanced(tally, size)).toBe(true);
-    });
-    expect(registered).toHaveLength(size);
-    expect(conflicted).toEqual([]);
-    expect([...registered, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
-    expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(10);
-    const { body } = await owner.get<Batch>(`/batches/${requested.id}`);
-    expect(body).toMatchObject({ status: 'Completed', counts: { registered: size, in_flight: 0 } });
-    expect(body.deveuis.toSorted()).toEqual(registered.toSorted());
-    expect(body.unconfirmed.toSorted()).toEqual(unconfirmed.toSorted());
-  }, 600_000);
+      for (let kill = 0; kill < 50; kill += 1) {
+        const sent = simulator.stats().requests;
+        const worker = startServiceProcess({ ...withProvider, ROLES: 'provisioning' });
+        // Amid requests, which come ten at a time.
+        const until = sent + Math.ceil(Math.random() * 30);
+        await vi.waitFor(() => expect(simulator.stats().requests).toBeGreaterThanOrEqual(until), {
+          timeout: 60_000,
+          interval: 5,
+        });
+        worker.child.kill('SIGKILL');
+        await worker.ended();
+      }
+      startServiceProcess({ ...withProvider, ROLES: 'provisioning' });
 
-  test('makes one batch of one Idempotency-Key, however often and wherever it is sent', async () => {
-    const simulator = await simulate({ latencyMs: 5, conflictRate: 0.1 });
-    const withProvider = { ...settings, LORAWAN_API_URL: simulator.url };
-    const first = startServiceProcess(withProvider);
-    const second = startServiceProcess(withProvider);
-    const [one, other] = [await first.serving(), await second.serving()];
-    const { owner } = await createProject(one, ADMIN_KEY);
-    const twin = other.client(owner.key);
-    const request = {
-      json: { batch_size: 20 },
-      headers: { 'Idempotency-Key': 'batch-1', Prefer: 'wait=30' },
-    };
+      const store = await openLog();
+      const events = await eventually(store, { stream }, 'BatchCompleted', 240_000);
+      const { registered, unconfirmed, conflicted } = tallyOf(events, (tally) => {
+        expect(isBalanced(tally, size)).toBe(true);
+      });
+      expect(registered).toHaveLength(size);
+      expect(conflicted).toEqual([]);
+      expect([...registered, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
+      expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(10);
+      const { body } = await owner.get<Batch>(`/batches/${requested.id}`);
+      expect(body).toMatchObject({
+        status: 'Completed',
+        counts: { registered: size, in_flight: 0 },
+      });
+      expect(body.deveuis.toSorted()).toEqual(registered.toSorted());
+      expect(body.unconfirmed.toSorted()).toEqual(unconfirmed.toSorted());
+    },
+  );
 
-    const answers = await Promise.all(
-      Array.from({ length: 20 }, (_, index) =>
-        (index % 2 === 0 ? owner : twin).post<Batch>('/batches', request),
-      ),
-    );
+  test(
+    'makes one batch of one Idempotency-Key, however often and wherever it is sent',
+    { tags: ['slow'], timeout: 120_000 },
+    async () => {
+      const simulator = await simulate({ latencyMs: 5, conflictRate: 0.1 });
+      const withProvider = { ...settings, LORAWAN_API_URL: simulator.url };
+      const first = startServiceProcess(withProvider);
+      const second = startServiceProcess(withProvider);
+      const [one, other] = [await first.serving(), await second.serving()];
+      const { owner } = await createProject(one, ADMIN_KEY);
+      const twin = other.client(owner.key);
+      const request = {
+        json: { batch_size: 20 },
+        headers: { 'Idempotency-Key': 'batch-1', Prefer: 'wait=30' },
+      };
 
-    expect(new Set(answers.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
-    expect(answers[0]).toMatchObject({ status: 201, body: { status: 'Completed' } });
-    expect(answers[0]?.body.deveuis).toHaveLength(20);
-    expect(await terminate(first)).toBe(0);
-    expect(await terminate(second)).toBe(0);
+      const answers = await Promise.all(
+        Array.from({ length: 20 }, (_, index) =>
+          (index % 2 === 0 ? owner : twin).post<Batch>('/batches', request),
+        ),
+      );
 
-    const restarted = await startServiceProcess(withProvider).serving();
-    const again = await restarted.client(owner.key).post<Batch>('/batches', request);
-    expect(again.body).toEqual(answers[0]?.body);
-    expect(again.headers.get('Idempotency-Replayed')).toBe('true');
-    expect(simulator.registered().toSorted()).toEqual(answers[0]?.body.deveuis.toSorted());
-  }, 120_000);
+      expect(new Set(answers.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
+      expect(answers[0]).toMatchObject({ status: 201, body: { status: 'Completed' } });
+      expect(answers[0]?.body.deveuis).toHaveLength(20);
+      expect(await terminate(first)).toBe(0);
+      expect(await terminate(second)).toBe(0);
+
+      const restarted = await startServiceProcess(withProvider).serving();
+      const again = await restarted.client(owner.key).post<Batch>('/batches', request);
+      expect(again.body).toEqual(answers[0]?.body);
+      expect(again.headers.get('Idempotency-Replayed')).toBe('true');
+      expect(simulator.registered().toSorted()).toEqual(answers[0]?.body.deveuis.toSorted());
+    },
+  );
 });
 
 describe('fleetledger deveui-batch', () => {
@@ -155,31 +171,35 @@ describe('fleetledger deveui-batch', () => {
     expect(stderr).toMatch(/^Batch \w+\n30 of 30 are registered, \d+ were in use\.\n$/);
   }, 60_000);
 
-  test('is stopped by SIGINT, prints what is registered, and is completed by --resume', async () => {
-    const simulator = await simulate({ latencyMs: 50 });
-    const args = ['deveui-batch', simulator.url, '--json', '--concurrency', '4'];
-    const started = startCli([...args, '--batch-size', '200']);
-    await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(8);
+  test(
+    'is stopped by SIGINT, prints what is registered, and is completed by --resume',
+    { tags: ['slow'], timeout: 120_000 },
+    async () => {
+      const simulator = await simulate({ latencyMs: 50 });
+      const args = ['deveui-batch', simulator.url, '--json', '--concurrency', '4'];
+      const started = startCli([...args, '--batch-size', '200']);
+      await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(8);
 
-    started.child.kill('SIGINT');
-    expect(await started.ended()).toBe(3);
+      started.child.kill('SIGINT');
+      expect(await started.ended()).toBe(3);
 
-    const { deveuis } = JSON.parse(started.stdout()) as { deveuis: string[] };
-    expect(deveuis.toSorted()).toEqual(simulator.registered().toSorted());
-    expect(deveuis.length).toBeLessThan(200);
-    const id = /^Batch (\w+)$/m.exec(started.stderr())?.[1] ?? '';
-    expect(started.stderr()).toContain(`--resume ${id}`);
+      const { deveuis } = JSON.parse(started.stdout()) as { deveuis: string[] };
+      expect(deveuis.toSorted()).toEqual(simulator.registered().toSorted());
+      expect(deveuis.length).toBeLessThan(200);
+      const id = /^Batch (\w+)$/m.exec(started.stderr())?.[1] ?? '';
+      expect(started.stderr()).toContain(`--resume ${id}`);
 
-    const resumed = await runCli([...args, '--resume', id]);
-    expect(resumed.code).toBe(0);
-    const all = (JSON.parse(resumed.stdout) as { deveuis: string[] }).deveuis;
-    expect(all).toHaveLength(200);
-    expect(all.slice(0, deveuis.length)).toEqual(deveuis);
-    expect(all.toSorted()).toEqual(simulator.registered().toSorted());
-    expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(4);
-  }, 120_000);
+      const resumed = await runCli([...args, '--resume', id]);
+      expect(resumed.code).toBe(0);
+      const all = (JSON.parse(resumed.stdout) as { deveuis: string[] }).deveuis;
+      expect(all).toHaveLength(200);
+      expect(all.slice(0, deveuis.length)).toEqual(deveuis);
+      expect(all.toSorted()).toEqual(simulator.registered().toSorted());
+      expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(4);
+    },
+  );
 
-  test('finds everything again after a kill', async () => {
+  test('finds everything again after a kill', { tags: ['slow'], timeout: 120_000 }, async () => {
     const simulator = await simulate({ latencyMs: 50 });
     const started = startCli(['deveui-batch', simulator.url, '--batch-size', '60']);
     await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(8);
@@ -196,7 +216,7 @@ describe('fleetledger deveui-batch', () => {
     const unconfirmed = /by you\): (.+)$/m.exec(stderr)?.[1]?.split(' ') ?? [];
     expect({ code, count: printed.length }).toEqual({ code: 0, count: 60 });
     expect([...printed, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
-  }, 120_000);
+  });
 
   test('says why a batch failed, and exits with 1', async () => {
     const simulator = await simulate({ latencyMs: 1, apiKey: 'secret' });
@@ -211,27 +231,31 @@ describe('fleetledger deveui-batch', () => {
     expect(admitted.code).toBe(0);
   }, 60_000);
 
-  test('beside a service registers under the same cap, in the same ledger', async () => {
-    const simulator = await simulate({ latencyMs: 40 });
-    const service = startServiceProcess({
-      ADMIN_API_KEY: ADMIN_KEY,
-      LORAWAN_API_URL: simulator.url,
-    });
-    const api = await service.serving();
-    const { owner } = await createProject(api, ADMIN_KEY);
-    const requested = await owner.post<Batch>('/batches', { json: { batch_size: 150 } });
+  test(
+    'beside a service registers under the same cap, in the same ledger',
+    { tags: ['slow'], timeout: 60_000 },
+    async () => {
+      const simulator = await simulate({ latencyMs: 40 });
+      const service = startServiceProcess({
+        ADMIN_API_KEY: ADMIN_KEY,
+        LORAWAN_API_URL: simulator.url,
+      });
+      const api = await service.serving();
+      const { owner } = await createProject(api, ADMIN_KEY);
+      const requested = await owner.post<Batch>('/batches', { json: { batch_size: 150 } });
 
-    const cli = await runCli(['deveui-batch', simulator.url, '--batch-size', '60']);
+      const cli = await runCli(['deveui-batch', simulator.url, '--batch-size', '60']);
 
-    expect(cli).toMatchObject({ code: 0 });
-    const own = await vi.waitFor(async () => {
-      const { body } = await owner.get<Batch>(`/batches/${requested.body.id}`);
-      expect(body.status).toBe('Completed');
-      return body;
-    }, EVENTUALLY);
-    expect(own.deveuis).toHaveLength(150);
-    expect(simulator.stats()).toMatchObject({ registered: 210, peak_in_flight: 10 });
-  }, 60_000);
+      expect(cli).toMatchObject({ code: 0 });
+      const own = await vi.waitFor(async () => {
+        const { body } = await owner.get<Batch>(`/batches/${requested.body.id}`);
+        expect(body.status).toBe('Completed');
+        return body;
+      }, EVENTUALLY);
+      expect(own.deveuis).toHaveLength(150);
+      expect(simulator.stats()).toMatchObject({ registered: 210, peak_in_flight: 10 });
+    },
+  );
 
   test.each([
     [['deveui-batch'], 'missing required argument'],

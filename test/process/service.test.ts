@@ -76,7 +76,7 @@ describe('the first start', () => {
     expect(second.service.stdout()).not.toContain('fl_adm_');
   });
 
-  test('prints no key where one is set', async () => {
+  test('prints no key where one is set', { tags: ['slow'] }, async () => {
     const service = startServiceProcess({ ADMIN_API_KEY: 'my-own-admin-key' });
     const api = await service.serving();
     await createProject(api, 'my-own-admin-key');
@@ -85,15 +85,19 @@ describe('the first start', () => {
     expect(service.stdout() + service.stderr()).not.toContain('my-own-admin-key');
   });
 
-  test('takes its settings from .env, and the environment before that', async () => {
-    const folder = await scratchDir();
-    const settings = { ADMIN_API_KEY: 'key-of-the-file', LOG_LEVEL: 'nonsense' };
-    const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
-    await writeFile(path.join(folder, '.env'), lines.join(''));
-    const service = startServiceProcess({ LOG_LEVEL: 'warn' }, folder);
-    const api = await service.serving();
-    expect(await api.client('key-of-the-file').get('/projects')).toMatchObject({ status: 200 });
-  });
+  test(
+    'takes its settings from .env, and the environment before that',
+    { tags: ['slow'] },
+    async () => {
+      const folder = await scratchDir();
+      const settings = { ADMIN_API_KEY: 'key-of-the-file', LOG_LEVEL: 'nonsense' };
+      const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+      await writeFile(path.join(folder, '.env'), lines.join(''));
+      const service = startServiceProcess({ LOG_LEVEL: 'warn' }, folder);
+      const api = await service.serving();
+      expect(await api.client('key-of-the-file').get('/projects')).toMatchObject({ status: 200 });
+    },
+  );
 });
 
 describe('a start is refused', () => {
@@ -120,31 +124,41 @@ describe('a start is refused', () => {
     expect(await readdir(dataDir)).toEqual([]);
   });
 
-  test('over a data directory that is being served, in one line, and disturbs nobody', async () => {
-    const { service, owner } = await serveFirst();
-    const second = startServiceProcess();
-    expect(await second.ended()).toBeGreaterThan(0);
-    expect(second.stderr().trimEnd().split('\n').at(-1)).toMatch(
-      new RegExp(`\\(pid ${service.child.pid}\\) is serving this data directory: ${dataDir}`),
-    );
-    expect(second.stderr()).not.toMatch(/^\s+at /m);
-    expect(second.stdout()).toBe('');
-    expect(await owner.patch('/sensors/s', { json: { data: {} } })).toMatchObject({ status: 200 });
-  });
+  test(
+    'over a data directory that is being served, in one line, and disturbs nobody',
+    { tags: ['slow'] },
+    async () => {
+      const { service, owner } = await serveFirst();
+      const second = startServiceProcess();
+      expect(await second.ended()).toBeGreaterThan(0);
+      expect(second.stderr().trimEnd().split('\n').at(-1)).toMatch(
+        new RegExp(`\\(pid ${service.child.pid}\\) is serving this data directory: ${dataDir}`),
+      );
+      expect(second.stderr()).not.toMatch(/^\s+at /m);
+      expect(second.stdout()).toBe('');
+      expect(await owner.patch('/sensors/s', { json: { data: {} } })).toMatchObject({
+        status: 200,
+      });
+    },
+  );
 
-  test('at a port that is taken, in one line; nothing is left running, no key is lost', async () => {
-    const occupant = createServer().listen(0, '127.0.0.1');
-    await once(occupant, 'listening');
-    const { port } = occupant.address() as AddressInfo;
-    const service = startServiceProcess({ PORT: String(port) });
-    expect(await service.ended()).toBeGreaterThan(0);
-    occupant.close();
-    expect(service.stderr().trimEnd().split('\n').at(-1)).toMatch(new RegExp(`\\b${port}\\b`));
-    expect(service.stderr()).not.toMatch(/^\s+at /m);
-    expect(service.stdout()).toBe('');
-    expect(processesIn(dataDir)).toEqual([]);
-    await serveFirst();
-  });
+  test(
+    'at a port that is taken, in one line; nothing is left running, no key is lost',
+    { tags: ['slow'] },
+    async () => {
+      const occupant = createServer().listen(0, '127.0.0.1');
+      await once(occupant, 'listening');
+      const { port } = occupant.address() as AddressInfo;
+      const service = startServiceProcess({ PORT: String(port) });
+      expect(await service.ended()).toBeGreaterThan(0);
+      occupant.close();
+      expect(service.stderr().trimEnd().split('\n').at(-1)).toMatch(new RegExp(`\\b${port}\\b`));
+      expect(service.stderr()).not.toMatch(/^\s+at /m);
+      expect(service.stdout()).toBe('');
+      expect(processesIn(dataDir)).toEqual([]);
+      await serveFirst();
+    },
+  );
 
   test('with a database that is not there, in one line', async () => {
     const occupant = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
@@ -158,7 +172,7 @@ describe('a start is refused', () => {
   });
 });
 
-describe('a service', () => {
+describe('a service', { tags: ['slow'] }, () => {
   test.each(['SIGTERM', 'SIGINT'] as const)(
     'that gets %s under load finishes what it has begun, and loses nothing',
     async (signal) => {
@@ -271,28 +285,32 @@ describe('a service', () => {
 });
 
 describe('a process without the API', () => {
-  test('serves health and metrics all the same, and does its work where the port is taken', async () => {
-    const settings = { ROLES: 'projections' };
-    const portOf = ({ stdout, stderr }: ServiceProcess): string =>
-      /"port":(\d+),"msg":"ready: /.exec(stdout() + stderr())?.[1] ?? '';
-    const first = startServiceProcess(settings);
-    await until(() => portOf(first) !== '');
-    const url = `http://127.0.0.1:${portOf(first)}`;
-    expect((await fetch(`${url}/health/live`)).status).toBe(200);
-    await vi.waitFor(async () => expect((await fetch(`${url}/health/ready`)).status).toBe(200), {
-      timeout: 60_000,
-      interval: 50,
-    });
-    expect(await (await fetch(`${url}/metrics`)).text()).toContain('fleetledger_projection_lag');
-    expect((await fetch(`${url}/api/v1/projects`)).status).toBe(404);
-    expect(await terminate(first)).toBe(0);
+  test(
+    'serves health and metrics all the same, and does its work where the port is taken',
+    { tags: ['slow'] },
+    async () => {
+      const settings = { ROLES: 'projections' };
+      const portOf = ({ stdout, stderr }: ServiceProcess): string =>
+        /"port":(\d+),"msg":"ready: /.exec(stdout() + stderr())?.[1] ?? '';
+      const first = startServiceProcess(settings);
+      await until(() => portOf(first) !== '');
+      const url = `http://127.0.0.1:${portOf(first)}`;
+      expect((await fetch(`${url}/health/live`)).status).toBe(200);
+      await vi.waitFor(async () => expect((await fetch(`${url}/health/ready`)).status).toBe(200), {
+        timeout: 60_000,
+        interval: 50,
+      });
+      expect(await (await fetch(`${url}/metrics`)).text()).toContain('fleetledger_projection_lag');
+      expect((await fetch(`${url}/api/v1/projects`)).status).toBe(404);
+      expect(await terminate(first)).toBe(0);
 
-    const taken = createServer().listen(0, '127.0.0.1');
-    await once(taken, 'listening');
-    const { port } = taken.address() as AddressInfo;
-    const second = startServiceProcess({ ...settings, PORT: String(port) });
-    await until(() => (second.stdout() + second.stderr()).includes('cannot be served'));
-    expect(await terminate(second)).toBe(0);
-    taken.close();
-  });
+      const taken = createServer().listen(0, '127.0.0.1');
+      await once(taken, 'listening');
+      const { port } = taken.address() as AddressInfo;
+      const second = startServiceProcess({ ...settings, PORT: String(port) });
+      await until(() => (second.stdout() + second.stderr()).includes('cannot be served'));
+      expect(await terminate(second)).toBe(0);
+      taken.close();
+    },
+  );
 });

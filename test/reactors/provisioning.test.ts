@@ -206,22 +206,26 @@ describe('a batch', () => {
     expect(elsewhere.registered()).toEqual([]);
   });
 
-  test('is worked on by all ten again when the log was away for one of them', async () => {
-    const process = await startProcess();
-    const simulator = await simulate({ latencyMs: 100 });
-    startProvisioning(process, simulator);
-    const batch = await requestBatch(process.handler, simulator, 200);
-    await expect.poll(() => simulator.stats().in_flight, EVENTUALLY).toBe(10);
+  test(
+    'is worked on by all ten again when the log was away for one of them',
+    { tags: ['slow'] },
+    async () => {
+      const process = await startProcess();
+      const simulator = await simulate({ latencyMs: 100 });
+      startProvisioning(process, simulator);
+      const batch = await requestBatch(process.handler, simulator, 200);
+      await expect.poll(() => simulator.stats().in_flight, EVENTUALLY).toBe(10);
 
-    process.store.failNextAppend('batch', 'before it is stored');
-    await expect
-      .poll(() => process.store.appended.length && simulator.stats().in_flight, EVENTUALLY)
-      .toBeLessThan(10);
-    await expect.poll(() => simulator.stats().in_flight, EVENTUALLY).toBe(10);
+      process.store.failNextAppend('batch', 'before it is stored');
+      await expect
+        .poll(() => process.store.appended.length && simulator.stats().in_flight, EVENTUALLY)
+        .toBeLessThan(10);
+      await expect.poll(() => simulator.stats().in_flight, EVENTUALLY).toBe(10);
 
-    const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
-    expect(registered).toHaveLength(200);
-  });
+      const { registered } = tallyOf(await eventually(process.store, batch, 'BatchCompleted'));
+      expect(registered).toHaveLength(200);
+    },
+  );
 
   test('sends nothing more once another process may lead, however long an append took', async () => {
     const process = await startProcess();
@@ -249,7 +253,7 @@ describe('a batch', () => {
     expect(state).toMatchObject({ situation: 'processing' });
   });
 
-  test('loses no outcome while the log is away', async () => {
+  test('loses no outcome while the log is away', { tags: ['slow'] }, async () => {
     const process = await startProcess();
     const simulator = await simulate({ latencyMs: 10 });
     startProvisioning(process, simulator);
@@ -394,27 +398,31 @@ describe('several processes', () => {
     expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(10);
   });
 
-  test('that lose their leadership break off what is in flight, and ask about it when they lead again', async () => {
-    const process = await startProcess();
-    const simulator = await simulate({ latencyMs: 30, lostHangRate: 0.2 });
-    let lose: (() => void) | undefined;
-    const provisioning = startProvisioning(process, simulator, {
-      timeoutMs: 1_500,
-      lead: () => {
-        const lost = new AbortController();
-        lose = () => lost.abort();
-        return Promise.resolve({ lost: lost.signal, end: () => Promise.resolve() });
-      },
-    });
-    const batch = await requestBatch(process.handler, simulator, 40);
-    await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(15);
+  test(
+    'that lose their leadership break off what is in flight, and ask about it when they lead again',
+    { tags: ['slow'] },
+    async () => {
+      const process = await startProcess();
+      const simulator = await simulate({ latencyMs: 30, lostHangRate: 0.2 });
+      let lose: (() => void) | undefined;
+      const provisioning = startProvisioning(process, simulator, {
+        timeoutMs: 1_500,
+        lead: () => {
+          const lost = new AbortController();
+          lose = () => lost.abort();
+          return Promise.resolve({ lost: lost.signal, end: () => Promise.resolve() });
+        },
+      });
+      const batch = await requestBatch(process.handler, simulator, 40);
+      await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(15);
 
-    lose?.();
-    const events = await eventually(process.store, batch, 'BatchCompleted');
+      lose?.();
+      const events = await eventually(process.store, batch, 'BatchCompleted');
 
-    const { registered, unconfirmed } = tallyOf(events);
-    expect([...registered, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
-    expect(registered).toHaveLength(40);
-    await provisioning.stop();
-  });
+      const { registered, unconfirmed } = tallyOf(events);
+      expect([...registered, ...unconfirmed].toSorted()).toEqual(simulator.registered().toSorted());
+      expect(registered).toHaveLength(40);
+      await provisioning.stop();
+    },
+  );
 });

@@ -221,46 +221,50 @@ export function appending(log: LogUnderTest): void {
     expect(fromAll?.data).toEqual(event.data);
   });
 
-  test('of 64 writers on one stream, each acknowledged append is stored once and no refused one', async () => {
-    const project = new TestProject();
-    const stream = project.stream('device');
-    const clients = [log.store, await log.openAnother()];
-    const acknowledged = new Map<string, { revision: bigint; position: bigint }>();
-    const appendsPerWriter = 3;
+  test(
+    'of 64 writers on one stream, each acknowledged append is stored once and no refused one',
+    { tags: ['slow'] },
+    async () => {
+      const project = new TestProject();
+      const stream = project.stream('device');
+      const clients = [log.store, await log.openAnother()];
+      const acknowledged = new Map<string, { revision: bigint; position: bigint }>();
+      const appendsPerWriter = 3;
 
-    async function write(writer: number): Promise<void> {
-      const client = clients[writer % clients.length] ?? log.store;
-      let expected: 'no-stream' | bigint = 'no-stream';
-      for (let count = 0; count < appendsPerWriter;) {
-        const event = project.event({ writer, count });
-        const answer = await append(client, stream, [event], expected);
-        if (answer.outcome === 'appended') {
-          acknowledged.set(event.id, { revision: answer.revision, position: answer.position });
-          expected = answer.revision;
-          count += 1;
-          continue;
+      async function write(writer: number): Promise<void> {
+        const client = clients[writer % clients.length] ?? log.store;
+        let expected: 'no-stream' | bigint = 'no-stream';
+        for (let count = 0; count < appendsPerWriter;) {
+          const event = project.event({ writer, count });
+          const answer = await append(client, stream, [event], expected);
+          if (answer.outcome === 'appended') {
+            acknowledged.set(event.id, { revision: answer.revision, position: answer.position });
+            expected = answer.revision;
+            count += 1;
+            continue;
+          }
+          expect(answer.outcome).toBe('conflict');
+          // Someone else was first, so the stream has grown: without this the loop might not end.
+          if (
+            answer.actualRevision === 'no-stream' ||
+            (expected !== 'no-stream' && answer.actualRevision <= expected)
+          ) {
+            throw new Error(`expected ${expected}, refused at ${answer.actualRevision}`);
+          }
+          expected = answer.actualRevision;
         }
-        expect(answer.outcome).toBe('conflict');
-        // Someone else was first, so the stream has grown: without this the loop might not end.
-        if (
-          answer.actualRevision === 'no-stream' ||
-          (expected !== 'no-stream' && answer.actualRevision <= expected)
-        ) {
-          throw new Error(`expected ${expected}, refused at ${answer.actualRevision}`);
-        }
-        expected = answer.actualRevision;
       }
-    }
-    await Promise.all(Array.from({ length: 64 }, (_, writer) => write(writer)));
+      await Promise.all(Array.from({ length: 64 }, (_, writer) => write(writer)));
 
-    const recorded = await readStream(log.store, stream);
-    expect(recorded.map(({ revision }) => revision)).toEqual(
-      Array.from({ length: 64 * appendsPerWriter }, (_, revision) => BigInt(revision)),
-    );
-    expect(
-      new Map(recorded.map(({ id, revision, position }) => [id, { revision, position }])),
-    ).toEqual(acknowledged);
-  });
+      const recorded = await readStream(log.store, stream);
+      expect(recorded.map(({ revision }) => revision)).toEqual(
+        Array.from({ length: 64 * appendsPerWriter }, (_, revision) => BigInt(revision)),
+      );
+      expect(
+        new Map(recorded.map(({ id, revision, position }) => [id, { revision, position }])),
+      ).toEqual(acknowledged);
+    },
+  );
 }
 
 function outcome(revision: bigint | 'conflict'): string {

@@ -208,52 +208,56 @@ export function subscribing(log: LogUnderTest): void {
     expect(batches).toHaveLength(1);
   });
 
-  test('waits for a slow consumer, holds up nobody else, and drops nothing', async () => {
-    const project = new TestProject();
-    const after = await log.store.head();
-    const abort = new AbortController();
-    const slow = log.store.subscribe({ after, signal: abort.signal })[Symbol.asyncIterator]();
-    const quick = new Follower(log.store, { project, after });
-    await mustAppend(log.store, project.stream('first'), project.events(1));
-    const first = await slow.next();
-    if (first.done) throw new Error('the subscription ended by itself');
+  test(
+    'waits for a slow consumer, holds up nobody else, and drops nothing',
+    { tags: ['slow'] },
+    async () => {
+      const project = new TestProject();
+      const after = await log.store.head();
+      const abort = new AbortController();
+      const slow = log.store.subscribe({ after, signal: abort.signal })[Symbol.asyncIterator]();
+      const quick = new Follower(log.store, { project, after });
+      await mustAppend(log.store, project.stream('first'), project.events(1));
+      const first = await slow.next();
+      if (first.done) throw new Error('the subscription ended by itself');
 
-    const streams = Array.from({ length: 20 }, (_, ordinal) => project.stream(String(ordinal)));
-    const padding = 'x'.repeat(300);
-    for (let round = 0; round < 10; round += 1) {
-      const answers = await log.store.append(
-        streams.map((stream) => ({
-          stream,
-          events: Array.from({ length: 100 }, (_, ordinal) =>
-            project.event({ round, ordinal, padding }),
-          ),
-          expectedRevision: 'any',
-        })),
-      );
-      answers.forEach(stored);
-    }
-    const last = await log.store.head();
-    await quick.reaches(last);
+      const streams = Array.from({ length: 20 }, (_, ordinal) => project.stream(String(ordinal)));
+      const padding = 'x'.repeat(300);
+      for (let round = 0; round < 10; round += 1) {
+        const answers = await log.store.append(
+          streams.map((stream) => ({
+            stream,
+            events: Array.from({ length: 100 }, (_, ordinal) =>
+              project.event({ round, ordinal, padding }),
+            ),
+            expectedRevision: 'any',
+          })),
+        );
+        answers.forEach(stored);
+      }
+      const last = await log.store.head();
+      await quick.reaches(last);
 
-    const batches = [first.value];
-    let checkpoint = first.value.position;
-    while (checkpoint < last) {
-      const next = await slow.next();
-      if (next.done) throw new Error('the subscription ended by itself');
-      checkBatch(next.value, checkpoint);
-      checkpoint = next.value.position;
-      batches.push(next.value);
-    }
-    abort.abort();
-    expect(await slow.next()).toMatchObject({ done: true });
+      const batches = [first.value];
+      let checkpoint = first.value.position;
+      while (checkpoint < last) {
+        const next = await slow.next();
+        if (next.done) throw new Error('the subscription ended by itself');
+        checkBatch(next.value, checkpoint);
+        checkpoint = next.value.position;
+        batches.push(next.value);
+      }
+      abort.abort();
+      expect(await slow.next()).toMatchObject({ done: true });
 
-    const recorded = await project.recorded(log.store, [project.stream('first'), ...streams]);
-    expect(recorded).toHaveLength(20_001);
-    expect(ids(project.own(batches))).toEqual(ids(recorded));
-    expect(ids(quick.events)).toEqual(ids(recorded));
-  });
+      const recorded = await project.recorded(log.store, [project.stream('first'), ...streams]);
+      expect(recorded).toHaveLength(20_001);
+      expect(ids(project.own(batches))).toEqual(ids(recorded));
+      expect(ids(quick.events)).toEqual(ids(recorded));
+    },
+  );
 
-  test('gives large events in batches that fit in memory', async () => {
+  test('gives large events in batches that fit in memory', { tags: ['slow'] }, async () => {
     const project = new TestProject();
     const stream = project.stream('device');
     const after = await log.store.head();

@@ -106,7 +106,7 @@ test('reading from a position that is no record is an error', async () => {
   });
 });
 
-test('a log of 20,000 events is read whole by a slow reader', async () => {
+test('a log of 20,000 events is read whole by a slow reader', { tags: ['slow'] }, async () => {
   const stream = newStream();
   for (let count = 0; count < 20; count += 1) await append(stream, events(1_000), ANY);
   const read: bigint[] = [];

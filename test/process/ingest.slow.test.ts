@@ -1,3 +1,4 @@
+// @module-tag slow
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openDatabase } from '../../src/database/database.ts';
 import type { EventStore } from '../../src/event-store/port.ts';

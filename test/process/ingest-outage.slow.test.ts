@@ -1,3 +1,4 @@
+// @module-tag slow
 import { expect, test, vi } from 'vitest';
 import { usageTraffic } from '../../src/cli/usage-traffic.ts';
 import { open } from '../database/embedded-server-fixture.ts';

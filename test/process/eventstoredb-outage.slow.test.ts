@@ -1,3 +1,4 @@
+// @module-tag slow
 import { afterAll, beforeAll, test, vi } from 'vitest';
 import { open } from '../database/embedded-server-fixture.ts';
 import { EventStoreStandIn } from '../event-store/eventstoredb/stand-in.ts';

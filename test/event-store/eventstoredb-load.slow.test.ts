@@ -1,3 +1,4 @@
+// @module-tag slow
 import { expect, test } from 'vitest';
 import type { OpenEventStore } from '../../src/event-store/port.ts';
 import { Follower } from './contract/follower.ts';

@@ -1,3 +1,4 @@
+// @module-tag slow
 import fc from 'fast-check';
 import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';

@@ -1,3 +1,4 @@
+// @module-tag slow
 import type { EventStoreDBClient } from '@eventstore/db-client';
 import type {
   BatchAppendReq,

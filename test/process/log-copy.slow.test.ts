@@ -1,3 +1,4 @@
+// @module-tag slow
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createProject, type Api, type ApiClient } from '../api/api-client.ts';
 import { createTestDatabase } from '../database/test-database.ts';

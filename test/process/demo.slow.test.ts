@@ -1,3 +1,4 @@
+// @module-tag slow
 import { expect, test, vi } from 'vitest';
 import { connectTo, type ApiClient } from '../api/api-client.ts';
 import { startCli, terminate, type CliProcess } from './service-process.ts';

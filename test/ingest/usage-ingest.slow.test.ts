@@ -1,3 +1,4 @@
+// @module-tag slow
 import { randomBytes } from 'node:crypto';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { usageTraffic, type TrafficRecord } from '../../src/cli/usage-traffic.ts';

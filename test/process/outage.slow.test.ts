@@ -1,3 +1,4 @@
+// @module-tag slow
 import { test, vi } from 'vitest';
 import { dataDir, open, processesIn, signal } from '../database/embedded-server-fixture.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
