@@ -52,15 +52,3 @@ function textOf(line: Buffer): string {
   if (line.length > MAX_LINE_BYTES || !isUtf8(line)) return UNREADABLE;
   return line.toString('utf8').trim();
 }
-
-/** Lines in groups of up to `size`. */
-export async function* chunksOf(lines: AsyncIterable<Line>, size: number): AsyncIterable<Line[]> {
-  let chunk: Line[] = [];
-  for await (const line of lines) {
-    chunk.push(line);
-    if (chunk.length < size) continue;
-    yield chunk;
-    chunk = [];
-  }
-  if (chunk.length > 0) yield chunk;
-}

@@ -107,7 +107,25 @@ function tableContent({ columns, example }: RouteTable<unknown, unknown>): objec
   return { schema: z.string().meta({ description }), example };
 }
 
-function requestHeaders({ method, hasEtag, takesWait }: Route): z.ZodObject {
+/** A CloudEvent in binary mode (CloudEvents HTTP binding 1.0, section 3.1). */
+const CLOUD_EVENT_HEADERS = {
+  'ce-specversion': z
+    .literal('1.0')
+    .optional()
+    .meta({ description: 'The body is the data of a CloudEvent, whose attributes are headers' }),
+  'ce-id': z
+    .string()
+    .optional()
+    .meta({ description: 'With `ce-source`, what the record is known by' }),
+  'ce-source': z.string().optional(),
+  'ce-type': z.string().optional(),
+  'ce-time': z
+    .string()
+    .optional()
+    .meta({ description: 'The time, where the record has no `date`' }),
+};
+
+function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route): z.ZodObject {
   return z.object({
     'Fleetledger-Min-Position': z
       .string()
@@ -121,6 +139,7 @@ function requestHeaders({ method, hasEtag, takesWait }: Route): z.ZodObject {
         .optional()
         .meta({ description: 'The same key and request give the first answer again' }),
     }),
+    ...(takesCloudEvent === true && CLOUD_EVENT_HEADERS),
     ...(takesWait === true && {
       Prefer: z
         .string()

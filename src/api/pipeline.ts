@@ -1,12 +1,12 @@
-import { Readable } from 'node:stream';
 import { pipeline as pipe } from 'node:stream/promises';
 import type { Request, Response } from 'express';
+import { CommandGroup } from '../commands/command-group.ts';
+import { UNKEPT_RESULTS } from '../commands/kept-results.ts';
 import type {
   IdempotentRequest,
   IdempotentRequests,
   KeptAnswer,
   RepeatableRun,
-  StreamedRun,
 } from '../commands/requests.ts';
 import type { Positions } from '../projections/engine/as-of.ts';
 import type { ReadModels, ReadOptions } from '../projections/engine/read-model.ts';
@@ -21,6 +21,7 @@ import { readLines } from './lines.ts';
 import { problemHeaders, problemOf, statusOf } from './problem.ts';
 import { parseQueryText, type QueryTexts } from './query-text.ts';
 import {
+  cloudEventOf,
   correlationIdOf,
   digestOf,
   idempotencyKeyOf,
@@ -28,6 +29,7 @@ import {
   parseParams,
   parseQuery,
   receiveBody,
+  type DigestedBody,
 } from './request-parts.ts';
 import type { Responder } from './responder.ts';
 import type { Answer, ApiRequest, Route, RouteStream } from './route.ts';
@@ -114,8 +116,8 @@ export class Pipeline {
   async #runPlain(admitted: Admitted): Promise<void> {
     const { route, request, response, correlationId, contentType } = admitted;
     const { body } = await receiveBody(route, request, contentType);
-    const run = { now: this.#parts.clock(), entropy: randomEntropy() };
-    const answer = await handled(admitted, body, run);
+    const run = this.#newRun();
+    const answer = await handled(this.#requestFor(admitted, body, run), admitted);
     this.#parts.responder.send(request, response, answer, {
       correlationId,
       entropy: run.entropy,
@@ -126,9 +128,10 @@ export class Pipeline {
   async #runOnce(admitted: Admitted, idempotencyKey: string): Promise<void> {
     const { route, request, response, correlationId, contentType } = admitted;
     const { json, body } = await receiveBody(route, request, contentType);
+    const cloudEvent = cloudEventOf(route, request, contentType);
     const replay = await this.#parts.requests
-      .run(idempotentRequest(admitted, idempotencyKey, json), (run) =>
-        keptAnswer(admitted, body, run),
+      .run(idempotentRequest(admitted, idempotencyKey, { json, cloudEvent }), (run) =>
+        keptAnswer(admitted, this.#requestFor(admitted, body, run)),
       )
       .catch((error: unknown) => {
         if (error instanceof PassingAnswer) return error;
@@ -158,15 +161,12 @@ export class Pipeline {
    */
   async #runStream(admitted: Admitted, stream: RouteStream<unknown, unknown>): Promise<void> {
     const { request, response, correlationId, idempotencyKey } = admitted;
-    const { requests, clock, responder } = this.#parts;
+    const { requests, responder } = this.#parts;
     const run =
       idempotencyKey === undefined
-        ? { now: clock(), entropy: randomEntropy(), isReplayed: false, ...KEEPS_NOTHING }
+        ? { ...this.#newRun(), isReplayed: false }
         : await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed'));
-    const results = stream.handle(requestFor(admitted, undefined, run), readLines(request), {
-      kept: () => run.kept() as AsyncIterable<readonly JsonObject[]>,
-      keep: (kept) => run.keep(kept),
-    });
+    const results = stream.handle(this.#requestFor(admitted, undefined, run), readLines(request));
     const spool = new Spool();
     try {
       for await (const part of documentOf(stream.listName, results)) await spool.write(part);
@@ -180,6 +180,54 @@ export class Pipeline {
     } finally {
       await spool.dispose();
     }
+  }
+
+  /** Without an idempotency key. */
+  #newRun(): Run {
+    return { now: this.#parts.clock(), entropy: randomEntropy(), results: UNKEPT_RESULTS };
+  }
+
+  #requestFor<Body>(
+    { route, request, contentType, params, query, caller, read, correlationId }: Admitted,
+    body: Body,
+    { now, entropy, identity, results }: Run,
+  ): ApiRequest<unknown, unknown, Body> {
+    const group = new CommandGroup();
+    const reported = new Set<unknown>();
+    return {
+      params,
+      query,
+      body,
+      caller,
+      projectId: caller.projectId,
+      path: request.originalUrl,
+      headers: {
+        ifMatch: request.headers['if-match'],
+        ifNoneMatch: request.headers['if-none-match'],
+        prefer: request.get('prefer'),
+        isCsvAccepted: request.accepts(['application/json', CSV]) === CSV,
+        cloudEvent: cloudEventOf(route, request, contentType),
+      },
+      read,
+      now,
+      entropy,
+      command: ({ ordinal, occurredAt } = {}) => ({
+        projectId: caller.projectId,
+        actor: caller.keyId,
+        correlationId,
+        ...(ordinal !== undefined && { group }),
+        ...(occurredAt !== undefined && { occurredAt }),
+        ...(identity !== undefined && { identity: identity('', ordinal ?? 0) }),
+      }),
+      group,
+      results,
+      reportError: (error) => {
+        // One failure of the store refuses many items.
+        if (reported.has(error)) return;
+        reported.add(error);
+        this.#parts.responder.log(error, correlationId);
+      },
+    };
   }
 
   #readOptions(request: Request): ReadOptions {
@@ -200,55 +248,30 @@ function asRouteSays({ isInvalid400 }: Route, error: unknown): unknown {
 /** A run without an idempotency key has no identity: its commands are new each time. */
 type Run = Omit<RepeatableRun, 'identity'> & Partial<Pick<RepeatableRun, 'identity'>>;
 
-function handled(admitted: Admitted, body: unknown, run: Run): Promise<Answer> {
-  const { route, contentType } = admitted;
+function handled(
+  apiRequest: ApiRequest<unknown, unknown, unknown>,
+  { route, contentType }: Admitted,
+): Promise<Answer> {
   return isTable(route, contentType)
-    ? route.table.handle(requestFor(admitted, body as readonly unknown[], run))
-    : route.handle(requestFor(admitted, body, run));
-}
-
-function requestFor<Body>(
-  { request, params, query, caller, read, correlationId }: Admitted,
-  body: Body,
-  { now, entropy, identity }: Run,
-): ApiRequest<unknown, unknown, Body> {
-  return {
-    params,
-    query,
-    body,
-    caller,
-    projectId: caller.projectId,
-    path: request.originalUrl,
-    headers: {
-      ifMatch: request.headers['if-match'],
-      ifNoneMatch: request.headers['if-none-match'],
-      prefer: request.get('prefer'),
-      isCsvAccepted: request.accepts(['application/json', CSV]) === CSV,
-    },
-    read,
-    now,
-    entropy,
-    command: ({ ordinal = 0, occurredAt } = {}) => ({
-      projectId: caller.projectId,
-      actor: caller.keyId,
-      correlationId,
-      ...(occurredAt !== undefined && { occurredAt }),
-      ...(identity !== undefined && { identity: identity('', ordinal) }),
-    }),
-  };
+    ? route.table.handle(apiRequest as ApiRequest<unknown, unknown, readonly unknown[]>)
+    : route.handle(apiRequest);
 }
 
 function idempotentRequest(
   { route, request, sentQuery, caller, correlationId }: Admitted,
   idempotencyKey: string,
-  json: Json | undefined,
+  body: DigestedBody,
 ): IdempotentRequest {
   return {
     projectId: caller.projectId,
-    // A device's own: the same firmware on all devices makes the same keys on all of them.
-    idempotencyKey:
-      caller.kind === 'device' ? JSON.stringify([caller.deviceId, idempotencyKey]) : idempotencyKey,
-    requestDigest: digestOf(route, { params: request.params, query: sentQuery, json }),
+    idempotencyKey,
+    ...(caller.kind === 'device' && { deviceId: caller.deviceId }),
+    requestDigest: digestOf(route, {
+      params: request.params,
+      query: sentQuery,
+      caller,
+      body,
+    }),
     route: `${request.method} ${request.path}`,
     actor: caller.keyId,
     correlationId,
@@ -258,19 +281,19 @@ function idempotentRequest(
 /** A refusal is an answer too, and kept; what passes (5xx) is none. */
 async function keptAnswer(
   admitted: Admitted,
-  body: unknown,
-  run: RepeatableRun,
+  apiRequest: ApiRequest<unknown, unknown, unknown>,
 ): Promise<KeptAnswer> {
   const { request, correlationId } = admitted;
   try {
-    const answer = await handled(admitted, body, run);
-    if (answer.isPassing === true) throw new PassingAnswer(answer, run.entropy);
+    const answer = await handled(apiRequest, admitted);
+    if (answer.isPassing === true) throw new PassingAnswer(answer, apiRequest.entropy);
     return {
       status: answer.status,
       headers: answer.headers ?? {},
       body: answer.body ?? null,
       shownKeys: answer.shownKeys ?? [],
       position: answer.position ?? null,
+      isKeptByItem: answer.isKeptByItem ?? false,
     };
   } catch (error) {
     if (!(error instanceof LedgerError) || statusOf[error.code] >= 500) throw error;
@@ -284,11 +307,6 @@ async function keptAnswer(
     };
   }
 }
-
-const KEEPS_NOTHING: Pick<StreamedRun, 'kept' | 'keep'> = {
-  kept: () => Readable.from([]),
-  keep: () => Promise.resolve(),
-};
 
 /** An answer that is given, but not kept: what it says may be otherwise next time. */
 class PassingAnswer extends Error {

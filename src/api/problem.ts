@@ -66,7 +66,8 @@ export function asLedgerError(error: unknown): LedgerError {
 }
 
 export function problemOf(error: LedgerError, instance: string, correlationId: string): Problem {
-  const { code, fields, conflicting } = error;
+  const { code, conflicting } = error;
+  const errors = fieldErrorsOf(error);
   return {
     type: problemType(code),
     title: errorTable[code],
@@ -75,11 +76,19 @@ export function problemOf(error: LedgerError, instance: string, correlationId: s
     code,
     instance,
     correlation_id: correlationId,
-    ...((code === 'validation-failed' || code === 'bad-request') && {
-      errors: fields ?? [{ path: 'request', message: error.message }],
-    }),
+    ...(errors !== undefined && { errors }),
     ...(conflicting !== undefined && { conflicting }),
   };
+}
+
+/** Where the request is wrong; undefined for an error that is not about its content. */
+export function fieldErrorsOf({
+  code,
+  fields,
+  message,
+}: LedgerError): readonly FieldError[] | undefined {
+  if (code !== 'validation-failed' && code !== 'bad-request') return undefined;
+  return fields ?? [{ path: 'request', message }];
 }
 
 export function problemHeaders(error: LedgerError): Record<string, string> {

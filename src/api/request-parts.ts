@@ -3,6 +3,7 @@ import type { Request } from 'express';
 import { sha256 } from '../shared/ids.ts';
 import { canonicalJson, type Json, type JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
+import type { Caller } from './authentication.ts';
 import {
   DEFAULT_BODY_LIMIT_BYTES,
   hasBody,
@@ -41,6 +42,37 @@ export function parseParams({ params: schema }: Route, request: Request): unknow
 /** @throws LedgerError `validation-failed`, with a field error for each mistake */
 export function parseQuery({ query: schema }: Route, texts: QueryTexts): unknown {
   return schema && validated(schema, keepable(texts, 'query'), 'query');
+}
+
+/** Those that are used; a CloudEvent may have more. */
+const CLOUD_EVENT_ATTRIBUTES = ['specversion', 'id', 'source', 'type', 'time'] as const;
+
+/**
+ * The attributes of a CloudEvent in binary mode (CloudEvents HTTP binding 1.0, section 3.1), whose
+ * values are percent-encoded. A body of a CloudEvents type is one in structured mode.
+ */
+export function cloudEventOf(
+  { takesCloudEvent }: Route,
+  { headers }: Request,
+  contentType: string | undefined,
+): Readonly<Record<string, string>> | undefined {
+  if (takesCloudEvent !== true || headers['ce-specversion'] === undefined) return undefined;
+  if (contentType?.startsWith('application/cloudevents') === true) return undefined;
+  const attributes: Record<string, string> = {};
+  for (const name of CLOUD_EVENT_ATTRIBUTES) {
+    const value = headers[`ce-${name}`];
+    if (typeof value === 'string') attributes[name] = percentDecoded(value);
+  }
+  return attributes;
+}
+
+/** As it is, where it is not percent-encoded. */
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 export interface ReceivedBody {
@@ -84,28 +116,38 @@ export async function receiveBody(
   return { json, body: schema && validated(schema, json, 'body') };
 }
 
-/** Of all that makes it this request and no other; the order of keys in a body does not. */
+/** What a body says; the parts of a streamed one have digests of their own. */
+export type DigestedBody =
+  | 'streamed'
+  | {
+      readonly json: Json | undefined;
+      readonly cloudEvent: Readonly<Record<string, string>> | undefined;
+    };
+
+/**
+ * Of all that makes it this request and no other; the order of keys in a body does not. The kind and
+ * role of the caller do: an answer may show a secret, which is only for those who may ask for it.
+ */
 export function digestOf(
   route: Route,
   {
     params,
     query,
-    json,
+    caller,
+    body,
   }: {
     readonly params: Readonly<Record<string, unknown>>;
     readonly query: QueryTexts;
-    readonly json: Json | undefined;
+    readonly caller: Caller;
+    readonly body: DigestedBody;
   },
 ): string {
-  try {
-    return sha256(
-      canonicalJson([route.method, route.path, params as JsonObject, query, json ?? null]),
-    );
-  } catch (error) {
-    // The stack, of what nests by the thousand: where items are checked one by one, nobody has counted.
-    if (!(error instanceof RangeError)) throw error;
-    throw invalid([{ path: 'body', message: 'nests too deep' }]);
-  }
+  const right = caller.kind === 'member' ? caller.role : caller.kind;
+  const content: Json[] = body === 'streamed' ? [] : [body.json ?? null];
+  if (body !== 'streamed' && body.cloudEvent !== undefined) content.push({ ...body.cloudEvent });
+  return sha256(
+    canonicalJson([route.method, route.path, params as JsonObject, query, right, ...content]),
+  );
 }
 
 function keepable<Texts extends Readonly<Record<string, unknown>>>(

@@ -68,16 +68,7 @@ export class Responder {
   ): void {
     const ledgerError = asLedgerError(error);
     const status = statusOf[ledgerError.code];
-    if (status >= 500) {
-      const level = isGone(request, response) ? 'debug' : status === 500 ? 'error' : 'warn';
-      const err = ledgerError.cause ?? ledgerError;
-      // What passes comes by the thousand while a store is away: without its stack.
-      const reason =
-        status === 500
-          ? { err }
-          : { reason: err instanceof Error ? err.message : ledgerError.code };
-      this.#parts.logger[level]({ ...reason, correlationId }, ledgerError.message);
-    }
+    if (status >= 500) this.log(error, correlationId, { isGone: isGone(request, response) });
     // In the middle of a streamed answer: cutting it off is all that can still be said.
     if (response.headersSent) {
       response.destroy();
@@ -88,6 +79,19 @@ export class Responder {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     const problem = problemOf(ledgerError, request.path, correlationId);
     this.#end(response, contentType, JSON.stringify(problem));
+  }
+
+  /** Logs an error that is not the client's. `isGone`: the client has left, most likely because of it. */
+  log(error: unknown, correlationId: string, { isGone = false } = {}): void {
+    const ledgerError = asLedgerError(error);
+    const isUnexpected = statusOf[ledgerError.code] === 500;
+    const level = isGone ? 'debug' : isUnexpected ? 'error' : 'warn';
+    const err = ledgerError.cause ?? ledgerError;
+    // What passes comes by the thousand while a store is away: without its stack.
+    const reason = isUnexpected
+      ? { err }
+      : { reason: err instanceof Error ? err.message : ledgerError.code };
+    this.#parts.logger[level]({ ...reason, correlationId }, ledgerError.message);
   }
 
   /** The head of an answer whose body is written after it. */

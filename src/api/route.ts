@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import type { CommandGroup } from '../commands/command-group.ts';
 import type { CommandContext } from '../commands/handler.ts';
+import type { ItemResults } from '../commands/kept-results.ts';
 import type { ShownKey } from '../commands/requests.ts';
 import type { Position, ReadOptions } from '../projections/engine/read-model.ts';
 import type { ErrorCode } from '../shared/errors.ts';
@@ -32,7 +34,6 @@ export interface RouteStream<Params, Query> {
   readonly handle: (
     request: ApiRequest<Params, Query, undefined>,
     lines: AsyncIterable<Line>,
-    results: KeptResults,
   ) => AsyncGenerator<JsonObject, JsonObject>;
 }
 
@@ -42,14 +43,6 @@ export interface RouteTable<Params, Query> {
   readonly example: string;
   /** The body: a row each, which the handler checks. */
   readonly handle: (request: ApiRequest<Params, Query, readonly unknown[]>) => Promise<Answer>;
-}
-
-/** Where the results of a streamed request are kept, for its repetitions. */
-export interface KeptResults {
-  /** Those of an earlier run, for the first lines, in order. */
-  kept(): AsyncIterable<readonly JsonObject[]>;
-  /** To be called with the results of the next lines, before they are given out. */
-  keep(results: readonly JsonObject[]): Promise<void>;
 }
 
 export interface Line {
@@ -91,6 +84,8 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly hasCsv?: boolean;
   /** Takes `Prefer: wait=<s>` (RFC 7240). */
   readonly takesWait?: boolean;
+  /** Takes a CloudEvent in binary mode: its attributes are headers, and the body is its data. */
+  readonly takesCloudEvent?: boolean;
   readonly handle: (request: ApiRequest<Params, Query, Body>) => Promise<Answer>;
 }
 
@@ -113,6 +108,12 @@ export interface ApiRequest<Params, Query, Body> {
     ordinal?: number;
     occurredAt?: Date | undefined;
   }) => CommandContext;
+  /** The commands of this request. */
+  readonly group: CommandGroup;
+  /** Where the results of its items are kept, for its repetitions. */
+  readonly results: ItemResults;
+  /** Logs an error that is not the client's and concerns one item of many. */
+  readonly reportError: (error: unknown) => void;
 }
 
 export interface RequestHeaders {
@@ -121,6 +122,8 @@ export interface RequestHeaders {
   readonly prefer: string | undefined;
   /** Whether `Accept` wants `text/csv` rather than JSON. */
   readonly isCsvAccepted: boolean;
+  /** The attributes of a CloudEvent in binary mode, by their names; undefined without one. */
+  readonly cloudEvent: Readonly<Record<string, string>> | undefined;
 }
 
 export interface Answer {
@@ -133,6 +136,8 @@ export interface Answer {
   readonly position?: Position;
   /** Holds results that may be others next time (5xx): it is not kept for repetitions. */
   readonly isPassing?: boolean;
+  /** Its results were kept item by item: a repetition makes it of them again. */
+  readonly isKeptByItem?: boolean;
   /** Keys to show in the body, which itself holds none: it is kept for repetitions. */
   readonly shownKeys?: readonly ShownKey[];
 }

@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import type { ShownKey } from '../commands/requests.ts';
+import type { ShownItemKey } from '../commands/kept-results.ts';
 import type { Position } from '../projections/engine/read-model.ts';
-import { LedgerError } from '../shared/errors.ts';
 import type { Json } from '../shared/json.ts';
 import { refuseUnkeepable } from './body.ts';
 import type { TableColumns } from './csv.ts';
-import { answerEach, MAX_ITEMS, refusalOf, type ItemOutcome } from './item-results.ts';
-import type { Answer } from './route.ts';
+import { answerEach, itemRefusal, MAX_ITEMS } from './item-results.ts';
+import type { Answer, ApiRequest } from './route.ts';
+import { validated } from './validation.ts';
 
 interface RowsHandling<Body> {
   readonly schema: z.ZodType<Body>;
@@ -19,22 +19,21 @@ interface RowsHandling<Body> {
 interface HandledRow {
   readonly status: number;
   readonly position: Position;
-  readonly shownKey?: Omit<ShownKey, 'path'>;
+  readonly shownKey?: ShownItemKey;
 }
 
 /** Handles the rows of a table, or the items of an array in its place; each is checked on its own. */
 export function answerRows<Body>(
-  rows: readonly unknown[],
+  request: ApiRequest<unknown, unknown, readonly unknown[]>,
   { schema, idName, handle }: RowsHandling<Body>,
 ): Promise<Answer> {
-  return answerEach(rows, async (row, index): Promise<ItemOutcome> => {
-    const named = { row: index + 1, [idName]: textIn(row, idName) };
-    try {
-      const { status, ...outcome } = await handle(checked(schema, row), index);
-      return { result: { ...named, status }, ...outcome };
-    } catch (error) {
-      return { result: { ...named, ...refusalOf(error) } };
-    }
+  return answerEach(request, request.body, {
+    named: (row, index) => ({ row: index + 1, [idName]: textIn(row, idName) }),
+    async handle(row, index) {
+      refuseUnkeepable(row as Json);
+      const { status, ...handled } = await handle(validated(schema, row, 'body'), index);
+      return { ...handled, result: { status } };
+    },
   });
 }
 
@@ -46,7 +45,7 @@ export function rowResults(idName: string, more: z.ZodRawShape = {}): z.ZodObjec
         row: z.int().meta({ description: 'From 1, the header not counted' }),
         [idName]: z.string().nullable(),
         status: z.int().meta({ description: 'As if it had been sent alone' }),
-        code: z.string().optional(),
+        ...itemRefusal,
         ...more,
       }),
     ),
@@ -63,13 +62,6 @@ export function rowsBody({ needed, optional }: TableColumns): z.ZodType<unknown[
       override: { items: { type: 'object', required: [...needed] } },
       description: `Each: ${names.join(', ')}`,
     });
-}
-
-function checked<Body>(schema: z.ZodType<Body>, row: unknown): Body {
-  const parsed = schema.safeParse(row);
-  if (!parsed.success) throw new LedgerError('validation-failed', 'The row breaks a rule.');
-  refuseUnkeepable(row as Json);
-  return parsed.data;
 }
 
 function textIn(row: unknown, name: string): string | null {

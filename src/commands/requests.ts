@@ -1,19 +1,28 @@
 import type { RequestEvent } from '../events/requests.ts';
-import { domainEvent, recordable } from '../events/registry.ts';
-import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
-import { formatPosition, parsePosition } from '../event-store/position.ts';
+import { domainEvent } from '../events/registry.ts';
+import type { EventStore, NewEvent, Position } from '../event-store/port.ts';
+import { formatPosition } from '../event-store/position.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import type { Clock } from '../shared/clock.ts';
-import { LedgerError } from '../shared/errors.ts';
-import { derivedEntropy, nameBasedId, newEventId, sha256, type Entropy } from '../shared/ids.ts';
+import { derivedEntropy, nameBasedId, sha256, type Entropy } from '../shared/ids.ts';
 import type { Json } from '../shared/json.ts';
 import type { KeyKind } from './keys.ts';
 import type { CommandIdentity } from './handler.ts';
+import { KeptResults, type ItemResults } from './kept-results.ts';
+import {
+  apartIfLarge,
+  PartsOfValues,
+  positionHere,
+  refuseOther,
+  requestEvent,
+} from './request-events.ts';
 
 /** A request that carries an `Idempotency-Key`. */
 export interface IdempotentRequest {
   readonly projectId: string;
   readonly idempotencyKey: string;
+  /** A device's keys are its own: the same firmware on all devices makes the same ones on each. */
+  readonly deviceId?: string;
   /** Of everything that makes it this request and no other. */
   readonly requestDigest: string;
   /** The method and path, for whoever reads the log. */
@@ -28,6 +37,8 @@ export interface RepeatableRun {
   readonly entropy: Entropy;
   /** The identity of a command of this request; `label` tells several apart. */
   readonly identity: (label: string, ordinal?: number) => CommandIdentity;
+  /** For a request of many items. */
+  readonly results: ItemResults;
 }
 
 /** An answer as the log keeps it: without secrets. */
@@ -37,6 +48,8 @@ export interface KeptAnswer {
   readonly body: Json;
   readonly shownKeys: readonly ShownKey[];
   readonly position: Position | null;
+  /** Its results were kept item by item, and it is made of them again. */
+  readonly isKeptByItem?: boolean;
 }
 
 /** A key that an answer shows: where in the body it goes, and how its secret is derived again. */
@@ -59,10 +72,6 @@ const REQUEST_NAMESPACE = '0d9d1f5e-6a53-4b0f-8d5b-2c1e4f7a9b36';
 
 export interface StreamedRun extends RepeatableRun {
   readonly isReplayed: boolean;
-  /** The results that were given out before, part by part; to be read to the end before `keep`. */
-  kept(): AsyncIterable<readonly Json[]>;
-  /** Keeps the results of the next records. */
-  keep(results: readonly Json[]): Promise<void>;
 }
 
 interface Running {
@@ -94,6 +103,8 @@ export class IdempotentRequests {
   readonly #installationSecret: Buffer;
   readonly #clock: Clock;
   readonly #running = new Map<StreamName, Running>();
+  /** By request, settled when the part that came last has been answered. */
+  readonly #turns = new Map<StreamName, Promise<unknown>>();
 
   constructor(store: EventStore, installationSecret: Buffer, clock: Clock) {
     this.#store = store;
@@ -110,7 +121,7 @@ export class IdempotentRequests {
     request: IdempotentRequest,
     work: (run: RepeatableRun) => Promise<KeptAnswer>,
   ): Promise<Replay> {
-    const stream = streamName('request', request.projectId, sha256(request.idempotencyKey));
+    const stream = requestStream(request);
     const running = this.#running.get(stream);
     if (running !== undefined) {
       refuseOther(running.requestDigest, request.requestDigest);
@@ -123,42 +134,35 @@ export class IdempotentRequests {
 
   /**
    * Reserves a request whose body is streamed: no digest of it, and no answer to it, is ever held
-   * whole. Its results are kept part by part, each before it is given out, and a repetition gives
-   * them again for as many records as they are.
+   * whole. Its parts are reserved and kept one by one, and its copies in this process take turns at
+   * them.
    * @throws LedgerError `idempotency-key-reused`
    */
   async reserve(request: IdempotentRequest): Promise<StreamedRun> {
-    const stream = streamName('request', request.projectId, sha256(request.idempotencyKey));
+    const stream = requestStream(request);
     const reservation = await this.#reserve(stream, request);
     refuseOther(reservation.requestDigest, request.requestDigest);
-    let revision = 0n;
-    let isKeeping = true;
-    const store = this.#store;
+    const run = this.#repeatable(stream, request, reservation);
+    const { results } = run;
     return {
-      ...this.#repeatable(stream, request, reservation),
+      ...run,
       isReplayed: reservation.isFound,
-      async *kept() {
-        if (!reservation.isFound) return;
-        for await (const recorded of store.readStream(stream, { from: 1n })) {
-          const event = domainEvent(recorded) as RequestEvent;
-          revision = recorded.revision;
-          if (event.type === 'RequestPartAnswered') yield event.data.results;
-        }
-      },
-      keep: async (results) => {
-        if (!isKeeping) return;
-        const event = requestEvent(request, {
-          type: 'RequestPartAnswered',
-          data: { results: [...results] },
-        });
-        const [kept] = await store.append([
-          { stream, events: [event], expectedRevision: revision },
-        ]);
-        // A twin keeps its own: what we did, it recognises, and one list of parts is enough.
-        if (kept?.outcome === 'appended') revision = kept.revision;
-        else isKeeping = false;
+      results: {
+        nextPartSize: () => results.nextPartSize(),
+        next: (part, work) => this.#inTurn(stream, () => results.next(part, work)),
       },
     };
+  }
+
+  async #inTurn<T>(stream: StreamName, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(stream);
+    const turn = (before ?? Promise.resolve()).catch(() => undefined).then(work);
+    this.#turns.set(stream, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(stream) === turn) this.#turns.delete(stream);
+    }
   }
 
   async #runOnce(
@@ -172,17 +176,17 @@ export class IdempotentRequests {
     if (reservation.answer !== undefined) {
       return { answer: reservation.answer, isReplayed: true, entropy: run.entropy };
     }
-    return this.#keep(stream, request, await work(run), {
-      entropy: run.entropy,
-      // Whoever reserved it was first, also where that died, or is slower than its twin.
-      isReplayed: reservation.isFound,
-    });
+    const answer = await work(run);
+    // Whoever reserved it was first, also where that died, or is slower than its twin.
+    const replay = { entropy: run.entropy, isReplayed: reservation.isFound };
+    if (answer.isKeptByItem === true) return { answer, ...replay };
+    return this.#keep(stream, request, answer, replay);
   }
 
   #repeatable(
     stream: StreamName,
     request: IdempotentRequest,
-    { reservedAt, position }: Reservation,
+    { reservedAt, position, isFound }: Reservation,
   ): RepeatableRun {
     const requestId = nameBasedId(REQUEST_NAMESPACE, stream);
     return {
@@ -191,12 +195,14 @@ export class IdempotentRequests {
         request.projectId,
         request.idempotencyKey,
         request.requestDigest,
+        ...(request.deviceId === undefined ? [] : [request.deviceId]),
       ]),
       identity: (label, ordinal) => ({
         id: nameBasedId(requestId, label),
         reservedAt: position,
         ...(ordinal !== undefined && { ordinal }),
       }),
+      results: new KeptResults(this.#store, stream, { origin: request, isFound }),
     };
   }
 
@@ -261,7 +267,7 @@ export class IdempotentRequests {
 
   async #find(stream: StreamName): Promise<Reservation> {
     let reservation: Reservation | undefined;
-    const parts = new Map<string, string>();
+    const parts = new PartsOfValues();
     for await (const recorded of this.#store.readStream(stream)) {
       const event = domainEvent(recorded) as RequestEvent;
       if (event.type === 'RequestReserved') {
@@ -275,18 +281,17 @@ export class IdempotentRequests {
           answer: undefined,
         };
       }
-      // Of a streamed body: there are results, and no answer.
-      if (reservation === undefined || event.type === 'RequestPartAnswered') break;
-      if (event.type === 'RequestBodyPartKept') {
-        const { bodyId, text } = event.data;
-        parts.set(bodyId, (parts.get(bodyId) ?? '') + text);
-      }
+      // Of a request of many items there are results, and no answer.
+      const isOfItems =
+        event.type === 'RequestItemsReserved' || event.type === 'RequestItemsAnswered';
+      if (reservation === undefined || isOfItems) break;
+      if (event.type === 'RequestBodyPartKept') parts.add(event.data);
       reservation = { ...reservation, revision: recorded.revision };
       if (event.type === 'RequestAnswered') {
         const { bodyId, shownKeysId, ...answer } = event.data;
-        const position = answer.position === null ? null : this.#here(answer.position, recorded);
-        const body = keptApart(parts, bodyId) ?? answer.body;
-        const shownKeys = keptApart(parts, shownKeysId) ?? answer.shownKeys;
+        const position = positionHere(this.#store, answer.position, recorded);
+        const body = parts.value(bodyId) ?? answer.body;
+        const shownKeys = parts.value(shownKeysId) ?? answer.shownKeys;
         return {
           ...reservation,
           answer: { ...answer, body, shownKeys: shownKeys as unknown as ShownKey[], position },
@@ -297,16 +302,19 @@ export class IdempotentRequests {
       throw new Error(`stream ${stream} refused an event and holds none`);
     return reservation;
   }
-
-  /** The log was moved since, perhaps: in any, the answer is after its effects. */
-  #here(position: string, answered: RecordedEvent): Position {
-    const { logId } = this.#store;
-    return position.startsWith(`${logId}-`) ? parsePosition(logId, position) : answered.position;
-  }
 }
 
-/** In characters: of up to 3 bytes, and twice as many where all have to be escaped. */
-const BODY_PART_LENGTH = 100_000;
+/** In streams apart for devices, so that nobody can write a key that is another's. */
+function requestStream({ projectId, idempotencyKey, deviceId }: IdempotentRequest): StreamName {
+  return deviceId === undefined
+    ? streamName('request', projectId, sha256(idempotencyKey))
+    : streamName(
+        'request',
+        projectId,
+        'device',
+        sha256(JSON.stringify([deviceId, idempotencyKey])),
+      );
+}
 
 /** The answer, after the parts of what is large of it. */
 function answerEvents(request: IdempotentRequest, answer: KeptAnswer, logId: string): NewEvent[] {
@@ -325,38 +333,4 @@ function answerEvents(request: IdempotentRequest, answer: KeptAnswer, logId: str
     },
   });
   return [...(body?.parts ?? []), ...(keys?.parts ?? []), answered];
-}
-
-function apartIfLarge(
-  request: IdempotentRequest,
-  value: Json,
-): { readonly id: string; readonly parts: NewEvent[] } | undefined {
-  const text = JSON.stringify(value);
-  if (text.length <= BODY_PART_LENGTH) return undefined;
-  const id = newEventId();
-  const parts: NewEvent[] = [];
-  for (let from = 0; from < text.length; from += BODY_PART_LENGTH) {
-    const part = text.slice(from, from + BODY_PART_LENGTH);
-    const data = { bodyId: id, text: part };
-    parts.push(requestEvent(request, { type: 'RequestBodyPartKept', data }));
-  }
-  return { id, parts };
-}
-
-function keptApart(parts: ReadonlyMap<string, string>, id: string | undefined): Json | undefined {
-  const text = id === undefined ? undefined : parts.get(id);
-  return text === undefined ? undefined : (JSON.parse(text) as Json);
-}
-
-function refuseOther(first: string, second: string): void {
-  if (first === second) return;
-  throw new LedgerError(
-    'idempotency-key-reused',
-    'This Idempotency-Key was sent with another request: use a new one for each request.',
-  );
-}
-
-function requestEvent(request: IdempotentRequest, event: RequestEvent): NewEvent {
-  const { projectId, actor, correlationId } = request;
-  return { id: newEventId(), ...recordable(event, { projectId, actor, correlationId }) };
 }

@@ -31,7 +31,7 @@ export interface Unusable {
 
 /**
  * Reads a record of usage: `{"sim-card-id", "bytes-used", "date", "id"?}`, by these names or with `_` for `-`, or a
- * CloudEvent (structured mode, version 1.0) with that as its `data`. Other members are passed over.
+ * CloudEvent (version 1.0) with that as its `data`. Other members are passed over.
  */
 export function parseUsage(json: Json): ParsedRecord {
   if (!isJsonObject(json)) return unusable('must be an object');
@@ -39,8 +39,10 @@ export function parseUsage(json: Json): ParsedRecord {
   if (!isEnvelope) return parseData(json);
   const envelope = cloudEvent.safeParse(json);
   if (!envelope.success) return unusable(complaintOf(envelope.error));
-  const { source, id, data } = envelope.data;
-  const parsed = parseData(data as Json);
+  const { source, id, time, data } = envelope.data;
+  // Its own time stands in for that of the usage.
+  const dated = data['date'] === undefined && time !== undefined ? { ...data, date: time } : data;
+  const parsed = parseData(dated as Json);
   return parsed.kind === 'usable' ? { ...parsed, name: cloudEventName(source, id) } : parsed;
 }
 
@@ -74,6 +76,7 @@ const cloudEvent = z.object({
   id: idText,
   source: idText,
   type: idText,
+  time: z.string().optional(),
   data: z.record(z.string(), z.unknown(), 'must be an object'),
 });
 

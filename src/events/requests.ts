@@ -40,26 +40,50 @@ const requestAnswered = defineEvent(
   }),
 );
 
-/** The next part of a large body, or of many shown keys, as text of JSON. One whose answer never came belongs to nothing. */
+/** The next part of a large body, of many shown keys or of large results, as text of JSON. One whose answer never came belongs to nothing. */
 const requestBodyPartKept = defineEvent(
   'RequestBodyPartKept',
   z.object({ bodyId: z.string(), text: z.string() }),
 );
 
-/** Results of the next records of a request whose body is streamed, in their order. */
-const requestPartAnswered = defineEvent(
-  'RequestPartAnswered',
-  z.object({ results: z.array(z.custom<Json>((value) => value !== undefined)) }),
+/**
+ * Which items the next part of a streamed body has, from the place `first` on (from 0): before any
+ * effect of them, as `RequestReserved` is for a body that is read whole.
+ */
+const requestItemsReserved = defineEvent(
+  'RequestItemsReserved',
+  z.object({ first: z.int(), count: z.int(), digest: z.string() }),
+);
+
+/**
+ * Final results of items of the request, from the place `first` on; null for an item that has none
+ * yet. Of several results of an item the first one counts.
+ */
+const requestItemsAnswered = defineEvent(
+  'RequestItemsAnswered',
+  z.object({
+    first: z.int(),
+    results: z.array(z.custom<Json>((value) => value !== undefined)),
+    /** Where the results are, when they are too large for one append: `results` is empty. */
+    resultsId: z.string().exactOptional(),
+    shownKeys: z.array(
+      z.object({ index: z.int(), kind: keyKindSchema, keyId: z.string(), label: z.string() }),
+    ),
+    /** The newest position after their effects, as clients have it. */
+    position: z.string().nullable(),
+  }),
 );
 
 export const requestEvents = [
   requestReserved,
   requestAnswered,
   requestBodyPartKept,
-  requestPartAnswered,
+  requestItemsReserved,
+  requestItemsAnswered,
 ] as const;
 export type RequestEvent =
   | EventOf<typeof requestReserved>
   | EventOf<typeof requestAnswered>
   | EventOf<typeof requestBodyPartKept>
-  | EventOf<typeof requestPartAnswered>;
+  | EventOf<typeof requestItemsReserved>
+  | EventOf<typeof requestItemsAnswered>;

@@ -12,10 +12,11 @@ export function readUsageMessage({
   if (text === undefined) return malformed('it is not UTF-8');
   const parsed = parseUsageText(text);
   const specversion = headerText(headers, 'ce_specversion');
-  if (specversion === undefined || parsed.kind === 'unusable') return parsed;
+  const isJson = parsed.kind === 'usable' || parsed.reason !== 'malformed-json';
+  if (specversion === undefined || !isJson) return parsed;
   // A CloudEvent in binary mode: its attributes are headers, and the value is its data.
   const envelope: Record<string, Json> = { specversion, data: JSON.parse(text) as Json };
-  for (const attribute of ['id', 'source', 'type']) {
+  for (const attribute of ['id', 'source', 'type', 'time']) {
     const given = headerText(headers, `ce_${attribute}`);
     if (given !== undefined) envelope[attribute] = given;
   }

@@ -40,12 +40,34 @@ export function exactInteger(value: bigint): number | string {
  * Canonical text of a JSON value: object keys sorted, no white space. Two values that differ only
  * in the order of their keys have the same text, so its digest identifies the content (the idea of
  * RFC 8785, without its number formatting: both sides here come from the same `JSON.stringify`).
+ * Not recursive: a client's value may nest deeper than the stack.
  */
 export function canonicalJson(value: Json): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
-  if (!isJsonObject(value)) return JSON.stringify(value);
-  const members = Object.keys(value)
-    .toSorted()
-    .map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key] as Json)}`);
-  return `{${members.join(',')}}`;
+  const texts: string[] = [];
+  // What is still to be written, the next at the end: text, or a value in a list of one.
+  const rest: (string | readonly [Json])[] = [[value]];
+  for (let next = rest.pop(); next !== undefined; next = rest.pop()) {
+    if (typeof next === 'string') texts.push(next);
+    else if (Array.isArray(next[0])) pushItems(rest, next[0]);
+    else if (isJsonObject(next[0])) pushMembers(rest, next[0]);
+    else texts.push(JSON.stringify(next[0]));
+  }
+  return texts.join('');
+}
+
+function pushItems(rest: (string | readonly [Json])[], items: Json[]): void {
+  rest.push(']');
+  for (const [index, item] of [...items.entries()].toReversed()) {
+    rest.push([item]);
+    if (index > 0) rest.push(',');
+  }
+  rest.push('[');
+}
+
+function pushMembers(rest: (string | readonly [Json])[], object: JsonObject): void {
+  rest.push('}');
+  for (const [index, key] of [...Object.keys(object).toSorted().entries()].toReversed()) {
+    rest.push([object[key] as Json], `${index > 0 ? ',' : ''}${JSON.stringify(key)}:`);
+  }
+  rest.push('{');
 }

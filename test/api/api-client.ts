@@ -1,4 +1,5 @@
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { expect } from 'vitest';
 import { parseConfig, type Config } from '../../src/config.ts';
 import { startService } from '../../src/main.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
@@ -180,6 +181,20 @@ export function problem(status: number, code: string): object {
   return {
     status,
     body: { type: `/problems/${code}`, status, code },
+  };
+}
+
+/** What a refused item of many has in its result. */
+export function refusal(status: number, code: string): object {
+  return {
+    status,
+    code,
+    detail: expect.stringMatching(/./),
+    ...(code === 'validation-failed' && {
+      errors: expect.arrayContaining([
+        { path: expect.stringMatching(/./), message: expect.stringMatching(/./) },
+      ]),
+    }),
   };
 }
 

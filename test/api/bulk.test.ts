@@ -6,6 +6,7 @@ import type { JsonObject } from '../../src/shared/json.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import {
   problem,
+  refusal,
   startTestService,
   type Answer,
   type ApiClient,
@@ -151,8 +152,7 @@ describe.each(WAYS)('many patches as %s', (_way, as) => {
       { id: first, status: 200, revision: 0 },
       ...bad.map((item) => ({
         id: idIn(item),
-        status: 422,
-        code: 'validation-failed',
+        ...refusal(422, 'validation-failed'),
       })),
       { id: last, status: 200, revision: 0 },
     ]);
@@ -209,7 +209,7 @@ describe.each(WAYS)('many patches as %s', (_way, as) => {
     const answer = await device.post<{ results: Result[] }>('/sensors/patches', as(items));
     expect(answer.body.results).toEqual([
       { id: own, status: 200, revision: 0 },
-      { id: other, status: 403, code: 'forbidden' },
+      { id: other, ...refusal(403, 'forbidden') },
       { id: own, status: 200, revision: 1 },
     ]);
     expect(await owner.get(`/sensors/${other}`)).toMatchObject(problem(404, 'not-found'));
@@ -326,7 +326,7 @@ describe('a stream of lines', () => {
   test('goes on after a line that is no JSON', async () => {
     const id = newSensor();
     const good = `{"id":"${id}","data":{}}`;
-    const malformed = { id: null, status: 400, code: 'malformed-json' };
+    const malformed = { id: null, ...refusal(400, 'malformed-json') };
     const { body } = await postLines(
       Buffer.concat([
         Buffer.from(`nope\n${good}\n{"id":\n`),
@@ -340,7 +340,7 @@ describe('a stream of lines', () => {
       malformed,
       malformed,
       { id, status: 200, revision: 0, deduplicated: 'unchanged' },
-      { id: null, status: 422, code: 'validation-failed' },
+      { id: null, ...refusal(422, 'validation-failed') },
     ]);
     expect(await patches(id)).toEqual([{}]);
   });
@@ -368,7 +368,7 @@ describe('a stream of lines', () => {
     const { body } = await postLines(`${good}\n"${'x'.repeat(1_000_000)}"\n${good}\n`);
     expect(body.results).toEqual([
       { id, status: 200, revision: 0 },
-      { id: null, status: 400, code: 'malformed-json' },
+      { id: null, ...refusal(400, 'malformed-json') },
       { id, status: 200, revision: 0, deduplicated: 'unchanged' },
     ]);
   });
@@ -382,7 +382,7 @@ describe('a stream of lines', () => {
       ]),
       { level: 0 },
     );
-    const broken = { id: null, status: 400, code: 'malformed-json' };
+    const broken = { id: null, ...refusal(400, 'malformed-json') };
     const cut = await postLines(zipped.subarray(0, -12), { 'content-encoding': 'gzip' });
     expect(cut.body.results).toEqual([{ id, status: 200, revision: 0 }, broken]);
     const garbage = await postLines('garbage', { 'content-encoding': 'br' });

@@ -5,6 +5,7 @@ import { createTestDatabase } from '../database/test-database.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
 import {
   problem,
+  refusal,
   startTestService,
   type Answer,
   type ApiClient,
@@ -120,7 +121,7 @@ describe('a table of devices', () => {
       ].join('\n'),
       { 'idempotency-key': `bad-${first}` },
     );
-    const refused = { status: 422, code: 'validation-failed' };
+    const refused = refusal(422, 'validation-failed');
     expect(body.results).toEqual([
       { row: 1, device_id: first, status: 201, key: expect.stringMatching(KEY) },
       { row: 2, device_id: 'bad-deveui', ...refused },
@@ -136,7 +137,7 @@ describe('a table of devices', () => {
   test('that names a device twice, or one that is there, registers it once', async () => {
     const [old, other] = [newDevice(), newDevice()];
     await owner.post('/devices', { json: { device_id: old } });
-    const exists = { status: 409, code: 'device-exists' };
+    const exists = refusal(409, 'device-exists');
     expect((await post(tableOf([old, other, other]))).body.results).toEqual([
       { row: 1, device_id: old, ...exists },
       { row: 2, device_id: other, status: 201, key: expect.stringMatching(KEY) },
@@ -152,8 +153,7 @@ describe('a table of devices', () => {
       ids.map((id, index) => ({
         row: index + 1,
         device_id: id,
-        status: 409,
-        code: 'device-exists',
+        ...refusal(409, 'device-exists'),
       })),
     );
     expect((await owner.get<Device>(`/devices/${ids[0]}`)).body.sensor_id).toBe(null);

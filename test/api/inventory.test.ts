@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createTestDatabase } from '../database/test-database.ts';
 import {
   problem,
+  refusal,
   startTestService,
   type Answer,
   type ApiClient,
@@ -300,8 +301,7 @@ describe.each(WAYS)('many assignments as %s', (_way, as) => {
       ...bad.map(({ sim_card_id: sim }, index) => ({
         row: index + 2,
         sim_card_id: sim,
-        status: 422,
-        code: 'validation-failed',
+        ...refusal(422, 'validation-failed'),
       })),
       { row: 6, sim_card_id: last, status: 200 },
     ]);
@@ -384,8 +384,7 @@ describe('an array of assignments', () => {
       ...items.map((_, index) => ({
         row: index + 1,
         sim_card_id: null,
-        status: 422,
-        code: 'validation-failed',
+        ...refusal(422, 'validation-failed'),
       })),
       { row: items.length + 1, sim_card_id: sim, status: 200 },
     ]);
@@ -446,7 +445,7 @@ describe('a table of assignments', () => {
     const { body } = await postTable(
       `sim_card_id,org_id\n${a}\n${a},acme,x\n,\n${b},acme\n"x,y",acme\n`,
     );
-    const refused = { status: 422, code: 'validation-failed' };
+    const refused = refusal(422, 'validation-failed');
     expect(body.results).toEqual([
       { row: 1, sim_card_id: null, ...refused },
       { row: 2, sim_card_id: null, ...refused },

@@ -1,20 +1,19 @@
 import { z } from 'zod';
 import type { PatchResult, StateCommands } from '../../commands/state.ts';
-import { LedgerError } from '../../shared/errors.ts';
 import type { Json, JsonObject } from '../../shared/json.ts';
 import { parseJsonText, refuseUnkeepable } from '../body.ts';
-import { chunksOf, NDJSON } from '../lines.ts';
 import { idField } from '../fields.ts';
 import {
   answerEach,
-  isFinal,
-  ITEM_CONCURRENCY,
+  answerLines,
+  itemRefusal,
   ITEMS_LIMIT_BYTES,
   MAX_ITEMS,
-  refusalOf,
-  type ItemOutcome,
+  type HandledItem,
 } from '../item-results.ts';
+import { NDJSON } from '../lines.ts';
 import { defineRoute, type ApiRequest, type Line, type Route } from '../route.ts';
+import { validated } from '../validation.ts';
 import { incomingPatch, patchBody, requireOwnSensor } from './patch-body.ts';
 
 const bulkItem = patchBody.extend({ id: idField });
@@ -31,41 +30,30 @@ const bulkResult = z.object({
   status: z.int().meta({ description: 'As if it had been sent alone' }),
   revision: z.int().optional(),
   deduplicated: z.string().optional(),
-  code: z.string().optional(),
+  ...itemRefusal,
 });
+
+/** An item as it was sent, or why it could not be read. */
+type SentItem =
+  | { readonly isRead: true; readonly item: unknown; readonly ordinal: number }
+  | { readonly isRead: false; readonly error: unknown };
 
 export function bulkRoutes(commands: StateCommands): Route[] {
   async function patchOne(
     request: ApiRequest<unknown, unknown, unknown>,
-    item: unknown,
-    ordinal: number,
-  ): Promise<ItemOutcome> {
-    const id = idOf(item);
-    try {
-      const parsed = bulkItem.safeParse(item);
-      if (!parsed.success) throw new LedgerError('validation-failed', 'The item breaks a rule.');
-      refuseUnkeepable(item as Json);
-      requireOwnSensor(request.caller, parsed.data.id);
-      const patched = await commands.patch(
-        parsed.data.id,
-        incomingPatch(parsed.data, request.now),
-        request.command({ ordinal, occurredAt: parsed.data.timestamp }),
-      );
-      return { result: bulkAnswer(parsed.data.id, patched), position: patched.position };
-    } catch (error) {
-      return { result: { id, ...refusalOf(error) } };
-    }
-  }
-
-  async function patchLine(
-    request: ApiRequest<unknown, unknown, undefined>,
-    { number, text }: Line,
-  ): Promise<ItemOutcome> {
-    try {
-      return await patchOne(request, parseJsonText(text), number);
-    } catch (error) {
-      return { result: { id: null, ...refusalOf(error) } };
-    }
+    sent: SentItem,
+  ): Promise<HandledItem> {
+    if (!sent.isRead) throw sent.error;
+    const { item, ordinal } = sent;
+    refuseUnkeepable(item as Json);
+    const parsed = validated(bulkItem, item, 'body');
+    requireOwnSensor(request.caller, parsed.id);
+    const patched = await commands.patch(
+      parsed.id,
+      incomingPatch(parsed, request.now),
+      request.command({ ordinal, occurredAt: parsed.timestamp }),
+    );
+    return { result: bulkAnswer(patched), position: patched.position };
   }
 
   const patchMany = defineRoute({
@@ -83,42 +71,42 @@ export function bulkRoutes(commands: StateCommands): Route[] {
       contentTypes: NDJSON,
       status: 200,
       listName: 'results',
-      async *handle(request, lines, record) {
-        const rest = lines[Symbol.asyncIterator]();
-        for await (const results of record.kept()) {
-          for (const result of results) {
-            if ((await rest.next()).done === true) return {};
-            yield result;
-          }
-        }
-        let isKeeping = true;
-        const remaining = { [Symbol.asyncIterator]: () => rest };
-        for await (const chunk of chunksOf(remaining, ITEM_CONCURRENCY)) {
-          const answers = await Promise.all(chunk.map((line) => patchLine(request, line)));
-          const results = answers.map(({ result }) => result);
-          // What may pass is not kept, nor what comes after it: what is kept has no gaps.
-          isKeeping &&= results.every(isFinal);
-          if (isKeeping) await record.keep(results);
-          yield* results;
-        }
-        return {};
-      },
+      handle: (request, lines) =>
+        answerLines(request, lines, {
+          itemOf,
+          named,
+          handle: (sent) => patchOne(request, sent),
+        }),
     },
     answers: { 200: z.object({ results: z.array(bulkResult) }) },
-    handle: (request) => answerEach(request.body, (item, index) => patchOne(request, item, index)),
+    handle: (request) =>
+      answerEach(
+        request,
+        request.body.map((item, ordinal): SentItem => ({ isRead: true, item, ordinal })),
+        { named, handle: (sent) => patchOne(request, sent) },
+      ),
   });
 
   return [patchMany];
 }
 
-function bulkAnswer(id: string, patched: PatchResult): JsonObject {
-  const revision = Number(patched.revision);
-  return patched.outcome === 'deduplicated'
-    ? { id, status: 200, revision, deduplicated: patched.by }
-    : { id, status: 200, revision };
+function itemOf({ number, text }: Line): SentItem {
+  try {
+    return { isRead: true, item: parseJsonText(text), ordinal: number };
+  } catch (error) {
+    return { isRead: false, error };
+  }
 }
 
-function idOf(item: unknown): string | null {
+function named(sent: SentItem): JsonObject {
+  const item = sent.isRead ? sent.item : undefined;
   const id = typeof item === 'object' && item !== null && 'id' in item ? item.id : null;
-  return typeof id === 'string' ? id : null;
+  return { id: typeof id === 'string' ? id : null };
+}
+
+function bulkAnswer(patched: PatchResult): JsonObject {
+  const revision = Number(patched.revision);
+  return patched.outcome === 'deduplicated'
+    ? { status: 200, revision, deduplicated: patched.by }
+    : { status: 200, revision };
 }

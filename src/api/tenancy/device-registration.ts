@@ -65,11 +65,12 @@ export function deviceRegistrationRoute(handler: CommandHandler): Route {
     table: {
       columns: { needed: ['device_id'], optional: ['dev_eui', 'sim_card_id', 'sensor_id'] },
       example: 'device_id,dev_eui,sim_card_id,sensor_id\npump-1,FFA45722AA738240,89440001,s1\n',
-      handle: ({ body: rows, now, entropy, command }) =>
-        answerRows(rows, {
+      handle: (request) =>
+        answerRows(request, {
           schema: newDevice,
           idName: 'device_id',
           async handle(row, ordinal) {
+            const { now, entropy, command } = request;
             const label = `key ${ordinal}`;
             const key = mintKey('dev', entropy, now, label);
             const { position } = await register(row, key, now, command({ ordinal }));

@@ -78,17 +78,13 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     handle: assignRows,
   });
 
-  function assignRows({
-    body,
-    now,
-    command,
-  }: ApiRequest<unknown, unknown, readonly unknown[]>): Promise<Answer> {
-    return answerRows(body, {
+  function assignRows(request: ApiRequest<unknown, unknown, readonly unknown[]>): Promise<Answer> {
+    return answerRows(request, {
       schema: assignmentRow,
       idName: 'sim_card_id',
       async handle(row, ordinal) {
-        const assigning = assignCommand(row.sim_card_id, row, now);
-        const { position } = await execute(assigning, command({ ordinal }));
+        const assigning = assignCommand(row.sim_card_id, row, request.now);
+        const { position } = await execute(assigning, request.command({ ordinal }));
         return { status: 200, position };
       },
     });

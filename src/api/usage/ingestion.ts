@@ -1,21 +1,17 @@
+import type { ItemOutcome, ItemPart } from '../../commands/kept-results.ts';
 import type { ParsedRecord } from '../../commands/usage-record.ts';
-import type { UsageCommands, UsageEntry } from '../../commands/usage.ts';
+import type { RecordedUsage, UsageCommands, UsageEntry } from '../../commands/usage.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
 import { mayPass } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
+import { newestOf } from '../item-results.ts';
 import type { ApiRequest } from '../route.ts';
 
 /** A record as it was read, and as it came. */
 export type SentRecord = ParsedRecord & { readonly sent: () => Buffer };
 
-/** What became of some records that stand together in a body. */
-export interface TakenRecords {
-  readonly records: number;
-  readonly accepted: number;
-  readonly duplicates: number;
-  /** By their places in the body. */
-  readonly rejected: JsonObject[];
-}
+/** What became of a record: `recorded`, `duplicate`, or why it was rejected. */
+type RecordResult = 'recorded' | 'duplicate' | { readonly reason: string; readonly detail: string };
 
 /** The records of one request, in their order. */
 export class Ingestion {
@@ -33,74 +29,92 @@ export class Ingestion {
     this.#request = request;
   }
 
-  /** Counts what an earlier run of the request has taken. */
-  pass({ records, accepted, duplicates }: TakenRecords): void {
-    this.#index += records;
-    this.accepted += accepted;
-    this.duplicates += duplicates;
-  }
-
   /**
-   * Where nothing is recorded yet, a store that is away is a request that failed. Later it is not, as the client
-   * would send again what was recorded: then the rest is rejected.
-   * @throws LedgerError as `UsageCommands.record`
+   * Takes the next records, and gives those that are rejected, by their places in the body. Where
+   * nothing is recorded yet, a store that is unavailable is a request that failed. Later it is not, as
+   * the client would send again what was recorded: then the rest is rejected.
+   * @throws LedgerError as `UsageCommands.record`; `idempotency-key-reused`
    */
-  async take(parsed: readonly SentRecord[]): Promise<TakenRecords> {
+  async take(
+    records: readonly SentRecord[],
+    { digest }: Pick<ItemPart, 'digest'> = {},
+  ): Promise<JsonObject[]> {
     const first = this.#index;
-    let taken: TakenRecords;
+    this.#index += records.length;
+    if (this.isBrokenOff) return notRecorded(records, first);
     try {
-      taken = this.isBrokenOff ? notRecorded(parsed, first) : await this.#record(parsed, first);
+      const part = { count: records.length, ...(digest !== undefined && { digest }) };
+      const outcomes = await this.#request.results.next(part, (places) =>
+        this.#record(records, places, first),
+      );
+      return this.#tally(outcomes, first);
     } catch (error) {
       if (!mayPass(error) || this.accepted === 0) throw error;
       this.isBrokenOff = true;
-      taken = notRecorded(parsed, first);
+      return notRecorded(records, first);
     }
-    this.pass(taken);
-    return taken;
   }
 
-  async #record(parsed: readonly SentRecord[], first: number): Promise<TakenRecords> {
-    const context = this.#request.command();
-    const { correlationId } = context;
+  #tally(outcomes: readonly ItemOutcome[], first: number): JsonObject[] {
     const rejected: JsonObject[] = [];
-    const entries: (UsageEntry & { readonly origin: { readonly index: number } })[] = [];
-    for (const [place, record] of parsed.entries()) {
+    for (const [place, outcome] of outcomes.entries()) {
+      const result = outcome.result as RecordResult;
+      if (result === 'recorded') this.accepted += 1;
+      else if (result === 'duplicate') this.duplicates += 1;
+      else rejected.push({ index: first + place, ...result });
+    }
+    const positions = outcomes.flatMap(({ position }) =>
+      position === undefined ? [] : [position],
+    );
+    this.newest = newestOf(this.newest === undefined ? positions : [this.newest, ...positions]);
+    return rejected;
+  }
+
+  /** Records those at some places of a part. */
+  async #record(
+    records: readonly SentRecord[],
+    places: readonly number[],
+    first: number,
+  ): Promise<ItemOutcome[]> {
+    const context = this.#request.command();
+    const entries = new Map<number, UsageEntry>();
+    for (const place of places) {
+      const record = records[place];
+      if (record?.kind !== 'usable') continue;
       const index = first + place;
-      if (record.kind === 'unusable') {
-        rejected.push({ index, reason: record.reason, detail: record.detail });
-        continue;
-      }
       const { identity } = this.#request.command({ ordinal: index });
-      entries.push({
+      entries.set(place, {
         usage: record.usage,
         name: record.name ?? (identity ? { kind: 'request', identity } : { kind: 'new' }),
-        origin: { kind: 'http', correlationId, index },
+        origin: { kind: 'http', correlationId: context.correlationId, index },
         sent: record.sent,
         ...(identity && { identity }),
       });
     }
-    const recorded = await this.#commands.record(entries, context);
-    let [accepted, duplicates] = [0, 0];
-    for (const [place, { outcome, position }] of recorded.entries()) {
-      if (this.newest === undefined || position > this.newest) this.newest = position;
-      if (outcome === 'recorded') accepted += 1;
-      else if (outcome === 'duplicate') duplicates += 1;
-      else {
-        const index = entries[place]?.origin.index ?? first;
-        const detail = 'its id was used before, with another record';
-        rejected.push({ index, reason: 'id-reused', detail });
-      }
-    }
-    rejected.sort((a, b) => Number(a['index']) - Number(b['index']));
-    return { records: parsed.length, accepted, duplicates, rejected };
+    const recorded = await this.#commands.record([...entries.values()], context);
+    const byPlace = new Map([...entries.keys()].map((place, index) => [place, recorded[index]]));
+    return places.map((place) => outcomeOf(records[place], byPlace.get(place)));
   }
 }
 
-function notRecorded(parsed: readonly SentRecord[], first: number): TakenRecords {
-  const rejected = parsed.map((_record, place) => ({
+function outcomeOf(
+  record: SentRecord | undefined,
+  recorded: RecordedUsage | undefined,
+): ItemOutcome {
+  if (record?.kind === 'unusable') {
+    return { result: { reason: record.reason, detail: record.detail }, isFinal: true };
+  }
+  if (recorded === undefined) throw new Error('a record that was to be stored has no outcome');
+  const { outcome, position } = recorded;
+  if (outcome !== 'refused') return { result: outcome, isFinal: true, position };
+  const detail = 'its id was used before, with another record';
+  return { result: { reason: 'id-reused', detail }, isFinal: true, position };
+}
+
+function notRecorded(records: readonly SentRecord[], first: number): JsonObject[] {
+  return records.map((_record, place) => ({
     index: first + place,
     reason: 'store-unavailable',
     detail: 'the store went away before it was recorded: send it again',
   }));
-  return { records: parsed.length, accepted: 0, duplicates: 0, rejected };
 }

@@ -1,12 +1,18 @@
 import { z } from 'zod';
 import { parseUsage, parseUsageText } from '../../commands/usage-record.ts';
 import type { UsageCommands } from '../../commands/usage.ts';
-import { sha256 } from '../../shared/ids.ts';
 import type { Json, JsonObject } from '../../shared/json.ts';
-import { ITEM_CONCURRENCY, ITEMS_LIMIT_BYTES, MAX_ITEMS } from '../item-results.ts';
+import {
+  digestOfLines,
+  ITEM_CONCURRENCY,
+  ITEMS_LIMIT_BYTES,
+  MAX_ITEMS,
+  nextLines,
+} from '../item-results.ts';
 import { NDJSON } from '../lines.ts';
-import { defineRoute, type Line, type Route } from '../route.ts';
-import { Ingestion, type SentRecord, type TakenRecords } from './ingestion.ts';
+import { defineRoute, type ApiRequest, type Line, type Route } from '../route.ts';
+import { invalid } from '../validation.ts';
+import { Ingestion, type SentRecord } from './ingestion.ts';
 
 const RECORD = {
   type: 'object',
@@ -49,6 +55,7 @@ export function recordRoutes(commands: UsageCommands): Route[] {
     summary: 'Record usage; one bad record stops no other',
     tag: 'Usage',
     access: ['owner', 'member'],
+    takesCloudEvent: true,
     body: {
       content: {
         'application/json': oneOrMany,
@@ -62,48 +69,35 @@ export function recordRoutes(commands: UsageCommands): Route[] {
       contentTypes: NDJSON,
       status: 202,
       listName: 'rejected',
-      async *handle(request, body, record) {
+      async *handle(request, body) {
+        refuseBinaryMode(request);
         const ingestion = new Ingestion(commands, request);
         const rest = body[Symbol.asyncIterator]();
-        const totals = (): JsonObject => ({
-          accepted: ingestion.accepted,
-          duplicates: ingestion.duplicates,
-        });
-        for await (const kept of record.kept()) {
-          for (const part of kept as readonly unknown[] as readonly KeptLines[]) {
-            const again = await next(rest, part.records);
-            // Other lines than those of the first time are judged by their names, like any other record.
-            const isSame = digestOf(again) === part.digest;
-            const { rejected } = isSame ? part : await ingestion.take(again.map(parseLine));
-            if (isSame) ingestion.pass(part);
-            yield* rejected;
-          }
-        }
         for (;;) {
-          const lines = await next(rest, ITEM_CONCURRENCY);
+          // What is reserved is of no interest once the store went away.
+          const size = ingestion.isBrokenOff ? undefined : await request.results.nextPartSize();
+          const lines = await nextLines(rest, size ?? ITEM_CONCURRENCY);
           if (lines.length === 0) break;
-          const taken = await ingestion.take(lines.map(parseLine));
-          // What is kept has no gaps, and ends where the store went away.
-          if (!ingestion.isBrokenOff) await record.keep([{ ...taken, digest: digestOf(lines) }]);
-          yield* taken.rejected;
+          yield* await ingestion.take(lines.map(parseLine), { digest: digestOfLines(lines) });
         }
-        return totals();
+        return { accepted: ingestion.accepted, duplicates: ingestion.duplicates };
       },
     },
     answers: { 202: ingested },
     async handle(request) {
-      const items: readonly unknown[] = Array.isArray(request.body) ? request.body : [request.body];
+      const items = itemsOf(request);
       const ingestion = new Ingestion(commands, request);
       const rejected: JsonObject[] = [];
       for (let start = 0; start < items.length; start += ITEM_CONCURRENCY) {
         const some = items.slice(start, start + ITEM_CONCURRENCY);
-        rejected.push(...(await ingestion.take(some.map(parseItem))).rejected);
+        rejected.push(...(await ingestion.take(some.map(parseItem))));
       }
       const { accepted, duplicates, newest, isBrokenOff } = ingestion;
       return {
         status: 202,
         body: { accepted, duplicates, rejected },
         isPassing: isBrokenOff,
+        isKeptByItem: true,
         ...(newest !== undefined && { position: newest }),
       };
     },
@@ -111,27 +105,22 @@ export function recordRoutes(commands: UsageCommands): Route[] {
   return [post];
 }
 
-/** How the outcome of some lines is kept, for a repetition of the request. */
-interface KeptLines extends TakenRecords {
-  readonly digest: string;
+/** The records of a body; a CloudEvent in binary mode, whose data is the body, is one. */
+function itemsOf({
+  body,
+  headers: { cloudEvent },
+}: ApiRequest<unknown, unknown, unknown>): readonly unknown[] {
+  if (cloudEvent !== undefined) return [{ ...cloudEvent, data: body }];
+  return Array.isArray(body) ? body : [body];
 }
 
-/** So many of the next lines, or as many as there are. */
-async function next(lines: AsyncIterator<Line>, count: number): Promise<string[]> {
-  const texts: string[] = [];
-  while (texts.length < count) {
-    const { value, done } = await lines.next();
-    if (done === true) break;
-    texts.push(value.text);
-  }
-  return texts;
+function refuseBinaryMode({ headers }: ApiRequest<unknown, unknown, unknown>): void {
+  if (headers.cloudEvent === undefined) return;
+  const message = 'is for one record in application/json: send several as structured events';
+  throw invalid([{ path: 'header.ce-specversion', message }]);
 }
 
-function digestOf(lines: readonly string[]): string {
-  return sha256(lines.join('\n'));
-}
-
-function parseLine(text: string): SentRecord {
+function parseLine({ text }: Line): SentRecord {
   return { ...parseUsageText(text), sent: () => Buffer.from(text) };
 }
 
