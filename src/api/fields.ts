@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { hexDigits, hexPattern } from '../shared/hex-digits.ts';
 import { canonicalTime, withPlusRestored } from '../shared/time.ts';
 
 /** The length of text in characters as people count them (code points), not UTF-16 units. */
@@ -24,11 +25,11 @@ export const projectIdField = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'must have 1 to 63 of a-z, 0-9 and -, and not begin with -');
 
-/** 16 hex digits; kept in upper case. */
+/** 16 hex digits, however they are written; kept in upper case and without separators. */
 export const devEuiField = z
   .string()
-  .regex(/^[0-9A-Fa-f]{16}$/, 'must be 16 hex digits')
-  .transform((hex) => hex.toUpperCase());
+  .regex(hexPattern(16, 16), 'must be 16 hex digits')
+  .transform(hexDigits);
 
 /** Of years that every store can hold. An offset leads out of them: 0001-01-01T00:00:00+01:00. */
 function isKeepableTime(time: Date): boolean {

@@ -14,6 +14,7 @@ import type { Ledger } from '../main/ledger.ts';
 import { openProvisioning, type OpenProvisioning } from '../main/provisioning.ts';
 import { systemClock } from '../shared/clock.ts';
 import { mayPass } from '../shared/errors.ts';
+import { hexDigits } from '../shared/hex-digits.ts';
 import { randomEntropy, shortId } from '../shared/ids.ts';
 import { projectId, wholeNumber } from './arguments.ts';
 import { showBatchProgress } from './batch-progress.ts';
@@ -204,6 +205,6 @@ function seconds(text: string): number {
 }
 
 function prefix(text: string): string {
-  if (PREFIX_PATTERN.test(text)) return text.toUpperCase();
+  if (PREFIX_PATTERN.test(text)) return hexDigits(text);
   throw new InvalidArgumentError(`It must be at most ${MAX_PREFIX_DIGITS} hex digits.`);
 }

@@ -30,6 +30,7 @@ export function addSimulateCommand(program: Command): void {
     .option('--garbage <rate>', 'requests that are answered with what is not HTTP', rate, 0)
     .option('--lost-answers <rate>', 'registered, and then the connection is reset', rate, 0)
     .option('--lost-hangs <rate>', 'registered, and then never answered', rate, 0)
+    .option('--lenient', 'take any code of letters and digits as a DevEUI')
     .option('--log <file>', 'keep what is registered in this file, behind a restart')
     .option('--api-key <key>', 'register only for whoever brings this key')
     .option('--tls-key <file>', 'the private key of the certificate; then it is https')
@@ -55,6 +56,7 @@ interface LorawanOptions {
   readonly garbage: number;
   readonly lostAnswers: number;
   readonly lostHangs: number;
+  readonly lenient?: true;
   readonly log?: string;
   readonly apiKey?: string;
   readonly tlsKey?: string;
@@ -101,6 +103,8 @@ async function start(options: LorawanOptions): Promise<Simulator> {
       port: options.port,
       latencyMs: options.latency,
       conflictRate: options.conflicts,
+      isLenient: options.lenient === true,
+      onFirstMalformed: sayMalformed,
       logFile: options.log,
       apiKey: options.apiKey,
       tls,
@@ -108,6 +112,14 @@ async function start(options: LorawanOptions): Promise<Simulator> {
   } catch (error) {
     throw new SimulatorStartError(startFailure(error, options.port), { cause: error });
   }
+}
+
+function sayMalformed(text: string): void {
+  const shown = JSON.stringify(text.slice(0, 64));
+  process.stderr.write(
+    `A client sent ${shown} as a DevEUI and is answered 422: a DevEUI has 16 hexadecimal digits. ` +
+      'Start the simulator with --lenient to take it.\n',
+  );
 }
 
 function startFailure(error: unknown, port: number): string {

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import { hexPattern } from '../shared/hex-digits.ts';
 
 /** A DevEUI (EUI-64) is 16 hex digits; its short code is the last 5. */
 const DEVEUI_DIGITS = 16;
@@ -7,7 +8,7 @@ const SHORT_CODE_DIGITS = 5;
 const ROUNDS = 10;
 
 export const MAX_PREFIX_DIGITS = DEVEUI_DIGITS - 1;
-export const PREFIX_PATTERN = new RegExp(`^[0-9A-Fa-f]{0,${MAX_PREFIX_DIGITS}}$`);
+export const PREFIX_PATTERN = hexPattern(0, MAX_PREFIX_DIGITS);
 
 /** How many DevEUIs with short codes of their own there are behind a prefix. */
 export function shortCodesBehind(prefix: string): number {
@@ -27,6 +28,7 @@ export function shortCodeOf(devEui: string): string {
  * Rejected: random draws, checked against a set of those in use. The set is part of the state that each
  * command folds and each snapshot holds: at 10,000 DevEUIs 200 KB, for what one number says here.
  *
+ * @param prefix in upper case, without separators
  * @param place below `shortCodesBehind(prefix)`
  */
 export function drawDevEui(seed: string, prefix: string, place: number): string {

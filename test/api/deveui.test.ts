@@ -214,9 +214,27 @@ describe('a request for a batch', () => {
     ]);
   });
 
-  test('takes a prefix in either case, and its DevEUIs begin with it', async () => {
-    const { id } = await newBatch({ deveui_prefix: 'ffa457' });
-    expect(await begin(id)).toMatch(/^FFA457[0-9A-F]{10}$/);
+  test.each(['ffa457', 'FF-A4-57', ' 0xffa457', 'ff:a4:57:'])(
+    'takes the prefix %j, and its DevEUIs begin with it',
+    async (prefix) => {
+      const { id } = await newBatch({ deveui_prefix: prefix });
+      expect(await begin(id)).toMatch(/^FFA457[0-9A-F]{10}$/);
+    },
+  );
+
+  test('has its DevEUIs found however they are written', async () => {
+    const { id } = await newBatch();
+    const devEui = await begin(id);
+    const written = [
+      devEui,
+      devEui.toLowerCase(),
+      `0x${devEui}`,
+      devEui.replace(/..(?=.)/g, '$&-'),
+    ];
+    for (const one of written) {
+      const { body } = await read(`/deveuis/${encodeURIComponent(one)}`);
+      expect(body).toMatchObject({ deveui: devEui, batch_id: id });
+    }
   });
 
   test('that is repeated with its Idempotency-Key makes one batch', async () => {

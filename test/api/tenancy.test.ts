@@ -234,7 +234,7 @@ describe('a device', () => {
     const answer = await owner.post<Device & { key: string }>('/devices', {
       json: {
         device_id: 'a/b 💡',
-        dev_eui: 'ffa45722aa738240',
+        dev_eui: 'ff-a4-57-22-aa-73-82-40',
         sim_card_id: '89440001',
         sensor_id: 's',
       },

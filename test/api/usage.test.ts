@@ -372,10 +372,10 @@ describe('usage by bucket', () => {
   });
 
   test.each<[string, string]>([
+    ['every=', "Query parameter 'every' cannot be empty. (ex: 1day / 1hour)"],
     ['every=hello', "Query parameter 'every' cannot be hello. (ex: 1day / 1hour)"],
     ['every=0day', "Query parameter 'every' cannot be 0day. (ex: 1day / 1hour)"],
     ['every=P1DT12H', "Query parameter 'every' cannot be P1DT12H. (ex: 1day / 1hour)"],
-    ['every=', "Query parameter 'every' cannot be . (ex: 1day / 1hour)"],
     [
       'start=hello',
       "Query parameter 'start' cannot be hello. (ex: 2020-02-01 / 2020-02-01T00:00:00Z)",

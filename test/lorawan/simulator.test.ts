@@ -161,13 +161,45 @@ describe('what clients send', () => {
     ['no object', '"FFA45722AA738240"'],
     ['null', 'null'],
     ['a number', '{"deveui":1234567890123456}'],
-    ['too few digits', '{"deveui":"FFA45722AA73824"}'],
-    ['other letters', '{"deveui":"FFA45722AA73824G"}'],
     ['too much', `{"deveui":"FFA45722AA738240","more":"${'x'.repeat(100_000)}"}`],
   ])('is malformed when it is %s', async (_, body) => {
     const simulator = await start();
     expect((await post(simulator, body)).status).toBe(400);
     expect(simulator.registered()).toEqual([]);
+  });
+
+  test.each(['FF-A4-57-22-AA-73-82-40', 'ff:a4:57:22:aa:73:82:40', ' 0xFFA45722 AA738240 '])(
+    'may be the DevEUI %s',
+    async (deveui) => {
+      const simulator = await start();
+      expect((await post(simulator, JSON.stringify({ deveui }))).status).toBe(200);
+      expect(simulator.registered()).toEqual([DEVEUI]);
+    },
+  );
+
+  test.each(['8A3F1', 'FFA45722AA73824', 'FFA45722AA73824G', ''])(
+    'is answered 422, with what is needed, when it is the DevEUI %j',
+    async (deveui) => {
+      const seen: string[] = [];
+      const simulator = await start({ onFirstMalformed: (text) => seen.push(text) });
+      for (const _ of [1, 2]) {
+        expect(await post(simulator, JSON.stringify({ deveui }))).toMatchObject({
+          status: 422,
+          body: { error: expect.stringContaining('16 hexadecimal digits') as string },
+        });
+      }
+      expect(simulator.registered()).toEqual([]);
+      expect(simulator.stats()).toMatchObject({ requests: 2, conflicts: 0 });
+      expect(seen).toEqual([deveui]);
+    },
+  );
+
+  test('may be any code where the simulator is lenient', async () => {
+    const simulator = await start({ isLenient: true });
+    expect((await post(simulator, '{"deveui":"8a3f1"}')).status).toBe(200);
+    expect((await post(simulator, '{"deveui":"8A3F1"}')).status).toBe(422);
+    expect((await post(simulator, '{"deveui":"8 a"}')).status).toBe(422);
+    expect(simulator.registered()).toEqual(['8A3F1']);
   });
 
   test('is refused at other places, and by other methods', async () => {

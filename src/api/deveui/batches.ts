@@ -22,6 +22,7 @@ import {
 import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
 import type { BatchSummary, BatchView } from '../../projections/deveui/deveui-views.ts';
 import { LedgerError } from '../../shared/errors.ts';
+import { hexDigits } from '../../shared/hex-digits.ts';
 import { shortId } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { idField, timeAnswer } from '../fields.ts';
@@ -50,6 +51,7 @@ const sizeField = z
 const prefixField = z
   .string()
   .regex(PREFIX_PATTERN, `must be at most ${MAX_PREFIX_DIGITS} hex digits`)
+  .transform(hexDigits)
   .optional()
   .meta({ description: 'With what each DevEUI begins: the OUI of a company, for one' });
 
@@ -62,7 +64,7 @@ const batchBody = z
   })
   .transform((body) => ({
     size: body.batch_size ?? body.batchSize ?? DEFAULT_BATCH_SIZE,
-    prefix: (body.deveui_prefix ?? body.deveuiPrefix ?? '').toUpperCase(),
+    prefix: body.deveui_prefix ?? body.deveuiPrefix ?? '',
   }))
   .refine(({ size, prefix }) => size <= shortCodesBehind(prefix), {
     path: ['batch_size'],

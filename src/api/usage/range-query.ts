@@ -173,7 +173,8 @@ function required(name: 'start' | 'end' | 'every', text: string | undefined): st
 }
 
 function cannotBe(name: keyof typeof EXAMPLES, text: string): LedgerError {
-  return refused(name, `Query parameter '${name}' cannot be ${text}. (ex: ${EXAMPLES[name]})`);
+  const said = text === '' ? 'empty' : text;
+  return refused(name, `Query parameter '${name}' cannot be ${said}. (ex: ${EXAMPLES[name]})`);
 }
 
 function refused(name: string, message: string): LedgerError {

@@ -1,14 +1,28 @@
+import { hexDigits, hexPattern } from '../../shared/hex-digits.ts';
+
+/** What a body asks to register: a DevEUI in upper case, text that is none, or nothing. */
+export type Asked =
+  | { readonly kind: 'deveui'; readonly devEui: string }
+  | { readonly kind: 'malformed'; readonly text: string }
+  | { readonly kind: 'nothing' };
+
+const DEVEUI = hexPattern(16, 16);
+/** What some clients call a DevEUI: their own short codes, for example. */
+const ANY_CODE = /^[0-9A-Za-z]{1,64}$/;
+
 /**
- * The DevEUI that a body asks for, in upper case; undefined when there is none. It is lenient to what
- * clients are known to send: the key in any case, and JSON under any content type, as `curl -d` calls it
- * a form; or a form indeed.
+ * It is lenient to what clients are known to send: the key in any case, and JSON under any content type, as
+ * `curl -d` calls it a form; or a form indeed. With `isLenient`, any code of letters and digits counts as a
+ * DevEUI.
  */
-export function askedDevEui(body: string): string | undefined {
+export function askedDevEui(body: string, isLenient: boolean): Asked {
   for (const [key, value] of fieldsOf(body)) {
     if (key.toLowerCase() !== 'deveui' || typeof value !== 'string') continue;
-    return /^[0-9a-f]{16}$/i.test(value) ? value.toUpperCase() : undefined;
+    if (DEVEUI.test(value)) return { kind: 'deveui', devEui: hexDigits(value) };
+    if (isLenient && ANY_CODE.test(value)) return { kind: 'deveui', devEui: value.toUpperCase() };
+    return { kind: 'malformed', text: value };
   }
-  return undefined;
+  return { kind: 'nothing' };
 }
 
 function fieldsOf(body: string): Iterable<readonly [string, unknown]> {

@@ -46,7 +46,7 @@ export class Registrations {
 
 function* readLog(text: string): Generator<string> {
   for (const line of text.split('\n')) {
-    const devEui = /"deveui":"([0-9A-F]{16})"/.exec(line)?.[1];
+    const devEui = /"deveui":"([0-9A-Z]{1,64})"/.exec(line)?.[1];
     if (devEui !== undefined) yield devEui;
   }
 }

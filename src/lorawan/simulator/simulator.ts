@@ -20,6 +20,10 @@ export interface SimulatorOptions extends FaultRates {
   readonly retryAfterSeconds?: number | undefined;
   /** 0 to 1, without 1: once when a DevEUI is first seen, and once for each request for a free one. */
   readonly random?: (() => number) | undefined;
+  /** Any code of letters and digits counts as a DevEUI, also one that is not 16 hex digits. */
+  readonly isLenient?: boolean | undefined;
+  /** Called for the first text that is no DevEUI: clients that send one seldom say so. */
+  readonly onFirstMalformed?: ((text: string) => void) | undefined;
   /** To be brought as a bearer token by whoever registers. */
   readonly apiKey?: string | undefined;
   /** In PEM; then it is https. */
@@ -114,6 +118,7 @@ class Desk {
   #isClosed = false;
   #requests = 0;
   #conflicts = 0;
+  #hasSeenMalformed = false;
   #inFlight = 0;
   #peakInFlight = 0;
 
@@ -173,18 +178,20 @@ class Desk {
     const { apiKey, latencyMs = DEFAULT_LATENCY_MS } = this.#options;
     await sleep(latencyMs, undefined, { ref: false });
     if (this.#isClosed) return;
-    const devEui = askedDevEui(body);
+    const asked = askedDevEui(body, this.#options.isLenient === true);
     if (apiKey !== undefined && request.headers.authorization !== `Bearer ${apiKey}`) {
       send(response, 401, { error: 'bring the key' });
-    } else if (devEui === undefined) {
+    } else if (asked.kind === 'nothing') {
       send(response, 400, { error: 'send {"deveui":"<16 hexadecimal digits>"}' });
-    } else if (this.#isSomebodyElses(devEui)) {
+    } else if (asked.kind === 'malformed') {
+      this.#sendMalformed(asked.text, response);
+    } else if (this.#isSomebodyElses(asked.devEui)) {
       // Without faults: of a request without an answer, whoever asks again could not tell whether the
       // DevEUI is his by now, and a test could not tell whether he was right.
       this.#sendConflict(response);
     } else {
       // Also when the client has left: he cannot take it back.
-      this.#answer(devEui, drawFault(this.#options, this.#random), response);
+      this.#answer(asked.devEui, drawFault(this.#options, this.#random), response);
     }
   }
 
@@ -234,6 +241,14 @@ class Desk {
     if (this.#registrations.has(devEui)) return false;
     this.#registrations.add(devEui);
     return true;
+  }
+
+  /** 422: clients repeat a request that was answered with 400, and would never end. */
+  #sendMalformed(text: string, response: ServerResponse): void {
+    if (!this.#hasSeenMalformed) this.#options.onFirstMalformed?.(text);
+    this.#hasSeenMalformed = true;
+    const error = 'the DevEUI must be 16 hexadecimal digits, such as FFA45722AA738240';
+    send(response, 422, { error });
   }
 
   #sendConflict(response: ServerResponse): void {
