@@ -71,8 +71,8 @@ GET    /simcard/{id}/usage                               403    200    200    20
 POST   /firmware                                         202    403    403    403   403     403
 GET    /firmware                                         403    200    200    200   404     403
 GET    /firmware/versions                                403    200    200    200   200     403
-GET    /devices/{id}/firmware                            403    200    200    200   404     403
-GET    /devices/{id}/firmware/current                    403    200    200    200   404     403
+GET    /devices/{id}/firmware                            200    200    200    200   404     403
+GET    /devices/{id}/firmware/current                    200    200    200    200   404     403
 
 GET    /sensors                                          403    200    200    200   200     403
 GET    /sensors/{id}                                     200    200    200    200   404     403
@@ -351,7 +351,12 @@ const RESOURCES: Readonly<Record<string, Resource>> = {
     existing: async () => (await addDevice()).key.split('_')[2] ?? '',
     missing: 'missing',
   },
-  '/devices/{id}': { existing: async () => (await addDevice()).device_id, missing: 'missing' },
+  '/devices/{id}': {
+    // A device reads its own firmware, and nothing else is done to the one whose key is tried.
+    existing: async ({ path }) =>
+      path.includes('/firmware') ? `device-${project.id}` : (await addDevice()).device_id,
+    missing: 'missing',
+  },
   '/organization/{id}': { existing: () => `org-${project.id}`, missing: 'missing' },
   '/simcard/{id}': { existing: () => project.sim, missing: 'missing' },
   '/inventory/{sim}': { existing: () => project.sim, missing: 'missing' },

@@ -87,6 +87,7 @@ describe('a report', () => {
         hardware: null,
         timestamp: '1973-11-29T21:31:17.000Z',
         received_at: expect.any(String),
+        clock: 'implausible',
       },
     ]);
   });
@@ -167,7 +168,7 @@ describe('a report', () => {
 });
 
 describe('the reports of a device', () => {
-  test('come newest first by its own time, page by page, and as of a position', async () => {
+  test('come newest first, page by page, and as of a position', async () => {
     const device = await newDevice();
     const days = [3, 1, 5, 2, 4];
     let third = '';
@@ -204,8 +205,10 @@ describe('the reports of a device', () => {
       `/devices/${device.id}/firmware/current`,
     ]) {
       expect(await stranger.get(path), path).toMatchObject(problem(404, 'not-found'));
-      expect(await device.client.get(path), path).toMatchObject(problem(403, 'forbidden'));
     }
+    expect(await device.client.get(`/firmware?device_id=${device.id}`)).toMatchObject(
+      problem(403, 'forbidden'),
+    );
     expect(await owner.get('/firmware')).toMatchObject(problem(400, 'bad-request'));
     expect(await owner.get('/firmware?device_id=')).toMatchObject(problem(400, 'bad-request'));
     expect(await owner.get('/firmware?device_id=nobody')).toMatchObject(problem(404, 'not-found'));
@@ -215,13 +218,53 @@ describe('the reports of a device', () => {
   });
 });
 
+/** Epoch seconds of the first of January 2026. */
+const T = 1_767_225_600;
+
 describe('what a device has now', () => {
+  test('is what arrived last where its clock was reset or is ahead', async () => {
+    const device = await newDevice();
+    await report(device, '1.0.0', T);
+    await report(device, '2.0.0', 5);
+    const current = (): Promise<unknown> =>
+      owner
+        .get<{ items: object[] }>(`/devices/${device.id}/firmware/current`)
+        .then(({ body }) => body.items);
+    expect(await current()).toMatchObject([
+      { version: '2.0.0', timestamp: '1970-01-01T00:00:05.000Z', downgraded_from: null },
+    ]);
+    await report(device, '2.1.0', Math.floor(Date.now() / 1_000) + 23 * 3_600);
+    await report(device, '2.2.0', new Date().toISOString());
+    expect(await current()).toMatchObject([{ version: '2.2.0', downgraded_from: null }]);
+    const history = await owner.walk<object>(`/devices/${device.id}/firmware?limit=1`);
+    expect(history).toMatchObject([
+      { version: '2.2.0', clock: 'plausible' },
+      { version: '2.1.0', clock: 'plausible' },
+      { version: '2.0.0', clock: 'implausible' },
+      { version: '1.0.0', clock: 'plausible' },
+    ]);
+  });
+
+  test('is read by the device itself, with its history, and by no other device', async () => {
+    const [device, other] = [await newDevice(), await newDevice()];
+    await report(device, '1.0.0', T);
+    for (const path of [
+      `/devices/${device.id}/firmware`,
+      `/devices/${device.id}/firmware/current`,
+    ]) {
+      const seen = await device.client.get(path);
+      expect(seen).toMatchObject({ status: 200, body: { items: [{ version: '1.0.0' }] } });
+      expect((await owner.get(path)).body).toEqual(seen.body);
+      expect(await other.client.get(path), path).toMatchObject(problem(403, 'forbidden'));
+    }
+  });
+
   test('is told by component, and marked where it went down a version', async () => {
     const device = await newDevice();
-    await report(device, '2.0.0', 1_000);
-    const { headers } = await report(device, '7.0.0', 1_000, { component: 'radio' });
-    await report(device, '1.9.0', 2_000);
-    await report(device, '3.0.0', 500);
+    await report(device, '2.0.0', T + 1_000);
+    const { headers } = await report(device, '7.0.0', T + 1_000, { component: 'radio' });
+    await report(device, '1.9.0', T + 2_000);
+    await report(device, '3.0.0', T + 500);
     const asOf = headers.get('Fleetledger-Position') ?? '';
 
     const now = await owner.get<{ items: object[] }>(`/devices/${device.id}/firmware/current`);
@@ -254,10 +297,10 @@ describe('what a device has now', () => {
   test('is a filter of the list of devices', async () => {
     const project = await service.newProject();
     const devices = [await newDevice(project.owner), await newDevice(project.owner)];
-    for (const device of devices) await report(device, '1.0.0', 1_000);
+    for (const device of devices) await report(device, '1.0.0', T + 1_000);
     const [upgraded, other] = devices;
     if (upgraded === undefined || other === undefined) throw new Error('no devices');
-    await report(upgraded, '2.0.0', 2_000);
+    await report(upgraded, '2.0.0', T + 2_000);
     const ids = async (version: string): Promise<string[]> => {
       const found = await project.owner.walk<{ device_id: string }>(`/devices?version=${version}`);
       return found.map(({ device_id: id }) => id);
@@ -276,9 +319,9 @@ describe('what a device has now', () => {
     ];
     let asOf = '';
     for (const device of devices) {
-      asOf = (await report(device, '1.0.0', 1_000)).headers.get('Fleetledger-Position') ?? '';
+      asOf = (await report(device, '1.0.0', T + 1_000)).headers.get('Fleetledger-Position') ?? '';
     }
-    if (devices[0]) await report(devices[0], '2.0.0', 2_000);
+    if (devices[0]) await report(devices[0], '2.0.0', T + 2_000);
 
     const { body } = await project.owner.get('/firmware/versions');
     expect(body).toEqual({
@@ -288,16 +331,16 @@ describe('what a device has now', () => {
           version: '1.0.0',
           devices: 2,
           share: 2 / 3,
-          first_seen_at: '1970-01-01T00:16:40.000Z',
-          last_seen_at: '1970-01-01T00:16:40.000Z',
+          first_seen_at: '2026-01-01T00:16:40.000Z',
+          last_seen_at: '2026-01-01T00:16:40.000Z',
         },
         {
           component: 'main',
           version: '2.0.0',
           devices: 1,
           share: 1 / 3,
-          first_seen_at: '1970-01-01T00:33:20.000Z',
-          last_seen_at: '1970-01-01T00:33:20.000Z',
+          first_seen_at: '2026-01-01T00:33:20.000Z',
+          last_seen_at: '2026-01-01T00:33:20.000Z',
         },
       ],
     });

@@ -45,9 +45,13 @@ interface Reported {
   readonly device: string;
   readonly component: string;
   readonly version: string;
-  /** Days of January 2026. */
+  /** A day of January 2026, at whose end reports arrive; or LONG_AGO, or AHEAD. */
   readonly day: number;
 }
+
+/** Days by a clock that was reset, to the first of January 1971, and by one that is ahead. */
+const LONG_AGO = -20_088;
+const AHEAD = 32;
 
 /** A project of the test's own, and what happened in it. */
 class Fleet {
@@ -136,13 +140,40 @@ describe('the current version of a component', () => {
   });
 });
 
+describe('a clock that is not plausible', () => {
+  test('leaves the last version current that arrived, and invents no downgrade', async () => {
+    const fleet = new Fleet();
+    const before = fleet.reported(main('1.0.0', 10));
+    const reset = fleet.reported(main('2.0.0', LONG_AGO));
+    await tables.apply([before, reset]);
+    expect(await fleet.versions('d1')).toEqual([['main', '2.0.0', '1.0.0']]);
+    expect(await fleet.versions('d1', before.position)).toEqual([['main', '1.0.0', null]]);
+    const { value } = await queries.reports(fleet.projectId, 'd1', { limit: 9 }, {});
+    expect(value.map(({ version, clock }) => [version, clock])).toEqual([
+      ['2.0.0', 'implausible'],
+      ['1.0.0', 'plausible'],
+    ]);
+    expect(value[0]?.reportedAt).toEqual(new Date('1971-01-01'));
+  });
+
+  test('hides no version when it is ahead: its times count as the arrival', async () => {
+    const fleet = new Fleet();
+    await tables.apply([
+      fleet.reported(main('1.0.0', AHEAD)),
+      fleet.reported(main('2.0.0', AHEAD)),
+      fleet.reported(main('3.0.0', LONG_AGO)),
+    ]);
+    expect(await fleet.versions('d1')).toEqual([['main', '3.0.0', '2.0.0']]);
+  });
+});
+
 describe('the reports of a device', () => {
-  test('are walked by its own time, newest first, each once, whatever comes meanwhile', async () => {
+  test('are walked in their order, newest first, each once, whatever comes meanwhile', async () => {
     const fleet = new Fleet();
     const days = [3, 1, 2, 2, 5, 4];
     await tables.apply(days.map((day, index) => fleet.reported(main(`1.0.${index}`, day))));
     const walked: string[] = [];
-    let after: { reportedAt: Date; before: Position } | undefined;
+    let after: { orderedAt: Date; before: Position } | undefined;
     let asOf: Position | undefined;
     for (;;) {
       const page = { limit: 2, ...(after && { after }), ...(asOf && { asOf }) };
@@ -150,7 +181,7 @@ describe('the reports of a device', () => {
       const last = value.at(-1);
       if (last === undefined) break;
       walked.push(...value.map(({ version }) => version));
-      after = { reportedAt: last.reportedAt, before: last.position };
+      after = { orderedAt: last.orderedAt, before: last.position };
       // One that belongs before what was given, and one that belongs behind it.
       const [newest, oldest] = [fleet.reported(main('9.9.9', 9)), fleet.reported(main('0.0.0', 1))];
       asOf ??= 6n as Position;
@@ -206,7 +237,10 @@ test('however the log is cut, the tables are the same, and as a plain reading of
     device: fc.constantFrom('d1', 'd2'),
     component: fc.constantFrom('main', 'radio'),
     version: fc.constantFrom('1.0.0', '1.1.0', '2.0.0'),
-    day: fc.integer({ min: 1, max: 6 }),
+    day: fc.oneof(
+      { weight: 6, arbitrary: fc.integer({ min: 1, max: 6 }) },
+      { weight: 2, arbitrary: fc.constantFrom(LONG_AGO, AHEAD) },
+    ),
   });
   await fc.assert(
     fc.asyncProperty(
@@ -235,12 +269,17 @@ test('however the log is cut, the tables are the same, and as a plain reading of
   );
 });
 
+/** All arrive one behind the other on the last of January. */
+function placeOf({ day, order }: Reported & { readonly order: number }): number {
+  return day === LONG_AGO || day === AHEAD ? AHEAD - 1 + order / 1_000 : day;
+}
+
 function plainly(reports: readonly Reported[], device: string): unknown[] {
   return ['main', 'radio'].flatMap((component) => {
     const inTime = reports
       .map((report, order) => ({ ...report, order }))
       .filter((report) => report.device === device && report.component === component)
-      .toSorted((a, b) => b.day - a.day || b.order - a.order);
+      .toSorted((a, b) => placeOf(b) - placeOf(a) || b.order - a.order);
     const [newest] = inTime;
     if (newest === undefined) return [];
     const previous = inTime.find(({ version }) => version !== newest.version);

@@ -1,9 +1,9 @@
 /** The projections of the product in their order, with their versions. */
 export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
   tenancy: 2,
-  state: 2,
+  state: 3,
   deveui: 1,
-  firmware: 1,
+  firmware: 2,
   usage: 1,
 };
 

@@ -7,7 +7,9 @@ import type {
   FirmwareReportView,
 } from '../../projections/firmware/firmware-queries.ts';
 import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
+import type { Caller } from '../authentication.ts';
 import { asOfQuery, idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, positionText, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
@@ -29,6 +31,11 @@ const reportAnswer = z
     hardware: z.string().nullable(),
     timestamp: timeAnswer.meta({ description: 'By the clock of the device' }),
     received_at: timeAnswer,
+    clock: z.enum(['plausible', 'implausible']).meta({
+      description:
+        'Implausible: the timestamp is before 2015, from a clock that was reset. Such a report takes ' +
+        'its place by its arrival',
+    }),
   })
   .meta({ id: 'FirmwareReport' });
 
@@ -59,8 +66,10 @@ const spreadAnswer = z.object({
 });
 
 const READERS = ['owner', 'member', 'viewer'] as const;
+/** A device also reads what it reported itself. */
+const READERS_OF_ONE = [...READERS, 'device'] as const;
 const placeInReports = z.object({
-  reportedAt: z.iso.datetime().transform((text) => new Date(text)),
+  orderedAt: z.iso.datetime().transform((text) => new Date(text)),
   before: positionText,
   asOf: positionText.exactOptional(),
 });
@@ -83,12 +92,12 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
           { limit, ...(place && { after: place }), ...(asOf !== undefined && { asOf }) },
           read,
         );
-        if (found.value.length === 0) await requireDevice(projectId, deviceId, read);
+        if (found.value.length === 0) await requireDevice(projectId, deviceId, asOf, read);
         return found;
       },
       item: reportBody,
-      placeOf: ({ reportedAt, position }, asOf) => ({
-        reportedAt,
+      placeOf: ({ orderedAt, position }, asOf) => ({
+        orderedAt,
         before: position,
         asOf: given ?? asOf,
       }),
@@ -98,10 +107,10 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
   async function requireDevice(
     projectId: string,
     deviceId: string,
+    asOf: Position | undefined,
     read: ReadOptions,
   ): Promise<void> {
-    const { value } = await devices.device(projectId, deviceId, read);
-    if (value === undefined) throw notFound();
+    if (!(await devices.hasDevice(projectId, deviceId, asOf, read))) throw notFound();
   }
 
   function asOfIn(text: string | undefined): Promise<Position | undefined> {
@@ -128,29 +137,35 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
   const list = defineRoute({
     method: 'get',
     path: '/devices/{id}/firmware',
-    summary: 'The reports of a device, newest first by its own time',
+    summary: 'The reports of a device, newest first; also for the device itself',
     tag: 'Firmware',
-    access: READERS,
+    access: READERS_OF_ONE,
     params: z.object({ id: idField }),
     query: cursorQuery.extend({ as_of: asOfQuery }),
     answers: { 200: cursorPage(reportAnswer) },
     errors: ['not-found'],
-    handle: async (request) => page(request, request.params.id, await asOfIn(request.query.as_of)),
+    async handle(request) {
+      const { params, query, caller } = request;
+      requireOwnDevice(caller, params.id);
+      return page(request, params.id, await asOfIn(query.as_of));
+    },
   });
 
   const current = defineRoute({
     method: 'get',
     path: '/devices/{id}/firmware/current',
-    summary: 'What each component of a device has, now or as it was',
+    summary: 'What each component of a device has, now or as it was; also for the device itself',
     tag: 'Firmware',
-    access: READERS,
+    access: READERS_OF_ONE,
     params: z.object({ id: idField }),
     query: z.object({ as_of: asOfQuery }),
     answers: { 200: z.object({ items: z.array(currentFirmwareAnswer) }) },
     errors: ['not-found'],
-    async handle({ params, query, projectId, read }) {
-      const found = await queries.current(projectId, params.id, await asOfIn(query.as_of), read);
-      if (found.value.length === 0) await requireDevice(projectId, params.id, read);
+    async handle({ params, query, caller, projectId, read }) {
+      requireOwnDevice(caller, params.id);
+      const asOf = await asOfIn(query.as_of);
+      const found = await queries.current(projectId, params.id, asOf, read);
+      if (found.value.length === 0) await requireDevice(projectId, params.id, asOf, read);
       return {
         status: 200,
         body: { items: found.value.map(currentFirmwareBody) },
@@ -184,6 +199,11 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
   return [listAll, spread, list, current];
 }
 
+function requireOwnDevice(caller: Caller, deviceId: string): void {
+  if (caller.kind !== 'device' || caller.deviceId === deviceId) return;
+  throw new LedgerError('forbidden', 'A device may only read its own firmware.');
+}
+
 function reportBody(report: FirmwareReportView): JsonObject {
   return {
     id: report.eventId,
@@ -193,6 +213,7 @@ function reportBody(report: FirmwareReportView): JsonObject {
     hardware: report.hardware,
     timestamp: jsonTime(report.reportedAt),
     received_at: jsonTime(report.receivedAt),
+    clock: report.clock,
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Position } from '../../event-store/port.ts';
 import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+import { clockOf, type ReportClock } from './report-clock.ts';
 
 export interface FirmwareReportView {
   readonly eventId: string;
@@ -9,6 +10,9 @@ export interface FirmwareReportView {
   readonly hardware: string | null;
   readonly reportedAt: Date;
   readonly receivedAt: Date;
+  /** See `orderingTime`. */
+  readonly orderedAt: Date;
+  readonly clock: ReportClock;
   readonly position: Position;
 }
 
@@ -31,9 +35,9 @@ export interface VersionSpread {
   readonly lastSeenAt: Date;
 }
 
-/** A place in the reports of a device, which are ordered by its own time. */
+/** A place in the reports of a device. */
 export interface ReportPlace {
-  readonly reportedAt: Date;
+  readonly orderedAt: Date;
   readonly before: Position;
 }
 
@@ -44,7 +48,7 @@ export class FirmwareQueries {
     this.#models = models;
   }
 
-  /** The reports of a device, newest first by its own time, as of a position if one is given. */
+  /** The reports of a device, newest first, as of a position if one is given. */
   async reports(
     projectId: string,
     deviceId: string,
@@ -56,6 +60,7 @@ export class FirmwareQueries {
       component: string;
       version: string;
       hardware: string | null;
+      ordered_at: Date;
       reported_at: Date;
       received_at: Date;
       report_position: bigint;
@@ -65,24 +70,24 @@ export class FirmwareQueries {
         name: 'firmware-reports',
         text: `
           select
-            event_id, component, version, hardware, reported_at, received_at,
+            event_id, component, version, hardware, ordered_at, reported_at, received_at,
             position as report_position
           from read_firmware.reports
           where project_id = $1 /* project */
             and device_id = $2 /* device */
             and position <= coalesce($3, 9223372036854775807) /* as of */
-            and (reported_at, position) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::bigint, 0)) /* after */
-          order by reported_at desc, position desc
+            and (ordered_at, position) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::bigint, 0)) /* after */
+          order by ordered_at desc, position desc
           limit $6 /* limit */`,
         values: [
           projectId,
           deviceId,
           page.asOf ?? null,
-          page.after?.reportedAt ?? null,
+          page.after?.orderedAt ?? null,
           page.after?.before ?? null,
           page.limit,
         ],
-        orderBy: 'reported_at desc, report_position desc',
+        orderBy: 'ordered_at desc, report_position desc',
       },
       atLeast(options, page.asOf),
     );
@@ -94,6 +99,8 @@ export class FirmwareQueries {
       hardware: row.hardware,
       reportedAt: row.reported_at,
       receivedAt: row.received_at,
+      orderedAt: row.ordered_at,
+      clock: clockOf(row.reported_at),
       position: row.report_position as Position,
     }));
     return { value: views, position };
@@ -163,7 +170,7 @@ export class FirmwareQueries {
           select spread.*, seen.first_seen_at, seen.last_seen_at
           from spread
           cross join lateral (
-            select min(r.reported_at) as first_seen_at, max(r.reported_at) as last_seen_at
+            select min(r.ordered_at) as first_seen_at, max(r.ordered_at) as last_seen_at
             from read_firmware.reports r
             where r.project_id = $1 /* project */
               and r.component = spread.component
@@ -206,9 +213,9 @@ const CURRENT_AS_OF = `
       and r.device_id = c.device_id
       and r.component = c.component
       and r.position <= $3 /* as of */
-      and (r.reported_at, r.position) < (newest.reported_at, newest.position)
+      and (r.ordered_at, r.position) < (newest.ordered_at, newest.position)
       and r.version <> newest.version
-    order by r.reported_at desc, r.position desc
+    order by r.ordered_at desc, r.position desc
     limit 1
   ) previous on true
   where c.project_id = $1 /* project */
@@ -236,17 +243,17 @@ const FLEET_AS_OF = `
   ${newestAsOf('$2')}
   where c.project_id = $1 /* project */`;
 
-/** The report with the newest time of the device's own, of a component `c`, up to a position. */
+/** The newest report of a component `c`, up to a position. */
 function newestAsOf(asOf: '$2' | '$3'): string {
   return `
     cross join lateral (
-      select r.component, r.version, r.reported_at, r.received_at, r.position
+      select r.component, r.version, r.ordered_at, r.reported_at, r.received_at, r.position
       from read_firmware.reports r
       where r.project_id = c.project_id
         and r.device_id = c.device_id
         and r.component = c.component
         and r.position <= ${asOf} /* as of */
-      order by r.reported_at desc, r.position desc
+      order by r.ordered_at desc, r.position desc
       limit 1
     ) newest`;
 }

@@ -176,6 +176,32 @@ export class TenancyQueries {
     return { value: row && deviceView({ ...row, last_seen_at: null }), position };
   }
 
+  /** Whether a device is known, or was as of a position: retired or not. */
+  async hasDevice(
+    projectId: string,
+    deviceId: string,
+    asOf: Position | undefined,
+    options: ReadOptions,
+  ): Promise<boolean> {
+    const { value } = await this.#models.read<{ is_known: boolean }>(
+      'tenancy',
+      {
+        name: 'has-device',
+        text: `
+          select exists (
+            select
+            from read_tenancy.devices
+            where project_id = $1 /* project */
+              and device_id = $2 /* device */
+              and from_position <= $3 /* as of */
+          ) as is_known`,
+        values: [projectId, deviceId, asOf ?? NEWEST],
+      },
+      atLeast(options, asOf),
+    );
+    return value[0]?.is_known === true;
+  }
+
   /** The devices of a project as of a position, by id; each was last seen when it or its sensor reported. */
   async devices(
     projectId: string,
@@ -190,8 +216,16 @@ export class TenancyQueries {
         text: `
           select
             d.device_id, d.dev_eui, d.sim_card_id, d.sensor_id, d.created_at, d.retired_at,
-            d.revision, greatest(s.updated_at, f.received_at) as last_seen_at
+            counted.revision, greatest(s.updated_at, f.received_at) as last_seen_at
           from read_tenancy.devices d
+          /* Every event of a device is kept, so their number is the revision that it had then. */
+          cross join lateral (
+            select count(*) - 1 as revision
+            from read_tenancy.device_events e
+            where e.project_id = d.project_id
+              and e.subject = d.device_id
+              and e.position <= $2 /* as of */
+          ) counted
           left join lateral (
             select h.recorded_at as updated_at
             from read_state.history h
@@ -227,7 +261,7 @@ export class TenancyQueries {
                 where r.project_id = d.project_id
                   and r.device_id = d.device_id
                   and r.position <= $2 /* as of */
-                order by r.component, r.reported_at desc, r.position desc
+                order by r.component, r.ordered_at desc, r.position desc
               ) newest
               where newest.version = $9 /* version */
             ))
