@@ -176,7 +176,6 @@ async function serveApi(
       ...firmwareRoutes({
         commands: new FirmwareCommands(store),
         queries: firmware,
-        devices: tenancy,
         positions,
       }),
       ...devEuiRoutes({

@@ -220,8 +220,8 @@ describe('usage', () => {
     await tables.apply([fleet.record(used('1', 5, 10)), fleet.record(assigned('1', 'acme', null))]);
     await tables.apply([other.record(used('1', 5, 3))]);
     expect(await other.organizations({})).toEqual([[null, 3]]);
-    expect(await queries.isKnown(other.projectId, organization('acme'), {})).toBe(false);
-    expect(await queries.isKnown(fleet.projectId, organization('acme'), {})).toBe(true);
+    expect(await queries.isKnown(other.projectId, organization('acme'), undefined, {})).toBe(false);
+    expect(await queries.isKnown(fleet.projectId, organization('acme'), undefined, {})).toBe(true);
   });
 
   test('is paged, with how much there is on all pages', async () => {

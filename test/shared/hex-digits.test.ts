@@ -5,7 +5,7 @@ import { hexDigits, hexPattern } from '../../src/shared/hex-digits.ts';
 const DEVEUI = hexPattern(16, 16);
 
 test('16 hex digits are read however they are written', () => {
-  const digit = fc.constantFrom(...'0123456789abcdefABCDEF');
+  const digit = fc.constantFrom(...Array.from('0123456789abcdefABCDEF'));
   const separator = fc.constantFrom('', '', '-', ':', ' ', '\t');
   fc.assert(
     fc.property(

@@ -6,7 +6,6 @@ import type {
   FirmwareQueries,
   FirmwareReportView,
 } from '../../projections/firmware/firmware-queries.ts';
-import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import type { Caller } from '../authentication.ts';
@@ -18,7 +17,6 @@ import { downgradedFrom } from './version-field.ts';
 
 export interface HistoryRoutesParts {
   readonly queries: FirmwareQueries;
-  readonly devices: TenancyQueries;
   readonly positions: Positions;
 }
 
@@ -74,7 +72,7 @@ const placeInReports = z.object({
   asOf: positionText.exactOptional(),
 });
 
-export function historyRoutes({ queries, devices, positions }: HistoryRoutesParts): Route[] {
+export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route[] {
   async function page(
     request: ApiRequest<unknown, z.infer<typeof cursorQuery>, unknown>,
     deviceId: string,
@@ -110,7 +108,7 @@ export function historyRoutes({ queries, devices, positions }: HistoryRoutesPart
     asOf: Position | undefined,
     read: ReadOptions,
   ): Promise<void> {
-    if (!(await devices.hasDevice(projectId, deviceId, asOf, read))) throw notFound();
+    if (!(await queries.hasDevice(projectId, deviceId, asOf, read))) throw notFound();
   }
 
   function asOfIn(text: string | undefined): Promise<Position | undefined> {

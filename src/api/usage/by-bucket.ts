@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { Fresh, ReadOptions } from '../../projections/engine/read-model.ts';
+import type { Fresh, Position, ReadOptions } from '../../projections/engine/read-model.ts';
 import { bucketLabel, type Edges } from '../../projections/usage/buckets.ts';
 import type {
   Counted,
@@ -83,7 +83,7 @@ export function byBucketRoutes(queries: UsageQueries, positions: Positions): Rou
               )
             : await queries.byBucket(projectId, subject, { edges, page, asOf }, read);
         if (!found.value.items.some(({ bytes }) => bytes > 0n)) {
-          await requireKnown(projectId, subject, read);
+          await requireKnown(projectId, subject, asOf, read);
         }
         return found;
       },
@@ -93,9 +93,10 @@ export function byBucketRoutes(queries: UsageQueries, positions: Positions): Rou
   async function requireKnown(
     projectId: string,
     subject: Subject,
+    asOf: Position | undefined,
     read: ReadOptions,
   ): Promise<void> {
-    if (await queries.isKnown(projectId, subject, read)) return;
+    if (await queries.isKnown(projectId, subject, asOf, read)) return;
     const name = subject.kind === 'nobody' ? NOBODY : subject.id;
     throw new LedgerError('not-found', `No ${subject.kind} ${name} found!`);
   }

@@ -139,6 +139,32 @@ export class FirmwareQueries {
     return { value: views, position };
   }
 
+  /** Whether a device is known, or was as of a position: retired or not. */
+  async hasDevice(
+    projectId: string,
+    deviceId: string,
+    asOf: Position | undefined,
+    options: ReadOptions,
+  ): Promise<boolean> {
+    const { value } = await this.#models.read<{ is_known: boolean }>(
+      'tenancy',
+      {
+        name: 'has-device',
+        text: `
+          select exists (
+            select
+            from read_tenancy.devices
+            where project_id = $1 /* project */
+              and device_id = $2 /* device */
+              and from_position <= coalesce($3::bigint, 9223372036854775807) /* as of */
+          ) as is_known`,
+        values: [projectId, deviceId, asOf ?? null],
+      },
+      atLeast(options, asOf),
+    );
+    return value[0]?.is_known === true;
+  }
+
   /** Which versions the devices of a project have, or had as of a position: those that are not retired. */
   async spread(
     projectId: string,

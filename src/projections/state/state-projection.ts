@@ -22,7 +22,7 @@ const MAX_SENSORS_AT_ONCE = 1_000;
 /** Sensors with their current state, and every patch they took. */
 export const stateProjection: Projection = {
   name: 'state',
-  version: 2,
+  version: 3,
   handles: ['SensorPatched', 'SensorDedupSet'],
   tables: `
     create table sensors (
@@ -46,9 +46,19 @@ export const stateProjection: Projection = {
       occurred_at timestamptz,
       recorded_at timestamptz not null,
       actor       text        not null
+    );
+
+    /* The events of a sensor that are no patch: they move its revision, and nothing else here. */
+    create table settings (
+      project_id  text        not null collate "C",
+      sensor_id   text        not null collate "C",
+      position    bigint      not null,
+      revision    bigint      not null
     )`,
   // Nothing looks into the history while it is written.
-  indexes: 'alter table history add primary key (project_id, sensor_id, position)',
+  indexes: `
+    alter table history add primary key (project_id, sensor_id, position);
+    alter table settings add primary key (project_id, sensor_id, position)`,
   apply,
 };
 
@@ -61,9 +71,12 @@ interface Sensor {
   updatedAt: Date;
 }
 
-interface Patched {
+interface Setting {
   readonly sensor: Sensor;
   readonly event: RecordedEvent;
+}
+
+interface Patched extends Setting {
   readonly patch: JsonObject;
   readonly keyframe: JsonObject | undefined;
 }
@@ -86,12 +99,16 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
 async function applySlice(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
   const sensors = await loadSensors(events, tx);
   const history: Patched[] = [];
+  const settings: Setting[] = [];
   for (const recorded of events) {
     const sensor = sensors.get(recorded.stream);
     if (sensor === undefined) throw new Error(`no sensor was loaded for ${recorded.stream}`);
     sensor.revision = recorded.revision;
     const event = domainEvent(recorded) as SensorEvent;
-    if (event.type !== 'SensorPatched') continue;
+    if (event.type !== 'SensorPatched') {
+      settings.push({ sensor, event: recorded });
+      continue;
+    }
     const { patch } = event.data;
     const isFirst = sensor.state === undefined;
     sensor.state = mergePatch(sensor.state, patch);
@@ -102,6 +119,7 @@ async function applySlice(events: readonly RecordedEvent[], tx: Queryable): Prom
   }
   await saveSensors([...sensors.values()], tx);
   await saveHistory(history, tx);
+  await saveSettings(settings, tx);
 }
 
 interface SensorRow {
@@ -223,6 +241,28 @@ async function saveHistory(history: readonly Patched[], tx: Queryable): Promise<
       history.map(({ event }) => event.metadata.occurredAt ?? '').join(','),
       `{${history.map(({ event }) => event.recordedAt.toISOString()).join(',')}}`,
       history.map(({ event }) => event.metadata.actor),
+    ],
+  });
+}
+
+async function saveSettings(settings: readonly Setting[], tx: Queryable): Promise<void> {
+  if (settings.length === 0) return;
+  await tx.query({
+    name: 'save-settings',
+    text: `
+      insert into settings (project_id, sensor_id, position, revision)
+      select *
+      from unnest(
+        $1::text[],   /* projects */
+        $2::text[],   /* sensors */
+        $3::bigint[], /* positions */
+        $4::bigint[]  /* revisions */
+      )`,
+    values: [
+      settings.map(({ sensor }) => sensor.projectId),
+      settings.map(({ sensor }) => sensor.sensorId),
+      settings.map(({ event }) => event.position),
+      settings.map(({ event }) => event.revision),
     ],
   });
 }

@@ -37,6 +37,8 @@ interface HistoryRow {
   readonly occurred_at: Date | null;
   readonly recorded_at: Date;
   readonly actor: string;
+  /** Of the last event by then that was no patch; -1 without one. */
+  readonly setting_revision: bigint;
 }
 
 export class StateQueries {
@@ -76,17 +78,17 @@ export class StateQueries {
     asOf: Position,
     options: ReadOptions,
   ): Promise<Fresh<SensorView | undefined>> {
-    const { value, position } = await this.#history(
+    const { entries, settingRevision, position } = await this.#history(
       projectId,
       sensorId,
       asOf,
       1,
       atLeast(options, asOf),
     );
-    const [entry] = value;
+    const [entry] = entries;
     const view = entry && {
       sensorId,
-      revision: entry.revision,
+      revision: settingRevision > entry.revision ? settingRevision : entry.revision,
       state: entry.state,
       updatedAt: entry.recordedAt,
     };
@@ -106,14 +108,15 @@ export class StateQueries {
   }
 
   /** The patches of a sensor, newest first, before a position if one is given. */
-  history(
+  async history(
     projectId: string,
     sensorId: string,
     { before, limit }: { readonly before?: Position; readonly limit: number },
     options: ReadOptions,
   ): Promise<Fresh<HistoryEntry[]>> {
     const newest = before === undefined ? undefined : ((before - 1n) as Position);
-    return this.#history(projectId, sensorId, newest, limit, options);
+    const { entries, position } = await this.#history(projectId, sensorId, newest, limit, options);
+    return { value: entries, position };
   }
 
   /** The sensors of a project with their current state, by id. */
@@ -147,13 +150,25 @@ export class StateQueries {
     newest: Position | undefined,
     limit: number,
     options: ReadOptions,
-  ): Promise<Fresh<HistoryEntry[]>> {
+  ): Promise<{
+    readonly entries: HistoryEntry[];
+    readonly settingRevision: bigint;
+    readonly position: Position;
+  }> {
     const { value, position } = await this.#models.read<HistoryRow>(
       'state',
       {
         name: 'sensor-history',
         text: `
-          select position, revision, patch, state, occurred_at, recorded_at, actor
+          select
+            position, revision, patch, state, occurred_at, recorded_at, actor,
+            (
+              select coalesce(max(s.revision), -1)
+              from read_state.settings s
+              where s.project_id = $1 /* project */
+                and s.sensor_id = $2 /* sensor */
+                and s.position <= coalesce($3, 9223372036854775807) /* newest */
+            ) as setting_revision
           from read_state.history
           where project_id = $1 /* project */
             and sensor_id = $2 /* sensor */
@@ -166,7 +181,11 @@ export class StateQueries {
       },
       options,
     );
-    return { value: withStates(value).slice(0, limit), position };
+    return {
+      entries: withStates(value).slice(0, limit),
+      settingRevision: value[0]?.setting_revision ?? -1n,
+      position,
+    };
   }
 }
 

@@ -176,32 +176,6 @@ export class TenancyQueries {
     return { value: row && deviceView({ ...row, last_seen_at: null }), position };
   }
 
-  /** Whether a device is known, or was as of a position: retired or not. */
-  async hasDevice(
-    projectId: string,
-    deviceId: string,
-    asOf: Position | undefined,
-    options: ReadOptions,
-  ): Promise<boolean> {
-    const { value } = await this.#models.read<{ is_known: boolean }>(
-      'tenancy',
-      {
-        name: 'has-device',
-        text: `
-          select exists (
-            select
-            from read_tenancy.devices
-            where project_id = $1 /* project */
-              and device_id = $2 /* device */
-              and from_position <= $3 /* as of */
-          ) as is_known`,
-        values: [projectId, deviceId, asOf ?? NEWEST],
-      },
-      atLeast(options, asOf),
-    );
-    return value[0]?.is_known === true;
-  }
-
   /** The devices of a project as of a position, by id; each was last seen when it or its sensor reported. */
   async devices(
     projectId: string,

@@ -36,7 +36,7 @@ export class TimelineQueries {
    * Newest first, before a position or as of one if that is given, and as far as all of the read models have come: an entry
    * that came later below another would be missed by a walk. What its sensor did counts while the device carried
    * it, and so do the days of its SIM card, each an entry at its first record; of its DevEUI everything does, as that
-   * was registered before it was bound.
+   * was registered before it was bound. As of a position, only what it was bound to by then counts.
    */
   async ofDevice(
     projectId: string,
@@ -59,6 +59,7 @@ export class TimelineQueries {
             from read_tenancy.devices
             where project_id = $1 /* project */
               and device_id = $2 /* device */
+              and from_position <= coalesce($5::bigint, 9223372036854775807) /* as of */
           ),
           own as (
             select position, event_id, type, 'tenancy' as domain, occurred_at, recorded_at, actor, data

@@ -94,17 +94,22 @@ export class UsageQueries {
     return { value: { items, total: Number(value[0]?.total ?? 0) }, position };
   }
 
-  /** Whether anything is known of it: an assignment, or usage. */
-  async isKnown(projectId: string, subject: Subject, options: ReadOptions): Promise<boolean> {
+  /** Whether anything is known of it, or was as of a position: an assignment, or usage. */
+  async isKnown(
+    projectId: string,
+    subject: Subject,
+    asOf: Position | undefined,
+    options: ReadOptions,
+  ): Promise<boolean> {
     if (subject.kind === 'nobody') return true;
     const { value } = await this.#models.read<{ is_known: boolean }>(
       'usage',
       {
         name: `is-known-${subject.kind}`,
         text: KNOWN[subject.kind],
-        values: [projectId, subject.id],
+        values: [projectId, subject.id, asOf ?? null],
       },
-      options,
+      atLeast(options, asOf),
     );
     return value[0]?.is_known === true;
   }
@@ -225,6 +230,7 @@ const KNOWN = {
       from read_usage.sim_assignments
       where project_id = $1 /* project */
         and org_id = $2 /* organization */
+        and position <= coalesce($3::bigint, 9223372036854775807) /* as of */
     ) as is_known`,
   simcard: `
     select
@@ -233,11 +239,13 @@ const KNOWN = {
         from read_usage.sim_assignments
         where project_id = $1 /* project */
           and sim_card_id = $2 /* SIM card */
+          and position <= coalesce($3::bigint, 9223372036854775807) /* as of */
       )
       or exists (
         select
         from read_usage.records
         where project_id = $1 /* project */
           and sim_card_id = $2 /* SIM card */
+          and position <= coalesce($3::bigint, 9223372036854775807) /* as of */
       ) as is_known`,
 } as const;
