@@ -32,6 +32,7 @@ import { FirmwareQueries } from './projections/firmware/firmware-queries.ts';
 import { Positions } from './projections/engine/as-of.ts';
 import { LogReader } from './projections/engine/log-reader.ts';
 import { StateQueries } from './projections/state/state-queries.ts';
+import { KeyQueries } from './projections/tenancy/key-queries.ts';
 import { KeyDirectory } from './projections/tenancy/key-directory.ts';
 import { TimelineQueries } from './projections/tenancy/timeline-queries.ts';
 import { InventoryQueries } from './projections/tenancy/inventory-queries.ts';
@@ -153,7 +154,7 @@ async function serveApi(
   const firmware = new FirmwareQueries(models);
   const usage = new UsageQueries(models);
   const positions = new Positions(store);
-  const directory = new KeyDirectory(tenancy, store);
+  const directory = new KeyDirectory(new KeyQueries(ledger.keyModels), store);
   await inheritWrites(ledger);
   engine.freshness.onAppended((write, position) => directory.appended(write, position));
   const { ended: following } = await directory.follow(stopping);
@@ -200,6 +201,7 @@ async function serveApi(
         usage,
         inventory: new InventoryQueries(models),
         timelines: new TimelineQueries(models),
+        directory,
         positions,
       }),
       ...adminRoutes({ handler, administration, positions, log: new LogReader(store) }),

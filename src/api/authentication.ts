@@ -6,6 +6,8 @@ import type { KeyDirectory } from '../projections/tenancy/key-directory.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { Access, Route } from './route.ts';
 
+const HASH_OF_NO_SECRET = '0'.repeat(64);
+
 /** Whose key a request carries. `keyId` is the `actor` of what it does. */
 export type Caller =
   | { readonly kind: 'admin'; readonly keyId: string; readonly projectId: string }
@@ -59,8 +61,11 @@ export class Authentication {
 
   async #callerOf(key: ApiKey): Promise<Caller | undefined> {
     const found = await this.#directory.find(key.id);
-    if (found === undefined || found.kind !== key.kind || found.isRevoked) return undefined;
-    if (!isSecretOf(key.secret, found.secretHash)) return undefined;
+    // Compared also where there is no such key, so that the time tells nothing of which ids exist.
+    const isHolder = isSecretOf(key.secret, found?.secretHash ?? HASH_OF_NO_SECRET);
+    if (!isHolder || found === undefined || found.kind !== key.kind || found.isRevoked) {
+      return undefined;
+    }
     const { keyId, projectId, holder, role, sensorId } = found;
     switch (found.kind) {
       case 'adm':

@@ -37,6 +37,8 @@ export interface Ledger {
   readonly models: ReadModels;
   /** Rejects when this process may not append any more, and is to end. */
   readonly mayAppend: Promise<void>;
+  /** The same tables, on connections that no other query takes: for authentication. */
+  readonly keyModels: ReadModels;
   close(): Promise<void>;
 }
 
@@ -65,12 +67,14 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
   // Apart: queries that wait for a table must not take the connections of those they wait for.
   const readers = openDatabase({ url, logger, applicationName, maxConnections: 15 });
+  // Apart as well: whoever follows the log, and looks up keys, must not wait behind slow queries.
+  const followers = openDatabase({ url, logger, applicationName, maxConnections: 3 });
   let opened: OpenEventStore | undefined;
   let presence: Presence | undefined;
   try {
     await refuseOldServer(database);
     await migrate(database, logger);
-    opened = await openLog(config, database, logger);
+    opened = await openLog(config, { database, followers, logger });
     presence = await Presence.announce({ database, logId: opened.logId, logger });
     const log = fenced(opened, presence);
     const engine = new ProjectionEngine({
@@ -95,11 +99,13 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       handler: new CommandHandler(store, states),
       models: new ReadModels(readers, engine, store),
       mayAppend: presence.ended,
+      keyModels: new ReadModels(followers, engine, store),
       async close() {
         await engine.stop();
         await log.close();
         // Not before: whoever copies the log takes it that nothing is appended any more.
         await presence?.close();
+        await followers.close();
         await readers.close();
         await database.close();
         await embedded?.close();
@@ -108,6 +114,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   } catch (error) {
     await opened?.close().catch(() => undefined);
     await presence?.close().catch(() => undefined);
+    await followers.close().catch(() => undefined);
     await readers.close().catch(() => undefined);
     await database.close().catch(() => undefined);
     await embedded?.close();
@@ -125,10 +132,16 @@ function refuseBrokenUrl({ eventStoreUrl }: Config): void {
   }
 }
 
-function openLog(config: Config, database: Database, logger: Logger): Promise<OpenEventStore> {
-  const { eventStoreUrl } = config;
+function openLog(
+  { eventStoreUrl }: Config,
+  {
+    database,
+    followers,
+    logger,
+  }: { readonly database: Database; readonly followers: Database; readonly logger: Logger },
+): Promise<OpenEventStore> {
   return eventStoreUrl === undefined
-    ? openPostgresEventStore({ database, logger })
+    ? openPostgresEventStore({ database, followers, logger })
     : openEventStoreDB({ url: eventStoreUrl, logger });
 }
 

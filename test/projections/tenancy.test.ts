@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { CommandContext } from '../../src/commands/handler.ts';
 import { sensorStream } from '../../src/commands/state.ts';
 import {
@@ -22,6 +22,8 @@ import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
 import { firmwareProjection } from '../../src/projections/firmware/firmware-projection.ts';
 import { stateProjection } from '../../src/projections/state/state-projection.ts';
+import { KeyDirectory } from '../../src/projections/tenancy/key-directory.ts';
+import { KeyQueries, type KeyHolder } from '../../src/projections/tenancy/key-queries.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/tenancy-projection.ts';
 import { TenancyQueries, type DeviceView } from '../../src/projections/tenancy/tenancy-queries.ts';
 import { createLogger } from '../../src/shared/logger.ts';
@@ -89,6 +91,7 @@ describe('with tables that are filled by hand', () => {
   const testDatabase = createTestDatabase();
   let database: Database;
   let queries: TenancyQueries;
+  let keys: KeyQueries;
   let tables: TablesByHand;
   let oneByOne: TablesByHand;
   let states: TablesByHand;
@@ -107,7 +110,9 @@ describe('with tables that are filled by hand', () => {
     });
     await engine.prepare();
     engine.answering.close();
-    queries = new TenancyQueries(new ReadModels(database, engine, store));
+    const models = new ReadModels(database, engine, store);
+    queries = new TenancyQueries(models);
+    keys = new KeyQueries(models);
     tables = await tablesByHand(database, tenancyProjection, store.logId);
     const another = { ...tenancyProjection, name: 'tenancy_one_by_one' };
     oneByOne = await tablesByHand(database, another, store.logId);
@@ -117,6 +122,11 @@ describe('with tables that are filled by hand', () => {
     await store.close();
   });
   afterAll(() => database.close());
+
+  async function keyHolder(keyId: string): Promise<KeyHolder | undefined> {
+    const [row] = (await keys.keyRows([{ keyId, address: undefined }])).value;
+    return row?.key && { ...row.key, ...row.status };
+  }
 
   async function device(
     projectId: string,
@@ -461,13 +471,13 @@ describe('with tables that are filled by hand', () => {
         isActiveDevice: false,
         sensorId: null,
       };
-      expect(await queries.keyHolder(memberKey.keyId, {})).toEqual(holder);
+      expect(await keyHolder(memberKey.keyId)).toEqual(holder);
 
       await tables.apply([past.record(stream, removed('bob'))]);
-      expect(await queries.keyHolder(memberKey.keyId, {})).toEqual({ ...holder, role: null });
+      expect(await keyHolder(memberKey.keyId)).toEqual({ ...holder, role: null });
 
       await tables.apply([past.record(stream, revoked('mem', 'bob', memberKey))]);
-      expect(await queries.keyHolder(memberKey.keyId, {})).toEqual({
+      expect(await keyHolder(memberKey.keyId)).toEqual({
         ...holder,
         role: null,
         isRevoked: true,
@@ -483,7 +493,7 @@ describe('with tables that are filled by hand', () => {
         past.record(stream, registered('d1', { sensorId: 's1' })),
         past.record(stream, issued('dev', 'd1', deviceKey)),
       ]);
-      expect(await queries.keyHolder(deviceKey.keyId, {})).toMatchObject({
+      expect(await keyHolder(deviceKey.keyId)).toMatchObject({
         kind: 'dev',
         holder: 'd1',
         role: null,
@@ -492,13 +502,13 @@ describe('with tables that are filled by hand', () => {
       });
 
       await tables.apply([past.record(stream, changed('d1', { sensorId: 's2' }))]);
-      expect(await queries.keyHolder(deviceKey.keyId, {})).toMatchObject({
+      expect(await keyHolder(deviceKey.keyId)).toMatchObject({
         isActiveDevice: true,
         sensorId: 's2',
       });
 
       await tables.apply([past.record(stream, retired('d1'))]);
-      expect(await queries.keyHolder(deviceKey.keyId, {})).toMatchObject({
+      expect(await keyHolder(deviceKey.keyId)).toMatchObject({
         isActiveDevice: false,
         isRevoked: false,
       });
@@ -514,11 +524,11 @@ describe('with tables that are filled by hand', () => {
         past.record(deviceStream(projectId, 'same'), issued('dev', 'same', deviceKey)),
       ]);
 
-      expect(await queries.keyHolder(deviceKey.keyId, {})).toMatchObject({
+      expect(await keyHolder(deviceKey.keyId)).toMatchObject({
         role: null,
         isActiveDevice: true,
       });
-      expect(await queries.keyHolder('unknown', {})).toBeUndefined();
+      expect(await keyHolder('unknown')).toBeUndefined();
     });
   });
 
@@ -543,6 +553,17 @@ function shownOf({ devEui, simCardId, sensorId, retiredAt }: DeviceView) {
 describe('with a projection that runs', () => {
   const testDatabase = createTestDatabase();
 
+  async function startDirectory(models: ReadModels): Promise<KeyDirectory> {
+    const directory = new KeyDirectory(new KeyQueries(models), models.store);
+    const stopping = new AbortController();
+    const { ended } = await directory.follow(stopping.signal);
+    onTestFinished(async () => {
+      stopping.abort();
+      await ended;
+    });
+    return directory;
+  }
+
   beforeAll(async () => {
     const database = openDatabase({ url: testDatabase.url, logger });
     await migrate(database, logger);
@@ -556,6 +577,7 @@ describe('with a projection that runs', () => {
     });
     engine.start();
     const queries = new TenancyQueries(models);
+    const directory = await startDirectory(models);
     const context: CommandContext = { projectId: 'acme', actor: 'adm', correlationId: 'r1' };
     const device = (command: DeviceCommand) =>
       handler.execute(deviceDecider, deviceStream('acme', 'd1'), command, context);
@@ -569,7 +591,7 @@ describe('with a projection that runs', () => {
     const found = await queries.projects({ limit: 10 }, {});
     expect(found.value).toMatchObject([{ projectId: 'acme', name: 'Acme' }]);
     expect(found.position).toBeGreaterThanOrEqual(made.position);
-    expect(await queries.keyHolder('zoe', {})).toMatchObject({ holder: 'zoe', role: 'owner' });
+    expect(await directory.find('zoe')).toMatchObject({ holder: 'zoe', role: 'owner' });
 
     await device({
       type: 'register',
@@ -578,7 +600,7 @@ describe('with a projection that runs', () => {
       createdAt: NOON,
       key: unnamedKey('d1-key'),
     });
-    expect(await queries.keyHolder('d1-key', {})).toMatchObject({ isActiveDevice: true });
+    expect(await directory.find('d1-key')).toMatchObject({ isActiveDevice: true });
     const before = await device({ type: 'change', deviceId: 'd1', links: { sensorId: 's1' } });
     const gone = await device({ type: 'retire', deviceId: 'd1' });
     const { value } = await queries.devices('acme', { limit: 10 }, {});
@@ -587,7 +609,7 @@ describe('with a projection that runs', () => {
     const then = await queries.devices('acme', { limit: 10, asOf: before.position }, {});
     expect(then.value).toMatchObject([{ deviceId: 'd1', retiredAt: null }]);
     await device({ type: 'revoke-key', deviceId: 'd1', keyId: 'd1-key' });
-    expect(await queries.keyHolder('d1-key', {})).toMatchObject({ isRevoked: true });
+    expect(await directory.find('d1-key')).toMatchObject({ isRevoked: true });
   });
 
   test('the key of the installation is in no project', async () => {
@@ -603,7 +625,7 @@ describe('with a projection that runs', () => {
       { projectId: INSTALLATION_PROJECT, actor: 'system:start', correlationId: 'r1' },
     );
 
-    expect(await new TenancyQueries(models).keyHolder('admin', {})).toMatchObject({
+    expect(await (await startDirectory(models)).find('admin')).toMatchObject({
       kind: 'adm',
       projectId: INSTALLATION_PROJECT,
       isRevoked: false,

@@ -9,6 +9,7 @@ import {
   type NewKey,
 } from '../../commands/tenancy.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
+import type { KeyDirectory } from '../../projections/tenancy/key-directory.ts';
 import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import { idField, timeAnswer } from '../fields.ts';
@@ -23,7 +24,11 @@ const keyAnswer = z.object({
   created_at: timeAnswer,
 });
 
-export function keyRoutes(handler: CommandHandler, queries: TenancyQueries): Route[] {
+export function keyRoutes(
+  handler: CommandHandler,
+  queries: TenancyQueries,
+  directory: KeyDirectory,
+): Route[] {
   const issueToMember = issueRoute({
     path: '/members/{id}/keys',
     summary: 'Issue another key to a member',
@@ -85,9 +90,10 @@ export function keyRoutes(handler: CommandHandler, queries: TenancyQueries): Rou
     params: z.object({ id: idField }),
     answers: { 204: null },
     errors: ['not-found', 'device-transferred'],
-    async handle({ params, projectId, read, command }) {
-      // The directory only tells whose stream the key is in; its holder's stream decides.
-      const key = await queries.keyHolder(params.id, read);
+    async handle({ params, projectId, command }) {
+      // The directory only tells whose stream the key is in; its holder's stream decides. It is not
+      // the read model, which may be paused, or far behind.
+      const key = await directory.find(params.id);
       if (key === undefined || key.projectId !== projectId) throw notFound();
       const { keyId, holder } = key;
       const { position } =

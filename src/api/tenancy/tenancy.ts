@@ -1,5 +1,6 @@
 import type { CommandHandler } from '../../commands/handler.ts';
 import type { InventoryQueries } from '../../projections/tenancy/inventory-queries.ts';
+import type { KeyDirectory } from '../../projections/tenancy/key-directory.ts';
 import type { TimelineQueries } from '../../projections/tenancy/timeline-queries.ts';
 import type { Route } from '../route.ts';
 import { deviceRegistrationRoute } from './device-registration.ts';
@@ -16,12 +17,14 @@ export interface TenancyRoutesParts extends TwinRouteParts {
   readonly handler: CommandHandler;
   readonly inventory: InventoryQueries;
   readonly timelines: TimelineQueries;
+  readonly directory: KeyDirectory;
 }
 
 export function tenancyRoutes({
   handler,
   inventory,
   timelines,
+  directory,
   ...parts
 }: TenancyRoutesParts): Route[] {
   const { queries, positions } = parts;
@@ -34,6 +37,6 @@ export function tenancyRoutes({
     deviceTransferRoute(handler),
     ...timelineRoutes(timelines, positions),
     ...inventoryRoutes(handler, inventory),
-    ...keyRoutes(handler, queries),
+    ...keyRoutes(handler, queries, directory),
   ];
 }

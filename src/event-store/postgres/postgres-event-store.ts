@@ -26,6 +26,8 @@ import { readStream } from './stream-reader.ts';
 
 export interface PostgresEventStoreOptions {
   readonly database: Database;
+  /** Where subscriptions read, and the head is looked up. Default: `database`. */
+  readonly followers?: Database;
   readonly logger: Logger;
   /** How long a subscription waits for news before it looks by itself. */
   readonly pollIntervalMs?: number;
@@ -51,6 +53,7 @@ class PostgresEventStore implements OpenEventStore {
   readonly copyTarget: CopyTarget;
   resumedSubscriptions = 0;
   readonly #database: Database;
+  readonly #followers: Database;
   readonly #logger: Logger;
   readonly #pollIntervalMs: number;
   readonly #groupCommit: GroupCommit;
@@ -61,8 +64,10 @@ class PostgresEventStore implements OpenEventStore {
   /** The newest position that was appended here or heard of. */
   #newestKnown: Position = BEGINNING;
 
-  constructor(logId: string, { database, logger, pollIntervalMs }: PostgresEventStoreOptions) {
+  constructor(logId: string, options: PostgresEventStoreOptions) {
+    const { database, followers = database, logger, pollIntervalMs } = options;
     this.logId = logId;
+    this.#followers = followers;
     this.copyTarget = postgresCopyTarget(database);
     this.#database = database;
     this.#logger = logger;
@@ -109,7 +114,7 @@ class PostgresEventStore implements OpenEventStore {
   }
 
   async *subscribe({ after, types, signal }: SubscribeOptions): AsyncIterable<Batch> {
-    const reader = new BatchReader(this.#database, types === undefined ? {} : { types });
+    const reader = new BatchReader(this.#followers, types === undefined ? {} : { types });
     const wanted = types === undefined ? undefined : new Set(types);
     let position = after;
     let isUpToDate = false;
@@ -139,7 +144,7 @@ class PostgresEventStore implements OpenEventStore {
   }
 
   async head(): Promise<Position> {
-    const [row] = await this.#database.query<{ head: bigint | null }>({
+    const [row] = await this.#followers.query<{ head: bigint | null }>({
       name: 'head',
       text: 'select max(position) as head from ledger.events',
     });

@@ -92,8 +92,16 @@ export class ReadModels {
     query: ReadQuery,
     { minPosition }: ReadOptions = {},
   ): Promise<Fresh<Row[]>> {
+    await this.#freshness.allReached([projection, ...(query.joins ?? [])], minPosition);
+    return this.readAsIs(projection, query);
+  }
+
+  /**
+   * What the tables hold, without waiting for what this process wrote: for a caller who adds that.
+   * @throws LedgerError `read-model-behind` while there are no tables, `store-unavailable`
+   */
+  async readAsIs<Row extends object>(projection: string, query: ReadQuery): Promise<Fresh<Row[]>> {
     const projections = [projection, ...(query.joins ?? [])];
-    await this.#freshness.allReached(projections, minPosition);
     const generations = projections.map((name) => this.#answering.of(name));
     const checkpoints = generations.map(({ schema }, index) => `${schema}.checkpoint c${index}`);
     const positions = generations.map((_, index) => `c${index}.position`);

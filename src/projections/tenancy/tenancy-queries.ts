@@ -35,21 +35,6 @@ export interface KeyView {
   readonly position: Position;
 }
 
-/** A key with all that decides whether, and for what, it is accepted. */
-export interface KeyHolder {
-  readonly keyId: string;
-  readonly kind: KeyKind;
-  readonly projectId: string;
-  readonly holder: string;
-  readonly secretHash: string;
-  readonly isRevoked: boolean;
-  /** Of a member who is one still; null for others. */
-  readonly role: Role | null;
-  /** A device that is not retired. */
-  readonly isActiveDevice: boolean;
-  readonly sensorId: string | null;
-}
-
 export interface DeviceFilter {
   readonly hasDevEui?: boolean;
   readonly isRetired?: boolean;
@@ -310,61 +295,6 @@ export class TenancyQueries {
       position: row.issued_position as Position,
     }));
     return { value: views, position };
-  }
-
-  /** For authentication. */
-  async keyHolder(keyId: string, options: ReadOptions): Promise<KeyHolder | undefined> {
-    const { value } = await this.#models.read<{
-      key_id: string;
-      kind: KeyKind;
-      project_id: string;
-      holder: string;
-      secret_hash: string;
-      is_revoked: boolean;
-      role: Role | null;
-      is_active_device: boolean;
-      sensor_id: string | null;
-    }>(
-      'tenancy',
-      {
-        name: 'key-holder',
-        text: `
-          select
-            k.key_id, k.kind, k.project_id, k.holder, k.secret_hash,
-            k.revoked_at is not null as is_revoked,
-            m.role,
-            d.device_id is not null and d.retired_at is null as is_active_device,
-            d.sensor_id
-          from read_tenancy.keys k
-          left join read_tenancy.members m
-            on k.kind = 'mem'
-            and m.project_id = k.project_id
-            and m.member_id = k.holder
-            and m.to_position is null
-          left join read_tenancy.devices d
-            on k.kind = 'dev'
-            and d.project_id = k.project_id
-            and d.device_id = k.holder
-            and d.to_position is null
-          where k.key_id = $1 /* key */`,
-        values: [keyId],
-      },
-      options,
-    );
-    const [row] = value;
-    return (
-      row && {
-        keyId: row.key_id,
-        kind: row.kind,
-        projectId: row.project_id,
-        holder: row.holder,
-        secretHash: row.secret_hash,
-        isRevoked: row.is_revoked,
-        role: row.role,
-        isActiveDevice: row.is_active_device,
-        sensorId: row.sensor_id,
-      }
-    );
   }
 }
 

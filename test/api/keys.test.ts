@@ -1,0 +1,84 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createTestDatabase } from '../database/test-database.ts';
+import {
+  problem,
+  startTestService,
+  type ApiClient,
+  type TestProject,
+  type TestService,
+} from './api-client.ts';
+
+const database = createTestDatabase();
+let service: TestService;
+/** Another process would be no different: nothing in it is shared but the database. */
+let otherService: TestService;
+let project: TestProject;
+let owner: ApiClient;
+
+const UNAUTHENTICATED = problem(401, 'unauthenticated');
+
+beforeAll(async () => {
+  service = await startTestService(database.url);
+  otherService = await startTestService(database.url);
+  project = await service.newProject();
+  ({ owner } = project);
+});
+afterAll(async () => {
+  await service.stop();
+  await otherService.stop();
+});
+
+interface NewMember {
+  readonly id: string;
+  readonly key: string;
+}
+
+async function addMember(role: 'owner' | 'member'): Promise<NewMember> {
+  return (await owner.post<NewMember>('/members', { json: { name: 'M', role } })).body;
+}
+
+/** The id in a key: `fl_<kind>_<id>_<secret>`. */
+function keyId(key: string): string {
+  return key.split('_')[2] ?? '';
+}
+
+describe('while the read model of keys is paused', () => {
+  let member: NewMember;
+
+  beforeEach(async () => {
+    member = await addMember('owner');
+    expect(await otherService.client(member.key).get('/keys')).toMatchObject({ status: 200 });
+    await service.admin.post('/admin/projections/tenancy/pause');
+  });
+  afterEach(() => service.admin.post('/admin/projections/tenancy/resume'));
+
+  test('a key is revoked, for every process and for one that starts', async () => {
+    expect(await owner.delete(`/keys/${keyId(member.key)}`)).toMatchObject({ status: 204 });
+    expect(await service.client(member.key).get('/keys')).toMatchObject(UNAUTHENTICATED);
+    await expect
+      .poll(() => otherService.client(member.key).get('/keys'))
+      .toMatchObject(UNAUTHENTICATED);
+
+    const started = await startTestService(database.url);
+    try {
+      const post = { json: { name: 'M', role: 'owner' } };
+      expect(await started.client(member.key).post('/members', post)).toMatchObject(
+        UNAUTHENTICATED,
+      );
+      expect(await started.client(owner.key).post('/members', post)).toMatchObject({ status: 201 });
+    } finally {
+      await started.stop();
+    }
+  });
+
+  test('a key is issued, accepted by every process, and revoked', async () => {
+    const { key } = await addMember('owner');
+    for (const { client } of [service, otherService]) {
+      const json = { name: 'M', role: 'member' };
+      expect(await client(key).post('/members', { json })).toMatchObject({ status: 201 });
+    }
+    expect(await owner.delete(`/keys/${keyId(key)}`)).toMatchObject({ status: 204 });
+    const json = { name: 'M', role: 'member' };
+    expect(await service.client(key).post('/members', { json })).toMatchObject(UNAUTHENTICATED);
+  });
+});
