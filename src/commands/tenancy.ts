@@ -128,20 +128,22 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
         const { memberId } = command;
         const member = own(project.members, memberId);
         if (member === undefined) throw notFound();
-        const owners = Object.values(project.members).filter(({ role }) => role === 'owner');
-        if (member.role === 'owner' && owners.length === 1) {
-          throw new LedgerError(
-            'last-owner',
-            'Make another member an owner first: a project keeps at least one.',
-          );
-        }
+        const { [memberId]: _removed, ...members } = project.members;
+        if (member.role === 'owner') refuseWithoutOwner({ ...project, members });
         return [{ type: 'MemberRemoved', data: { memberId } }];
       }
       case 'issue-key':
         if (own(project.members, command.memberId) === undefined) throw notFound();
         return issueKey('mem', project.keys, command.memberId, command.key);
-      case 'revoke-key':
-        return revokeKey('mem', project.keys, command.keyId);
+      case 'revoke-key': {
+        const revoked = revokeKey('mem', project.keys, command.keyId);
+        const [holder] = revoked.map(({ data }) => own(project.members, data.holder));
+        if (holder?.role === 'owner') {
+          const keys = revoked.reduce(foldKey, project.keys);
+          refuseWithoutOwner({ ...project, keys });
+        }
+        return revoked;
+      }
     }
   },
 
@@ -169,6 +171,21 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
       ? 0
       : 100 * Object.keys(project.members).length + sizeOfKeys(project),
 };
+
+/** Nobody could issue a key to anybody in a project that no owner has a key of. */
+function refuseWithoutOwner({
+  members,
+  keys,
+}: Omit<Extract<ProjectState, { situation: 'created' }>, 'situation'>): void {
+  const isOwned = Object.values(keys).some(
+    ({ holder, isRevoked }) => !isRevoked && own(members, holder)?.role === 'owner',
+  );
+  if (isOwned) return;
+  throw new LedgerError(
+    'last-owner',
+    'A project keeps an owner who has a key: add another owner, or issue another key, first.',
+  );
+}
 
 // --- A device: its links and its keys -----------------------------------------------------------
 

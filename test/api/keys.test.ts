@@ -42,6 +42,15 @@ function keyId(key: string): string {
   return key.split('_')[2] ?? '';
 }
 
+test('the last key of the last owner stays', async () => {
+  const { owner: only } = await service.newProject();
+  const path = `/keys/${keyId(only.key ?? '')}`;
+  expect(await only.delete(path)).toMatchObject(problem(409, 'last-owner'));
+  const { body } = await only.post<NewMember>('/members', { json: { name: 'M', role: 'owner' } });
+  expect(await only.delete(path)).toMatchObject({ status: 204 });
+  expect(await service.client(body.key).get('/keys')).toMatchObject({ status: 200 });
+});
+
 describe('while the read model of keys is paused', () => {
   let member: NewMember;
 

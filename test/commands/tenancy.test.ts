@@ -170,6 +170,39 @@ describe('a project', () => {
       .thenRefused('last-owner');
   });
 
+  test('the last key of the last owner is not revoked, nor is an owner removed who alone has one', () => {
+    const keyIdOf = (events: readonly ProjectEvent[]): string =>
+      events.flatMap((event) => (event.type === 'KeyIssued' ? [event.data.keyId] : []))[0] ?? '';
+    const first = keyIdOf(created);
+    const two = [...created, ...added('bob', 'owner')];
+    const second = keyIdOf(added('bob', 'owner'));
+    const revoke = (keyId: string) => ({ type: 'revoke-key', keyId }) as const;
+
+    project(...created)
+      .when(revoke(first))
+      .thenRefused('last-owner');
+    project(...created, ...added('bob', 'member'))
+      .when(revoke(first))
+      .thenRefused('last-owner');
+    project(...two)
+      .when(revoke(first))
+      .thenEvents(revoked('mem', 'ada', first));
+    project(...two, revoked('mem', 'ada', first))
+      .when(revoke(first))
+      .thenNothing();
+    for (const command of [revoke(second), remove('bob')]) {
+      project(...two, revoked('mem', 'ada', first))
+        .when(command)
+        .thenRefused('last-owner');
+    }
+    project(...two, revoked('mem', 'ada', first))
+      .when(remove('ada'))
+      .thenEvents(removed('ada'));
+    project(...created, ...added('eve', 'viewer'))
+      .when(revoke(keyIdOf(added('eve', 'viewer'))))
+      .thenEvents(revoked('mem', 'eve', keyIdOf(added('eve', 'viewer'))));
+  });
+
   test('members and viewers may go', () => {
     project(...created, ...added('bob', 'member'))
       .when(remove('bob'))

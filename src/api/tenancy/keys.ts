@@ -89,7 +89,7 @@ export function keyRoutes(
     access: ['owner'],
     params: z.object({ id: idField }),
     answers: { 204: null },
-    errors: ['not-found', 'device-transferred'],
+    errors: ['not-found', 'device-transferred', 'last-owner'],
     async handle({ params, projectId, command }) {
       // The directory only tells whose stream the key is in; its holder's stream decides. It is not
       // the read model, which may be paused, or far behind.
