@@ -39,6 +39,8 @@ export class PastEvents {
 /** The tables of a projection that no runner fills: each batch is applied by hand. */
 export interface TablesByHand {
   apply(batch: readonly RecordedEvent[]): Promise<void>;
+  /** Applies a batch, and gives how many rows of a table that has written, each time it did. */
+  writesTo(table: string, batch: readonly RecordedEvent[]): Promise<number>;
   /** The rows of a table for one project, as text, by the columns given. */
   rows(table: string, projectId: string, orderBy: string): Promise<string[]>;
 }
@@ -60,6 +62,12 @@ export async function tablesByHand(
     });
   return {
     apply: (batch) => inSchema((tx) => projection.apply(batch, tx)),
+    writesTo: (table, batch) =>
+      inSchema(async (tx) => {
+        const before = await writesTo(tx, schema, table);
+        await projection.apply(batch, tx);
+        return (await writesTo(tx, schema, table)) - before;
+      }),
     async rows(table, projectId, orderBy) {
       const rows = await database.query<{ row: string }>({
         text: `
@@ -72,6 +80,19 @@ export async function tablesByHand(
       return rows.map(({ row }) => row);
     },
   };
+}
+
+/** Counted from an earlier transaction of the session on. */
+async function writesTo(tx: Queryable, schema: string, table: string): Promise<number> {
+  const [row] = await tx.query<{ writes: bigint }>({
+    text: `
+      select n_tup_ins + n_tup_upd + n_tup_del as writes
+      from pg_stat_xact_user_tables
+      where schemaname = $1 /* schema */
+        and relname = $2 /* table */`,
+    values: [schema, table],
+  });
+  return Number(row?.writes ?? 0);
 }
 
 /** Cuts a list into pieces of the given sizes, again and again; none is left out or empty. */

@@ -201,6 +201,24 @@ describe('usage', () => {
     ]);
   });
 
+  test('moves with its SIM cards by one write for each of their sums', async () => {
+    const fleet = new Fleet();
+    const quarters = Array.from({ length: 50 }, (_, quarter) => quarter * 15);
+    const cards = ['1', '2', '3'];
+    await tables.apply(
+      cards.flatMap((card) => quarters.map((minute) => fleet.record(used(card, minute, 1)))),
+    );
+    const toOne = cards.map((card) => fleet.record(assigned(card, 'acme', null)));
+    expect(await tables.writesTo('sim_quarter_hours', toOne)).toBe(150);
+    // From within a quarter of an hour on: that one is summed up again, and is of two organizations.
+    const move = fleet.record(assigned('1', 'beta', 601));
+    expect(await tables.writesTo('sim_quarter_hours', [move])).toBe(9);
+    expect(await fleet.organizations({})).toEqual([
+      ['acme', 141],
+      ['beta', 9],
+    ]);
+  });
+
   test('of nothing is usage, too: it is listed with 0 bytes', async () => {
     const fleet = new Fleet();
     await tables.apply([fleet.record(assigned('1', 'acme', null)), fleet.record(used('1', 5, 0))]);

@@ -5,7 +5,8 @@ import type { UsageEvent } from '../../events/usage.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import type { Projection } from '../engine/projection.ts';
 import { addSimAssignments, simAssignmentsTable } from '../tenancy/sim-assignments.ts';
-import { addUsage, moveTouched, type TouchedSim, type UsageRow } from './rollups.ts';
+import { moveTouched, type TouchedSim } from './moving-sums.ts';
+import { addUsage, type UsageRow } from './rollups.ts';
 
 /**
  * What SIM cards used: each record, for answers as of a position, and sums of it. Whose usage a record is follows
