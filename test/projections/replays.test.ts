@@ -102,6 +102,7 @@ describe('a rebuild', () => {
     const progress = await ended(process, await request(process, notes, 'rebuild'));
 
     expect(progress).toMatchObject({ status: 'completed' });
+    expect(progress.eventsPerSecond).toBeGreaterThan(0);
     expect(await notes.noted()).toEqual(numbered(20));
     expect(await notes.status(process)).toMatchObject({ generation: 2, status: 'live' });
     await eventuallyOnlyLive(notes);
@@ -417,6 +418,42 @@ describe('a release with another version of a projection', () => {
     );
   });
 
+  test('ends a replay of a release that nobody has run for long', async () => {
+    const notes = new Notes(database);
+    const older = await prepare(notes.projection('older'));
+    await notes.append(older.store, ['0']);
+    const replay = await request(older, notes, 'rebuild');
+    await older.stop();
+    const newer = await run(nextRelease(notes, 'newer'));
+    await vi.waitFor(
+      async () =>
+        expect(await newer.administration.status(notes.name)).toMatchObject({ version: 2 }),
+      EVENTUALLY,
+    );
+    expect((await newer.administration.replay('rebuild', replay.replayId)).progress).toMatchObject({
+      status: 'running',
+    });
+    await newer.stop();
+
+    await database.query({
+      text: `
+        update engine.generations
+        set used_at = now() - interval '11 minutes'
+        where projection = $1 and version = 1`,
+      values: [notes.name],
+    });
+    const newest = await run(nextRelease(notes, 'newest'));
+
+    expect(await ended(newest, replay)).toMatchObject({
+      status: 'failed',
+      error: expect.stringContaining('version 1'),
+    });
+    await vi.waitFor(
+      async () => expect(await schemasOf(notes)).toEqual([`read_${notes.name}_v2`]),
+      EVENTUALLY,
+    );
+  });
+
   test('answers from tables that nobody moves on, and waits for what is asked for only', async () => {
     const notes = new Notes(database);
     const older = await run(notes.projection('older'));
@@ -632,16 +669,59 @@ describe('a paused projection', () => {
     expect(await notes.noted()).toEqual(['0', '1']);
   });
 
-  test('is rebuilt as any other, and stays paused', async () => {
+  test('is rebuilt as any other, stays paused, and is not moved on by that', async () => {
     const notes = new Notes(database);
     const process = await run(notes.projection('one'));
-    await process.administration.pause(notes.name, 'k1');
     await notes.append(process.store, ['0']);
+    await notes.eventuallyNotes(['0']);
+    await process.administration.pause(notes.name, 'k1');
+    const at = await notes.checkpoint();
+    await notes.append(process.store, ['1']);
 
     await ended(process, await request(process, notes, 'rebuild'));
 
-    expect(await notes.status(process)).toMatchObject({ status: 'paused', generation: 2 });
+    expect(await notes.status(process)).toMatchObject({
+      status: 'paused',
+      generation: 2,
+      position: at,
+    });
+    expect(await notes.noted()).toEqual(['0']);
     await process.administration.resume(notes.name);
-    await notes.eventuallyNotes(['0']);
+    await notes.eventuallyNotes(['0', '1']);
+  });
+
+  test('waits for its resumption with a rebuild that is beyond it already', async () => {
+    const notes = new Notes(database);
+    const [hasBegun, gate] = [closedGate(), closedGate()];
+    const process = await prepare(
+      notes.projection('one', {
+        after: async () => {
+          hasBegun.open();
+          await gate.passed;
+        },
+      }),
+    );
+    await notes.append(process.store, ['0']);
+    const at = await notes.checkpoint();
+    const replay = await request(process, notes, 'rebuild');
+    process.engine.startReplays();
+    await hasBegun.passed;
+    await process.administration.pause(notes.name, 'k1');
+    gate.open();
+
+    const turns = new Set<bigint>();
+    await vi.waitFor(async () => {
+      const leases = await database.query<{ token: bigint }>({
+        text: 'select token from engine.leases where projection = $1 and generation = $2',
+        values: [notes.name, replay.generation],
+      });
+      for (const { token } of leases) turns.add(token);
+      expect(turns.size).toBeGreaterThan(2);
+    }, EVENTUALLY);
+    expect(await notes.checkpoint()).toBe(at);
+
+    await process.administration.resume(notes.name);
+    expect(await ended(process, replay)).toMatchObject({ status: 'completed' });
+    expect(await notes.noted()).toEqual(['0']);
   });
 });

@@ -159,7 +159,7 @@ export function paceOf({ progress }: Replay, head: bigint): Pace {
     target,
     // At the head it still has to be put in its place.
     percent: progress.status === 'completed' ? 100 : Math.min(99.9, round(100 * share, 1)),
-    eventsPerSecond: isRunning ? round(progress.eventsPerSecond, 1) : 0,
+    eventsPerSecond: round(progress.eventsPerSecond, 1),
     secondsLeft: isRunning ? secondsLeft(target - position, progress.positionsPerSecond) : 0,
   };
 }

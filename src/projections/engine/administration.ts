@@ -5,6 +5,7 @@ import type { ProjectionEngine } from './engine.ts';
 import {
   clearStop,
   liveGenerations,
+  lockGenerations,
   readCheckpoint,
   readStop,
   type Generation,
@@ -88,7 +89,11 @@ export class ProjectionAdministration {
   /** From now on it moves no further, in no process. Pausing it again changes nothing. */
   async pause(name: string, actor: string): Promise<void> {
     const { name: known } = this.#projection(name);
-    await setPaused(this.#database, known, actor);
+    await this.#database.transaction(async (tx) => {
+      // A swap that is under way must not move it on behind the pause.
+      await lockGenerations(tx, known);
+      await setPaused(tx, known, actor);
+    });
     for (const generation of await liveGenerations(this.#database, known)) {
       await this.#engine.leases.revoke(generation);
     }

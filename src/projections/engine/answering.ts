@@ -76,7 +76,7 @@ export class AnsweringGenerations {
     }
     if (performance.now() - this.#markedAtMs < MARK_INTERVAL_MS) return;
     this.#markedAtMs = performance.now();
-    await markUsed(this.#database, [...this.#answering.values()]);
+    await markUsed(this.#database, [...this.#answering.values()], this.#projections);
   }
 
   /** Undefined while the first of this log is being built. */

@@ -2,6 +2,7 @@ import type { Database, Queryable } from '../../database/database.ts';
 import type { Position } from '../../event-store/port.ts';
 import { readCheckpoint, type Generation } from './generations.ts';
 import type { DifferingRow } from './replays.ts';
+import { withinLimit } from './time-limit.ts';
 
 export interface Comparison {
   readonly position: Position;
@@ -23,6 +24,7 @@ const COMPARISON_TIMEOUT_MS = 3_600_000;
  * Compares the rows of two generations as of one position. Their checkpoints meet while the live one
  * is held: `catchUp` brings the shadow there, a snapshot is taken of both, and the live one goes on
  * while the snapshot is compared.
+ * @throws TooSlowError
  */
 export async function compareGenerations(
   database: Database,
@@ -35,6 +37,7 @@ export async function compareGenerations(
     await connection.query({
       text: `set idle_in_transaction_session_timeout to ${COMPARISON_TIMEOUT_MS}`,
     });
+    await connection.query({ text: `set statement_timeout to ${COMPARISON_TIMEOUT_MS}` });
     await connection.query({ text: 'begin isolation level repeatable read read only' });
     const position = await database.transaction(async (holding) => {
       await holding.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
@@ -45,7 +48,10 @@ export async function compareGenerations(
       await readCheckpoint(connection, live.schema);
       return position;
     });
-    const result = { position, ...(await compareTables(connection, live.schema, shadow.schema)) };
+    const found = await withinLimit(connection, COMPARISON_TIMEOUT_MS, (limited) =>
+      compareTables(limited, live.schema, shadow.schema),
+    );
+    const result = { position, ...found };
     await connection.query({ text: 'commit' });
     return result;
   } finally {
@@ -64,7 +70,6 @@ async function compareTables(
   for (const { table, key } of await tablesOf(snapshot, live)) {
     const [counted] = await snapshot.query<{ rows: bigint }>({
       text: `select count(*) as rows from ${live}.${table}`,
-      timeoutMs: COMPARISON_TIMEOUT_MS,
     });
     rowCount += counted?.rows ?? 0n;
     const columns = key.map((column) => `coalesce(l.${column}, r.${column})`);
@@ -84,7 +89,6 @@ async function compareTables(
         limit $1 /* limit */`,
       // One at least, for the count.
       values: [Math.max(1, MAX_DIFFERING - differing.length)],
-      timeoutMs: COMPARISON_TIMEOUT_MS,
     });
     differingCount += rows[0]?.differing_count ?? 0n;
     for (const { key: keyOfRow, live: liveRow, replayed } of rows) {

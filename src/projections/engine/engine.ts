@@ -1,9 +1,9 @@
 import type { Database } from '../../database/database.ts';
 import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { dropAbandoned } from './abandoned.ts';
 import { AnsweringGenerations } from './answering.ts';
 import { Freshness } from './freshness.ts';
-import { dropUnused } from './generations.ts';
 import { Leases } from './lease.ts';
 import type { Projection } from './projection.ts';
 import { ReplayWorker } from './replay-worker.ts';
@@ -19,6 +19,8 @@ export interface EngineOptions {
   readonly processId: string;
   /** How long a query waits for its read model to reach a position. */
   readonly waitForMs?: number;
+  /** A batch of events is applied within this, or halved, down to one event; 30 s unless it is given. */
+  readonly applyTimeoutMs?: number;
 }
 
 const CLEAN_INTERVAL_MS = 600_000;
@@ -55,7 +57,7 @@ export class ProjectionEngine {
   }
 
   start(): void {
-    const { database, store, projections, logger } = this.#options;
+    const { database, store, projections, logger, applyTimeoutMs } = this.#options;
     const feed = new SharedFeed(store, [...new Set(projections.flatMap(({ handles }) => handles))]);
     for (const projection of projections) {
       const { name } = projection;
@@ -66,6 +68,7 @@ export class ProjectionEngine {
         leases: this.leases,
         projection,
         logger,
+        applyTimeoutMs,
         onMoved: (position) => {
           // Of its own tables, which may not be those that answer yet.
           if (this.answering.isOwn(name)) this.freshness.moved(name, position);
@@ -79,7 +82,7 @@ export class ProjectionEngine {
     this.startReplays();
     this.#cleaning = setInterval(() => {
       for (const projection of projections) {
-        dropUnused(database, projection).catch((error: unknown) => {
+        dropAbandoned(database, projection).catch((error: unknown) => {
           logger.debug({ err: error }, 'tables out of use could not be dropped; later they will');
         });
       }
@@ -89,13 +92,14 @@ export class ProjectionEngine {
 
   /** Carries out replays only: for a tool that waits for one, with no service beside it. */
   startReplays(): void {
-    const { database, store, projections, logger } = this.#options;
+    const { database, store, projections, logger, applyTimeoutMs } = this.#options;
     this.#worker = new ReplayWorker({
       database,
       store,
       leases: this.leases,
       projections,
       logger,
+      applyTimeoutMs,
       onEnded: async () => {
         await this.answering.refresh();
         this.lookAround();

@@ -9,6 +9,7 @@ import { readCheckpoint, type Generation, type Stop } from './generations.ts';
 import type { Lease } from './lease.ts';
 import type { Projection } from './projection.ts';
 import { readSkips } from './skips.ts';
+import { TooSlowError, withinLimit } from './time-limit.ts';
 
 export interface WriterOptions {
   readonly database: Database;
@@ -18,12 +19,25 @@ export interface WriterOptions {
   readonly lease: Lease;
   /** Whether commits need not be on disk: a crash then loses the last of them, whole, with their checkpoint. */
   readonly isBulk?: boolean;
+  /** A batch is applied within this, or halved. */
+  readonly applyTimeoutMs?: number | undefined;
+  /** Aborted when the process stops: a batch is not halved any further then. */
+  readonly signal?: AbortSignal;
 }
 
 /** Somebody else writes the generation by now, or nobody does. */
 export class LeaseLostError extends Error {
   override readonly name = 'LeaseLostError';
 }
+
+/** The events of a batch cannot be applied, or not in time: no fault of the database or the lease. */
+export class NotAppliedError extends Error {
+  override readonly name = 'NotAppliedError';
+}
+
+const APPLY_TIMEOUT_MS = 30_000;
+/** Whoever holds a lock for longer (`vacuum full`, say) is waited for again, and not blamed on an event. */
+const LOCK_TIMEOUT_MS = 10_000;
 
 /** A process that pauses for so long between two statements of a transaction has lost it. */
 const STALLED_AFTER_MS = 3_000;
@@ -37,6 +51,7 @@ export class GenerationWriter {
   readonly #options: WriterOptions;
   /** Ids of the events that are left out. */
   readonly skipped: ReadonlySet<string>;
+  readonly #applyTimeoutMs: number;
   #position: Position;
 
   private constructor(
@@ -48,11 +63,13 @@ export class GenerationWriter {
     this.#options = options;
     this.connection = connection;
     this.skipped = skipped;
+    this.#applyTimeoutMs = options.applyTimeoutMs ?? APPLY_TIMEOUT_MS;
     this.#position = position;
   }
 
   static async open(options: WriterOptions): Promise<GenerationWriter> {
     const { database, store, projection, generation, isBulk = false } = options;
+    const { applyTimeoutMs = APPLY_TIMEOUT_MS } = options;
     const skipped = await readSkips(store, projection.name);
     const connection = await database.connect();
     try {
@@ -60,6 +77,10 @@ export class GenerationWriter {
       // A process that stalls in a transaction keeps its locks, and who took over waits for them.
       await connection.query({
         text: `set idle_in_transaction_session_timeout to ${STALLED_AFTER_MS}`,
+      });
+      await connection.query({ text: `set statement_timeout to ${applyTimeoutMs}` });
+      await connection.query({
+        text: `set lock_timeout to ${Math.min(LOCK_TIMEOUT_MS, applyTimeoutMs / 2)}`,
       });
       if (isBulk) await connection.query({ text: 'set synchronous_commit to off' });
       const { position } = await readCheckpoint(connection, generation.schema);
@@ -80,31 +101,42 @@ export class GenerationWriter {
   }
 
   /**
-   * Applies a batch and moves the checkpoint, in one transaction. A batch that fails is applied event
-   * by event: what is given back is the event that cannot be applied, behind all that came before it.
-   * @throws LeaseLostError, and what passes (the database is away)
+   * Applies a batch and moves the checkpoint, in one transaction. A batch that cannot be applied, or
+   * not in time, is halved again and again until the event is found that cannot: that is given back,
+   * behind all that came before it.
+   * @throws LeaseLostError, and what passes: the database is unavailable, a lock is not to be had
    */
   async write(batch: Batch): Promise<Stop | undefined> {
-    try {
-      await this.#commit(batch);
-      return undefined;
-    } catch (error) {
-      if (error instanceof LeaseLostError || isPassing(error)) throw error;
+    const failure = await this.#tryCommit(batch);
+    if (failure === undefined) return undefined;
+    const [event, ...others] = batch.events;
+    if (event === undefined) throw failure;
+    if (others.length > 0) {
+      const middle = Math.ceil(batch.events.length / 2);
+      const [first, second] = [batch.events.slice(0, middle), batch.events.slice(middle)];
+      const position = first.at(-1)?.position ?? batch.position;
+      return (
+        (await this.write({ events: first, position })) ??
+        (await this.write({ events: second, position: batch.position }))
+      );
     }
-    for (const event of batch.events) {
-      try {
-        await this.#commit({ events: [event], position: event.position });
-      } catch (error) {
-        if (error instanceof LeaseLostError || isPassing(error)) throw error;
-        return stopAt(event, error);
-      }
-    }
-    await this.#commit({ events: [], position: batch.position });
-    return undefined;
+    // A server that was stalled uses up the time of one attempt, whatever the event.
+    const isSure = !(failure.cause instanceof TooSlowError);
+    const confirmed = isSure ? failure : await this.#tryCommit(batch);
+    return confirmed && stopAt(event, confirmed);
   }
 
-  /** Applies a batch in a transaction of the caller's, who knows the checkpoint that it comes after. */
-  async writeIn(tx: Queryable, from: Position, batch: Batch): Promise<void> {
+  /**
+   * Applies a batch in a transaction of the caller's, who knows the checkpoint that it comes after.
+   * @param limitMs as the `statement_timeout` of the transaction.
+   * @throws NotAppliedError, LeaseLostError
+   */
+  async writeIn(
+    tx: Queryable,
+    from: Position,
+    batch: Batch,
+    limitMs = this.#applyTimeoutMs,
+  ): Promise<void> {
     const { projection, lease } = this.#options;
     // First: it fences before any work is done, and takes the locks in the order of readers and swaps.
     const moved = await tx.query({
@@ -120,7 +152,26 @@ export class GenerationWriter {
     });
     if (moved.length === 0) throw new LeaseLostError();
     const events = batch.events.filter(({ id }) => !this.skipped.has(id));
-    if (events.length > 0) await projection.apply(events, tx);
+    if (events.length === 0) return;
+    try {
+      await withinLimit(tx, limitMs, (limited) => projection.apply(events, limited));
+    } catch (error) {
+      if (isPassing(error)) throw error;
+      const message = error instanceof Error ? error.message : String(error);
+      throw new NotAppliedError(message, { cause: error });
+    }
+  }
+
+  /** Why the batch cannot be applied; undefined when it is. */
+  async #tryCommit(batch: Batch): Promise<NotAppliedError | undefined> {
+    this.#options.signal?.throwIfAborted();
+    try {
+      await this.#commit(batch);
+      return undefined;
+    } catch (error) {
+      if (error instanceof NotAppliedError) return error;
+      throw error;
+    }
   }
 
   async #commit(batch: Batch): Promise<void> {
@@ -132,10 +183,6 @@ export class GenerationWriter {
   }
 }
 
-function stopAt(event: RecordedEvent, error: unknown): Stop {
-  return {
-    eventId: event.id,
-    position: event.position.toString(),
-    message: error instanceof Error ? error.message : String(error),
-  };
+function stopAt(event: RecordedEvent, { message }: NotAppliedError): Stop {
+  return { eventId: event.id, position: event.position.toString(), message };
 }

@@ -1,6 +1,7 @@
 import type { Database, Queryable } from '../../database/database.ts';
 import { BEGINNING, type Position } from '../../event-store/port.ts';
 import type { Projection } from './projection.ts';
+import { withinLimit } from './time-limit.ts';
 
 export type GenerationStatus = 'building' | 'shadow' | 'live' | 'retired';
 
@@ -127,10 +128,13 @@ export async function createGeneration(
 
 /** An index on a year's history takes its time. */
 const INDEXING_TIMEOUT_MS = 3_600_000;
+/** Other replays wait for this one. */
+const INDEXING_LOCK_TIMEOUT_MS = 5_000;
 
 /**
  * Makes what was left out for the bulk, once. Interrupted, it is done again. Nothing that others wait
  * for is held meanwhile but the tables themselves: it may take long.
+ * @throws TooSlowError
  */
 export async function makeIndexes(
   database: Pick<Database, 'transaction'>,
@@ -139,10 +143,10 @@ export async function makeIndexes(
 ): Promise<void> {
   await database.transaction(async (tx) => {
     // A holder that was stalled may still be at it.
+    await tx.query({ text: `set local lock_timeout to ${INDEXING_LOCK_TIMEOUT_MS}` });
     await tx.query({
       text: 'select pg_advisory_xact_lock(7003, hashtext($1 /* schema */))',
       values: [schema],
-      timeoutMs: INDEXING_TIMEOUT_MS,
     });
     const [row] = await tx.query<{ is_indexed: boolean }>({
       text: `
@@ -155,7 +159,10 @@ export async function makeIndexes(
     if (row?.is_indexed !== false) return;
     if (projection.indexes !== '') {
       await tx.query({ text: `set local search_path to ${schema}` });
-      await tx.query({ text: projection.indexes, timeoutMs: INDEXING_TIMEOUT_MS });
+      await tx.query({ text: `set local statement_timeout to ${INDEXING_TIMEOUT_MS}` });
+      await withinLimit(tx, INDEXING_TIMEOUT_MS, (limited) =>
+        limited.query({ text: projection.indexes }),
+      );
     }
     await tx.query({
       text: `
@@ -204,7 +211,7 @@ async function dropGeneration(tx: Queryable, generation: Generation): Promise<vo
 }
 
 /** Who runs an older release may be coming back to it; after so long, nobody is. */
-const ABANDONED_AFTER = '10 minutes';
+export const ABANDONED_AFTER = '10 minutes';
 
 /** Whether some process writes it. */
 export async function isHeld(
@@ -223,25 +230,44 @@ export async function isHeld(
   return row !== undefined;
 }
 
-/** Notes that a process answers from these, so that no other release drops them. */
+/**
+ * Notes that a process answers from these, and that one runs these versions, whose replays it would
+ * carry out: so no other release drops any of them.
+ */
 export async function markUsed(
   database: Queryable,
   generations: readonly Generation[],
+  projections: readonly Projection[],
 ): Promise<void> {
   await database.query({
     name: 'mark-used',
     text: `
       update engine.generations g
       set used_at = now()
-      from unnest(
-        $1::text[],   /* projections */
-        $2::integer[] /* generations */
-      ) as used (projection, generation)
-      where g.projection = used.projection
-        and g.generation = used.generation`,
+      where exists (
+        select
+        from unnest(
+          $1::text[],   /* projections */
+          $2::integer[] /* generations */
+        ) as used (projection, generation)
+        where g.projection = used.projection
+          and g.generation = used.generation
+      )
+      or exists (
+        select
+        from unnest(
+          $3::text[],   /* projections */
+          $4::integer[] /* versions */
+        ) as own (projection, version)
+        where g.projection = own.projection
+          and g.version = own.version
+          and g.status in ('building', 'shadow')
+      )`,
     values: [
       generations.map(({ projection }) => projection),
       generations.map(({ generation }) => generation),
+      projections.map(({ name }) => name),
+      projections.map(({ version }) => version),
     ],
   });
 }

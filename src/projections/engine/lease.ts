@@ -54,7 +54,7 @@ export class Leases {
   async tryAcquire(generation: Generation): Promise<Lease | undefined> {
     // One statement, so that no process can stall in the midst of it. Tokens are never given twice, also
     // not for another generation: after a swap the same name is that of other tables.
-    const [row] = await this.#database.query<{ token: bigint }>({
+    const [row] = await this.#database.query<{ token: bigint; events: bigint }>({
       text: `
         with acquired as (
           insert into engine.leases as held (projection, generation, holder, token, expires_at)
@@ -75,12 +75,12 @@ export class Leases {
               events_per_second = 0,
               positions_per_second = 0
           where held.expires_at < clock_timestamp()
-          returning token
+          returning token, events
         )
         update ${generation.schema}.checkpoint
         set token = acquired.token
         from acquired
-        returning acquired.token`,
+        returning acquired.token, acquired.events`,
       values: [
         generation.projection,
         generation.generation,
@@ -94,7 +94,7 @@ export class Leases {
       generation,
       token: row.token,
       lost: new AbortController(),
-      meter: new Meter(),
+      meter: new Meter(row.events),
     });
   }
 
@@ -144,11 +144,19 @@ export class Leases {
         await this.#database.query({
           text: `
             update engine.leases
-            set expires_at = '-infinity'
+            set expires_at = '-infinity',
+                position = coalesce($4, position), /* position */
+                events = $5 /* events */
             where projection = $1 /* projection */
               and generation = $2 /* generation */
               and token = $3 /* token */`,
-          values: [lease.generation.projection, lease.generation.generation, lease.token],
+          values: [
+            lease.generation.projection,
+            lease.generation.generation,
+            lease.token,
+            lease.meter.position ?? null,
+            lease.meter.events,
+          ],
         });
       },
     };
@@ -174,16 +182,19 @@ export class Leases {
           set expires_at = clock_timestamp() + $4 * interval '1 millisecond' /* time to live */,
               events_per_second = mine.events_per_second,
               positions_per_second = mine.positions_per_second,
-              position = coalesce(mine.position, held.position)
+              position = coalesce(mine.position, held.position),
+              events = mine.events
           from unnest(
             $1::text[],             /* projections */
             $2::integer[],          /* generations */
             $3::bigint[],           /* tokens */
             $5::double precision[], /* events per second */
             $6::double precision[], /* positions per second */
-            $7::bigint[]            /* positions */
+            $7::bigint[],           /* positions */
+            $8::bigint[]            /* events */
           ) with ordinality as mine (
-            projection, generation, token, events_per_second, positions_per_second, position, ordinal
+            projection, generation, token, events_per_second, positions_per_second, position, events,
+            ordinal
           )
           where held.projection = mine.projection
             and held.generation = mine.generation
@@ -198,6 +209,7 @@ export class Leases {
           leases.map(({ meter }) => meter.eventsPerSecond()),
           leases.map(({ meter }) => meter.positionsPerSecond()),
           leases.map(({ meter }) => meter.position ?? null),
+          leases.map(({ meter }) => meter.events),
         ],
       });
       const kept = new Set(renewed.map(({ ordinal }) => Number(ordinal) - 1));

@@ -5,12 +5,15 @@ const WINDOW_MS = 3_000;
 export class Meter {
   readonly #now: () => number;
   readonly #startedAtMs: number;
+  #total: bigint;
   #events = 0;
   #positions = 0;
   #position: bigint | undefined;
   #fadedAtMs: number;
 
-  constructor(now: () => number = () => performance.now()) {
+  /** @param earlier events that are counted already. */
+  constructor(earlier = 0n, now: () => number = () => performance.now()) {
+    this.#total = earlier;
     this.#now = now;
     this.#startedAtMs = now();
     this.#fadedAtMs = this.#startedAtMs;
@@ -18,9 +21,15 @@ export class Meter {
 
   count(events: number, from: bigint, to: bigint): void {
     this.#fade();
+    this.#total += BigInt(events);
     this.#events += events;
     this.#positions += Number(to - from);
     this.#position = to;
+  }
+
+  /** All of them, however long ago. */
+  get events(): bigint {
+    return this.#total;
   }
 
   /** Where the last of it ended; undefined before the first. */

@@ -1,13 +1,14 @@
 import { isPassing, type Database } from '../../database/database.ts';
 import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { dropAbandoned } from './abandoned.ts';
 import { LeaseLostError } from './generation-writer.ts';
-import { dropUnused } from './generations.ts';
-import type { Leases } from './lease.ts';
+import type { Lease, Leases } from './lease.ts';
 import { Pause } from './pause.ts';
 import type { Projection } from './projection.ts';
-import { carryOut } from './replaying.ts';
+import { carryOut, type TurnOutcome } from './replaying.ts';
 import { endReplay, generationOfReplay, runningReplays, type Replay } from './replays.ts';
+import { Turns } from './turns.ts';
 
 export interface ReplayWorkerOptions {
   readonly database: Database;
@@ -15,20 +16,27 @@ export interface ReplayWorkerOptions {
   readonly leases: Leases;
   readonly projections: readonly Projection[];
   readonly logger: Logger;
+  readonly applyTimeoutMs?: number | undefined;
   /** Called when a replay has ended in this process: the live generation may be another. */
   readonly onEnded: () => Promise<void>;
 }
 
 const LOOK_INTERVAL_MS = 500;
+/** A swap among many readers needs some of it. */
+const TURN_MS = 60_000;
+/** Until it is asked again whether a paused projection was resumed. */
+const PAUSED_MS = 1_000;
 
 /**
- * Carries out the replays of this installation, one at a time, in whichever process gets the lease.
- * One whose process has died is taken up again where it stood.
+ * Carries out the replays of this installation, in whichever process gets the lease: one at a time,
+ * and each for a turn, so that one that hangs or fails keeps no other from being carried out. One whose
+ * process has died is taken up again where it stood.
  */
 export class ReplayWorker {
   readonly #options: ReplayWorkerOptions;
   readonly #stopping = new AbortController();
   readonly #pause = new Pause(this.#stopping.signal);
+  readonly #turns = new Turns();
   #done: Promise<void> = Promise.resolve();
 
   constructor(options: ReplayWorkerOptions) {
@@ -55,56 +63,84 @@ export class ReplayWorker {
     while (!this.#stopping.signal.aborted) {
       let hasWorked = false;
       try {
-        for (const replay of await runningReplays(database)) {
+        const running = await runningReplays(database);
+        for (const replay of this.#turns.due(running, ({ replayId }) => replayId)) {
           if (this.#stopping.signal.aborted) return;
-          hasWorked = (await this.#take(replay)) || hasWorked;
+          hasWorked = await this.#take(replay);
+          // Another one may have been requested meanwhile, or be due by now.
+          if (hasWorked) break;
         }
       } catch (error) {
-        // Lost: cancelled, or taken over by another process.
-        if (!(error instanceof LeaseLostError)) {
-          logger.warn({ err: error }, 'a replay waits, and then goes on');
-        }
+        logger.warn({ err: error }, 'the replays that are running cannot be listed yet');
       }
       if (!hasWorked) await this.#pause.for(LOOK_INTERVAL_MS);
     }
   }
 
-  /** Whether it was ours to carry out. */
+  /** Whether it was ours to have a turn. */
   async #take(replay: Replay): Promise<boolean> {
+    const { replayId } = replay;
+    try {
+      const outcome = await this.#takeTurn(replay);
+      if (outcome === undefined) return false;
+      this.#turns.ended(replayId, outcome === 'paused' ? PAUSED_MS : 0);
+    } catch (error) {
+      this.#turns.failed(replayId);
+      // Lost: cancelled, or taken over by another process.
+      if (!(error instanceof LeaseLostError)) {
+        const { projection, kind } = replay;
+        this.#options.logger.warn({ err: error, projection, kind }, 'a replay waits, and resumes');
+      }
+    }
+    return true;
+  }
+
+  /** Undefined where it is not ours. */
+  async #takeTurn(replay: Replay): Promise<TurnOutcome | undefined> {
     const { database, store, leases, projections } = this.#options;
     const projection = projections.find(
       ({ name, version }) => name === replay.projection && version === replay.version,
     );
     const generation = await generationOfReplay(database, replay);
     // Of another release, or of another log: for a process that has that.
-    if (projection === undefined || generation?.logId !== store.logId) return false;
+    if (projection === undefined || generation?.logId !== store.logId) return undefined;
     const lease = await leases.tryAcquire(generation);
-    if (lease === undefined) return false;
-    const signal = AbortSignal.any([this.#stopping.signal, lease.signal]);
+    if (lease === undefined) return undefined;
+    const signal = AbortSignal.any([
+      this.#stopping.signal,
+      lease.signal,
+      AbortSignal.timeout(TURN_MS),
+    ]);
     try {
-      const error = await carryOut({
+      const outcome = await carryOut({
         ...this.#options,
         projection,
         replay,
         generation,
         lease,
         signal,
-      }).catch((thrown: unknown) => {
+        stopping: this.#stopping.signal,
+      }).catch((thrown: unknown): TurnOutcome => {
+        if (this.#stopping.signal.aborted) return 'unfinished';
         if (isPassing(thrown) || thrown instanceof LeaseLostError) throw thrown;
-        return thrown instanceof Error ? thrown.message : String(thrown);
+        return { reason: thrown instanceof Error ? thrown.message : String(thrown) };
       });
-      if (error === undefined) return true;
-      // Not if it was taken over: what failed here may be what the other one has done.
-      const target = await store.head();
-      const end = { status: 'failed', error, target } as const;
-      if (await endReplay(database, replay, end, lease.token)) {
-        this.#options.logger.error({ ...replay, error }, 'a replay has failed');
-      }
+      if (typeof outcome === 'object') await this.#fail(replay, outcome.reason, lease);
+      return outcome;
     } finally {
       await lease.release().catch(() => undefined);
-      await dropUnused(database, projection);
+      await dropAbandoned(database, projection);
       await this.#options.onEnded();
     }
-    return true;
+  }
+
+  async #fail(replay: Replay, error: string, { token, meter }: Lease): Promise<void> {
+    const { database, store, logger } = this.#options;
+    const target = await store.head();
+    const end = { status: 'failed', error, target, events: meter.events } as const;
+    // Not if it was taken over: what failed here may be what the other one has done.
+    if (await endReplay(database, replay, end, token)) {
+      logger.error({ ...replay, error }, 'a replay has failed');
+    }
   }
 }

@@ -4,6 +4,7 @@ import type { Batch, EventStore, Position } from '../../event-store/port.ts';
 import { compareGenerations } from './comparison.ts';
 import { GenerationWriter } from './generation-writer.ts';
 import {
+  liveGenerations,
   makeIndexes,
   ownLiveGeneration,
   readCheckpoint,
@@ -11,6 +12,7 @@ import {
   type Stop,
 } from './generations.ts';
 import type { Lease } from './lease.ts';
+import { isPaused } from './pauses.ts';
 import type { Projection } from './projection.ts';
 import { endReplay, type Replay } from './replays.ts';
 import { readSkips } from './skips.ts';
@@ -23,9 +25,20 @@ export interface ReplayingOptions {
   readonly replay: Replay;
   readonly generation: Generation;
   readonly lease: Lease;
-  /** Aborted when the process stops: the replay goes on where it stands, in whichever process. */
+  readonly applyTimeoutMs?: number | undefined;
+  /** Aborted when its turn is over: the replay resumes where it stands, in whichever process. */
   readonly signal: AbortSignal;
+  /** Aborted when the process stops. A batch is halved as often as it takes, also beyond the turn. */
+  readonly stopping: AbortSignal;
 }
+
+/**
+ * - `ended`: completed, or ended by somebody else meanwhile.
+ * - `unfinished`: to be resumed in another turn.
+ * - `paused`: it is beyond the checkpoint of a paused projection, and can end once that is resumed.
+ * - a reason: it cannot be completed.
+ */
+export type TurnOutcome = 'ended' | 'unfinished' | 'paused' | { readonly reason: string };
 
 /** Where so little has come meanwhile, a replay is done with the bulk. */
 const FEW_EVENTS = 500;
@@ -33,67 +46,72 @@ const FEW_BATCHES = 3;
 const MAX_PAUSE_BEFORE_SWAP_MS = 2_000;
 
 /**
- * Carries out a replay under its lease, from wherever an earlier holder has left it: the bulk, then
- * the indexes, then what was written meanwhile, then the end that its kind has. Gives the reason why
- * it cannot come to that.
+ * Carries out a replay under its lease, from wherever an earlier turn has left it: the bulk, then the
+ * indexes, then what was written meanwhile, then the end that its kind has.
  * @throws LeaseLostError, and what passes
  */
-export async function carryOut(options: ReplayingOptions): Promise<string | undefined> {
-  const { database, store, projection, replay, generation, lease, signal } = options;
+export async function carryOut(options: ReplayingOptions): Promise<TurnOutcome> {
+  const { store, projection, replay, signal } = options;
   const writer = await GenerationWriter.open({
-    database,
-    store,
-    projection,
-    generation,
-    lease,
+    ...options,
     isBulk: true,
+    signal: options.stopping,
   });
   try {
-    const target = targetOf(options);
-    let stopped = await fill(options, writer, target);
+    let stopped = await fill(options, writer);
     if (stopped === undefined && !signal.aborted) {
-      await makeIndexes(database, generation, projection);
-      stopped = await fill(options, writer, target);
+      await makeIndexes(options.database, options.generation, projection);
+      stopped = await fill(options, writer);
     }
     const skips = await readSkips(store, projection.name);
-    // Skipped since this began: it is taken up again, and leaves it out.
-    if (stopped !== undefined && skips.has(stopped.eventId)) return undefined;
-    if (stopped !== undefined) {
-      return `event ${stopped.eventId} at position ${stopped.position}: ${stopped.message}`;
-    }
-    if (signal.aborted) return undefined;
+    // Skipped since this began: the next turn leaves it out.
+    if (stopped !== undefined && skips.has(stopped.eventId)) return 'unfinished';
+    if (stopped !== undefined) return failedAt(stopped);
+    if (signal.aborted) return 'unfinished';
     if (skips.size > writer.skipped.size) {
-      return 'an event was skipped meanwhile, which it may have applied: ask for another one';
+      return {
+        reason: 'an event was skipped meanwhile, which it may have applied: ask for another one',
+      };
     }
-    await (replay.kind === 'rebuild' ? finishRebuild : finishVerification)(options, writer);
-    return undefined;
+    if (replay.kind === 'rebuild') return await finishRebuild(options, writer);
+    await finishVerification(options, writer);
+    return 'ended';
   } finally {
     await writer.close();
   }
 }
 
-/** Where it is to come to, asked again and again: the log's head, or the checkpoint it is compared at. */
-function targetOf({
-  database,
-  store,
-  projection,
-  replay,
-}: ReplayingOptions): () => Promise<Position> {
-  if (replay.kind === 'rebuild') return () => store.head();
-  return async () => {
-    const live = await ownLiveGeneration(database, projection, store.logId);
-    if (live === undefined) throw new Error('there is no live generation to compare with');
-    return (await readCheckpoint(database, live.schema)).position;
-  };
+function failedAt({ eventId, position, message }: Stop): TurnOutcome {
+  return { reason: `event ${eventId} at position ${position}: ${message}` };
+}
+
+/**
+ * Where it is to come to: the log's head, or the checkpoint that a verification compares at. A rebuild
+ * does not move a paused projection on either.
+ */
+async function targetOf(options: ReplayingOptions): Promise<Position> {
+  const { database, store, projection, replay } = options;
+  if (replay.kind === 'rebuild') {
+    if (!(await isPaused(database, projection.name))) return store.head();
+    const live = await liveGenerations(database, projection.name);
+    const ofThisLog = live.filter(({ logId }) => logId === store.logId);
+    const answering =
+      ofThisLog.find(({ version }) => version === projection.version) ?? ofThisLog[0];
+    if (answering === undefined) return store.head();
+    return (await readCheckpoint(database, answering.schema)).position;
+  }
+  const live = await ownLiveGeneration(database, projection, store.logId);
+  if (live === undefined) throw new Error('there is no live generation to compare with');
+  return (await readCheckpoint(database, live.schema)).position;
 }
 
 async function fill(
-  { store, projection, signal }: ReplayingOptions,
+  options: ReplayingOptions,
   writer: GenerationWriter,
-  target: () => Promise<Position>,
 ): Promise<Stop | undefined> {
+  const { store, projection, signal } = options;
   for (;;) {
-    const until = await target();
+    const until = await targetOf(options);
     const types = projection.handles;
     let events = 0;
     let batches = 0;
@@ -128,19 +146,25 @@ async function* readAhead(batches: AsyncIterable<Batch>): AsyncIterable<Batch> {
   }
 }
 
-async function finishRebuild(options: ReplayingOptions, writer: GenerationWriter): Promise<void> {
+async function finishRebuild(
+  options: ReplayingOptions,
+  writer: GenerationWriter,
+): Promise<TurnOutcome> {
   const { signal } = options;
   for (let attempt = 1; !signal.aborted; attempt += 1) {
     try {
       const outcome = await swapIn({ ...options, writer }, attempt);
-      if (outcome !== 'behind') return;
-      await fill(options, writer, targetOf(options));
+      if (outcome === 'paused') return 'paused';
+      if (outcome !== 'behind') return 'ended';
+      const stopped = await fill(options, writer);
+      if (stopped !== undefined) return failedAt(stopped);
     } catch (error) {
       // Readers held on to a table. (What else passes has most likely cost us the connection.)
       if (!isPassing(error) || isDisconnected(error)) throw error;
       await delay(Math.random() * Math.min(attempt * 50, MAX_PAUSE_BEFORE_SWAP_MS));
     }
   }
+  return 'unfinished';
 }
 
 async function finishVerification(
@@ -162,10 +186,11 @@ async function finishVerification(
       }
     },
   );
+  const { events } = lease.meter;
   await endReplay(
     database,
     replay,
-    { status: 'completed', position, target: position, ...found },
+    { status: 'completed', position, target: position, events, ...found },
     lease.token,
   );
 }

@@ -3,6 +3,7 @@ import type { Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Json } from '../../shared/json.ts';
 import {
+  ABANDONED_AFTER,
   changeStatus,
   createGeneration,
   generationOf,
@@ -36,6 +37,8 @@ export type ReplayProgress =
   | {
       readonly status: 'completed' | 'cancelled' | 'failed';
       readonly endedAt: Date;
+      /** From its start to its end, on average. */
+      readonly eventsPerSecond: number;
       readonly position: Position | undefined;
       readonly target: Position | undefined;
       /** Of a completed verification. */
@@ -58,6 +61,8 @@ export interface ReplayEnd {
   readonly status: 'completed' | 'cancelled' | 'failed';
   readonly position?: Position;
   readonly target?: Position;
+  /** How many were applied; otherwise as of the last report. */
+  readonly events?: bigint;
   readonly rowCount?: bigint;
   readonly differingCount?: bigint;
   readonly differing?: readonly DifferingRow[];
@@ -168,6 +173,26 @@ export function runningReplays(database: Queryable): Promise<Replay[]> {
   });
 }
 
+/** The running replays of other releases that no process has kept up for long: see `markUsed`. */
+export function abandonedReplays(
+  database: Queryable,
+  { name, version }: Pick<Projection, 'name' | 'version'>,
+): Promise<Replay[]> {
+  return selectReplays(database, {
+    where: `
+      r.status = 'running'
+      and r.projection = $1 /* projection */
+      and r.version <> $2 /* version */
+      and not exists (
+        select from engine.generations g
+        where g.projection = r.projection
+          and g.generation = r.generation
+          and g.used_at >= now() - interval '${ABANDONED_AFTER}'
+      )`,
+    values: [name, version],
+  });
+}
+
 export async function runningReplayOf(
   database: Queryable,
   { name, version }: Pick<Projection, 'name' | 'version'>,
@@ -248,7 +273,17 @@ export async function markEnded(tx: Queryable, replay: Replay, end: ReplayEnd): 
           row_count = $5, /* rows */
           differing = $6, /* differing */
           error = $7,     /* error */
-          differing_count = $8 /* count of differing */
+          differing_count = $8, /* count of differing */
+          events_per_second = coalesce(
+            $9, /* events */
+            (
+              select l.events
+              from engine.leases l
+              where l.projection = replays.projection
+                and l.generation = replays.generation
+            ),
+            0
+          ) / greatest(extract(epoch from clock_timestamp() - started_at), 0.001)
       where replay_id = $1 /* id */
         and status = 'running'
       returning replay_id`,
@@ -261,6 +296,7 @@ export async function markEnded(tx: Queryable, replay: Replay, end: ReplayEnd): 
       end.differing === undefined ? null : JSON.stringify(end.differing),
       end.error ?? null,
       end.differingCount ?? null,
+      end.events ?? null,
     ],
   });
   return ended.length > 0;
@@ -282,6 +318,7 @@ interface ReplayRow {
   readonly differing: readonly DifferingRow[] | null;
   readonly error: string | null;
   readonly lease_position: bigint | null;
+  readonly average_events_per_second: number | null;
   readonly events_per_second: number;
   readonly positions_per_second: number;
 }
@@ -295,7 +332,7 @@ async function selectReplays(
       select
         r.replay_id, r.kind, r.projection, r.version, r.generation, r.status, r.started_at,
         r.ended_at, r.position, r.target, r.row_count, r.differing_count, r.differing, r.error,
-        l.position as lease_position,
+        r.events_per_second as average_events_per_second, l.position as lease_position,
         case when l.expires_at > clock_timestamp() then l.events_per_second else 0 end
           as events_per_second,
         case when l.expires_at > clock_timestamp() then l.positions_per_second else 0 end
@@ -328,6 +365,7 @@ function progressOf(row: ReplayRow): ReplayProgress {
   return {
     status: row.status,
     endedAt: row.ended_at,
+    eventsPerSecond: row.average_events_per_second ?? 0,
     position: asPosition(row.position),
     target: asPosition(row.target),
     rowCount: row.row_count ?? undefined,

@@ -1,10 +1,10 @@
 import type { Database } from '../../database/database.ts';
 import type { EventStore, Position } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { dropAbandoned } from './abandoned.ts';
 import { GenerationWriter, LeaseLostError } from './generation-writer.ts';
 import {
   clearStop,
-  dropUnused,
   ownLiveGeneration,
   readStop,
   writeStop,
@@ -25,6 +25,7 @@ export interface RunnerOptions {
   readonly leases: Leases;
   readonly projection: Projection;
   readonly logger: Logger;
+  readonly applyTimeoutMs?: number | undefined;
   /** Called after each commit that moved the checkpoint. */
   readonly onMoved: (position: Position) => void;
   /** Whether somebody waits for a position: then nothing is put off. */
@@ -81,6 +82,7 @@ export class Runner {
       try {
         await this.#runWithLease();
       } catch (error) {
+        if (signal.aborted) return;
         if (error instanceof LeaseLostError) {
           this.#logger.info('the projection was taken over, paused, or replaced by a rebuild');
           continue;
@@ -109,7 +111,8 @@ export class Runner {
       // pause takes away only from whoever holds it.
       if (await isPaused(database, projection.name)) return;
       await this.#dropUnused();
-      writer = await GenerationWriter.open({ database, store, projection, generation, lease });
+      const { signal } = this.#stopping;
+      writer = await GenerationWriter.open({ ...this.#options, generation, lease, signal });
       await this.#follow(generation, lease, writer);
     } finally {
       await writer?.close();
@@ -119,7 +122,7 @@ export class Runner {
 
   async #dropUnused(): Promise<void> {
     const { database, projection } = this.#options;
-    await dropUnused(database, projection).catch((error: unknown) => {
+    await dropAbandoned(database, projection).catch((error: unknown) => {
       this.#logger.warn(
         { err: error },
         'replaced tables could not be dropped; the next start will',

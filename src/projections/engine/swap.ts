@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Queryable } from '../../database/database.ts';
 import { BEGINNING, type Batch, type EventStore, type Position } from '../../event-store/port.ts';
-import { LeaseLostError, type GenerationWriter } from './generation-writer.ts';
+import { LeaseLostError, NotAppliedError, type GenerationWriter } from './generation-writer.ts';
 import {
   changeStatus,
   liveGenerations,
@@ -10,6 +10,7 @@ import {
   type Generation,
 } from './generations.ts';
 import type { Lease } from './lease.ts';
+import { isPaused } from './pauses.ts';
 import type { Projection } from './projection.ts';
 import { markEnded, type Replay } from './replays.ts';
 
@@ -25,9 +26,10 @@ export interface SwapOptions {
 /**
  * - `swapped`: the new generation is the live one.
  * - `behind`: too far behind the live one to catch up while readers wait.
+ * - `paused`: beyond the checkpoint of the live one, which is paused.
  * - `ended`: the rebuild is not running any more.
  */
-export type SwapOutcome = 'swapped' | 'behind' | 'ended';
+export type SwapOutcome = 'swapped' | 'behind' | 'paused' | 'ended';
 
 /**
  * For so long we wait for the tables, and all new readers behind us. Mostly not at all: somebody may
@@ -43,6 +45,8 @@ function lockTimeoutMs(attempt: number): number {
 const MAX_GAP_EVENTS = 1_000;
 const MAX_GAP_BATCHES = 5;
 const MAX_GAP_READING_MS = 1_000;
+/** Of each of its batches. */
+const MAX_GAP_APPLYING_MS = 2_000;
 
 /**
  * Puts a generation in the live one's place, in one transaction. It holds all tables of the old one,
@@ -57,28 +61,46 @@ const MAX_GAP_READING_MS = 1_000;
  * @throws what passes, a lock not to be had in time among it: to be tried again.
  */
 export async function swapIn(options: SwapOptions, attempt: number): Promise<SwapOutcome> {
-  const { projection, writer } = options;
-  return writer.connection.transaction(async (tx) => {
-    await tx.query({ text: 'set local synchronous_commit to on' });
-    await lockGenerations(tx, projection.name);
-    const live = await liveGenerations(tx, projection.name);
-    const replaced = live.find(({ version }) => version === projection.version);
-    if (replaced !== undefined) await lockTables(tx, replaced, lockTimeoutMs(attempt));
-    const answering = replaced ?? live[0];
-    const isOfThisLog = answering?.logId === options.store.logId;
-    const reached = isOfThisLog ? (await readCheckpoint(tx, answering.schema)).position : BEGINNING;
-    // The log may be elsewhere, and slow, while readers wait.
-    const reading = gapUntil(reached, options);
-    const gap = await Promise.race([reading, delay(MAX_GAP_READING_MS)]);
-    reading.catch(() => undefined);
-    if (gap === undefined) return 'behind';
-    const position = await catchUp(tx, options, gap);
-    if (!(await markEnded(tx, options.replay, { status: 'completed', position, target: position })))
-      return 'ended';
-    if (replaced !== undefined) await changeStatus(tx, replaced, 'retired');
-    await changeStatus(tx, options.generation, 'live');
-    return 'swapped';
-  });
+  const { writer } = options;
+  try {
+    return await writer.connection.transaction((tx) => swapInTransaction(tx, options, attempt));
+  } catch (error) {
+    // Whether it can be applied at all shows outside, where nobody waits.
+    if (error instanceof NotAppliedError) return 'behind';
+    throw error;
+  }
+}
+
+async function swapInTransaction(
+  tx: Queryable,
+  options: SwapOptions,
+  attempt: number,
+): Promise<SwapOutcome> {
+  const { store, projection, replay, generation, lease, writer } = options;
+  await tx.query({ text: 'set local synchronous_commit to on' });
+  await lockGenerations(tx, projection.name);
+  const live = await liveGenerations(tx, projection.name);
+  const replaced = live.find(({ version }) => version === projection.version);
+  if (replaced !== undefined) await lockTables(tx, replaced, lockTimeoutMs(attempt));
+  const answering = replaced ?? live[0];
+  const isOfThisLog = answering?.logId === store.logId;
+  const reached = isOfThisLog ? (await readCheckpoint(tx, answering.schema)).position : BEGINNING;
+  // A pause waits for the lock that is held here: it comes before, or after the swap.
+  if (isOfThisLog && writer.position > reached && (await isPaused(tx, projection.name))) {
+    return 'paused';
+  }
+  // The log may be elsewhere, and slow, while readers wait.
+  const reading = gapUntil(reached, options);
+  const gap = await Promise.race([reading, delay(MAX_GAP_READING_MS)]);
+  reading.catch(() => undefined);
+  if (gap === undefined) return 'behind';
+  const position = await catchUp(tx, options, gap);
+  const { events } = lease.meter;
+  const end = { status: 'completed', position, target: position, events } as const;
+  if (!(await markEnded(tx, replay, end))) return 'ended';
+  if (replaced !== undefined) await changeStatus(tx, replaced, 'retired');
+  await changeStatus(tx, generation, 'live');
+  return 'swapped';
 }
 
 async function lockTables(tx: Queryable, { schema }: Generation, timeoutMs: number): Promise<void> {
@@ -123,9 +145,10 @@ async function catchUp(
     values: [lease.token],
   });
   if (held.length === 0) throw new LeaseLostError();
+  await tx.query({ text: `set local statement_timeout to ${MAX_GAP_APPLYING_MS}` });
   let { position } = writer;
   for (const batch of gap) {
-    await writer.writeIn(tx, position, batch);
+    await writer.writeIn(tx, position, batch, MAX_GAP_APPLYING_MS);
     position = batch.position;
   }
   return position;

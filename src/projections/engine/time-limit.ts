@@ -1,0 +1,45 @@
+import type { Queryable } from '../../database/database.ts';
+import { LedgerError } from '../../shared/errors.ts';
+
+/** The client waits a little longer than the server: its own time-out costs the connection. */
+const MARGIN_MS = 5_000;
+/** PostgreSQL: query_canceled, by `statement_timeout` among others. */
+const QUERY_CANCELED = '57014';
+
+/** The work itself takes too long, so it is no use to do the same again. */
+export class TooSlowError extends Error {
+  override readonly name = 'TooSlowError';
+}
+
+/**
+ * Runs `work` on a transaction whose `statement_timeout` is the limit. No statement begins later than
+ * that either, so all of it is over within twice the limit.
+ * @throws TooSlowError
+ */
+export async function withinLimit<T>(
+  tx: Queryable,
+  limitMs: number,
+  work: (limited: Queryable) => Promise<T>,
+): Promise<T> {
+  const startedAt = performance.now();
+  const elapsedMs = (): number => performance.now() - startedAt;
+  const tooSlow = (cause?: unknown): TooSlowError =>
+    new TooSlowError(`It takes longer than ${limitMs / 1_000} s.`, { cause });
+  try {
+    return await work({
+      async query(statement) {
+        if (elapsedMs() > limitMs) throw tooSlow();
+        return tx.query({ timeoutMs: limitMs + MARGIN_MS, ...statement });
+      },
+    });
+  } catch (error) {
+    // An operator may cancel a statement, too. Clocks of server and client may differ by a little.
+    if (isCanceled(error) && elapsedMs() > 0.9 * limitMs) throw tooSlow(error);
+    throw error;
+  }
+}
+
+function isCanceled(error: unknown): boolean {
+  const cause = error instanceof LedgerError ? error.cause : error;
+  return cause instanceof Error && 'code' in cause && cause.code === QUERY_CANCELED;
+}
