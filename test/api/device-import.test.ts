@@ -191,7 +191,7 @@ describe('a table of devices', () => {
     expect(JSON.stringify(await service.admin.walk('/admin/log?limit=500'))).not.toContain(secret);
   });
 
-  test('may hold 10,000 rows, whose keys are shown again', async () => {
+  test('may hold 10,000 rows, whose keys are shown again', { tags: ['slow'] }, async () => {
     const { owner: client } = await service.newProject();
     const ids = Array.from({ length: 10_000 }, (_, n) => `d${n}`);
     const headers = { 'idempotency-key': 'many' };

