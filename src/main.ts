@@ -9,7 +9,9 @@ import { createApp, listen, type RunningServer } from './api/server.ts';
 import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
 import { usageRoutes } from './api/usage/usage.ts';
+import { batchStream } from './commands/deveui.ts';
 import { FirmwareCommands } from './commands/firmware.ts';
+import { FollowedBatch } from './commands/followed-batch.ts';
 import { formatApiKey, mintKey } from './commands/keys.ts';
 import { IdempotentRequests } from './commands/requests.ts';
 import { StateCommands } from './commands/state.ts';
@@ -182,6 +184,7 @@ async function serveApi(
       ...devEuiRoutes({
         handler,
         queries: new DevEuiQueries(models),
+        follow: (projectId, batchId) => new FollowedBatch(store, batchStream(projectId, batchId)),
         draining,
         provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
       }),

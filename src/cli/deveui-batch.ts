@@ -8,6 +8,7 @@ import {
   shortCodesBehind,
 } from '../commands/deveui-drawing.ts';
 import { ensureProject } from '../commands/ensured-project.ts';
+import { FollowedBatch } from '../commands/followed-batch.ts';
 import { loadConfig } from '../config.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
 import type { Ledger } from '../main/ledger.ts';
@@ -19,7 +20,6 @@ import { randomEntropy, shortId } from '../shared/ids.ts';
 import { projectId, wholeNumber } from './arguments.ts';
 import { showBatchProgress } from './batch-progress.ts';
 import { ExitCode, Interrupted, UsageError } from './ending.ts';
-import { FollowedBatch } from './followed-batch.ts';
 import { print, printJson } from './output.ts';
 import { context, withLedger } from './with-ledger.ts';
 

@@ -412,6 +412,26 @@ describe('a batch', () => {
     });
   });
 
+  test('is stopped and resumed whatever its read model does', async () => {
+    const { id } = await newBatch({ batch_size: 4 });
+    const registered = await register(id);
+    await settle(id, await begin(id), IN_USE);
+    const inFlight = await begin(id);
+    const before = await batchOf(id);
+    await service.admin.post('/admin/projections/deveui/pause');
+    try {
+      const stopped = await owner.delete<Batch>(`/batches/${id}`);
+      expect(stopped).toMatchObject({ status: 202, body: { ...before, status: 'Stopped' } });
+      const resumed = await owner.post<Batch>(`/batches/${id}/resume`);
+      expect(resumed).toMatchObject({ status: 202, body: before });
+      expect(before).toMatchObject({ deveuis: [registered], in_flight: [inFlight] });
+      seen = { 'fleetledger-min-position': resumed.headers.get('fleetledger-position') ?? '' };
+    } finally {
+      await service.admin.post('/admin/projections/deveui/resume');
+    }
+    expect(await batchOf(id)).toEqual(before);
+  });
+
   test('that is complete is hidden at once', async () => {
     const { id } = await newBatch({ batch_size: 1 });
     await register(id);

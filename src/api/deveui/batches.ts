@@ -12,7 +12,8 @@ import {
   PREFIX_PATTERN,
   shortCodesBehind,
 } from '../../commands/deveui-drawing.ts';
-import type { CommandContext, CommandHandler, Handled } from '../../commands/handler.ts';
+import type { FollowedBatch, HandledBatch } from '../../commands/followed-batch.ts';
+import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import {
   atLeast,
   type Fresh,
@@ -28,13 +29,15 @@ import type { JsonObject } from '../../shared/json.ts';
 import { idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
-import { defineRoute, jsonTime, type Route } from '../route.ts';
+import { defineRoute, jsonTime, type Answer, type Route } from '../route.ts';
 import { awaitEnd } from './awaited-end.ts';
 import { waitPreference } from './wait-preference.ts';
 
 export interface BatchRoutesParts {
   readonly handler: CommandHandler;
   readonly queries: DevEuiQueries;
+  /** A batch as its own events tell it: an answer to a command waits for no read model. */
+  readonly follow: (projectId: string, batchId: string) => FollowedBatch;
   /** The address of the LoRaWAN provider; undefined where none is configured. */
   readonly provider: string | undefined;
   /** Aborted when the process is to end: whoever waits is answered as far as it is. */
@@ -106,13 +109,19 @@ const batchAnswer = summaryFields
 
 const batchParams = z.object({ id: idField });
 
-export function batchRoutes({ handler, queries, provider, draining }: BatchRoutesParts): Route[] {
+export function batchRoutes({
+  handler,
+  queries,
+  follow,
+  provider,
+  draining,
+}: BatchRoutesParts): Route[] {
   function execute(
     projectId: string,
     batchId: string,
     command: BatchCommand,
     context: CommandContext,
-  ): Promise<Handled<BatchState>> {
+  ): Promise<HandledBatch> {
     return handler.execute(batchDecider, batchStream(projectId, batchId), command, context);
   }
 
@@ -209,10 +218,11 @@ export function batchRoutes({ handler, queries, provider, draining }: BatchRoute
     params: batchParams,
     answers: { 200: batchAnswer },
     errors: ['not-found'],
-    handle: async ({ params, projectId, read }) => ({
-      status: 200,
-      ...(await existing(projectId, params.id, read)),
-    }),
+    async handle({ params, projectId, read }) {
+      const { value, position } = await queries.batch(projectId, params.id, read);
+      if (value === undefined) throw notFound();
+      return { status: 200, body: batchBodyOf(value), position };
+    },
   });
 
   const stopOrHide = defineRoute({
@@ -224,13 +234,15 @@ export function batchRoutes({ handler, queries, provider, draining }: BatchRoute
     params: batchParams,
     answers: { 202: batchAnswer, 204: null },
     errors: ['not-found'],
-    async handle({ params, projectId, read, now, command }) {
+    async handle({ params, projectId, now, command }) {
       const endedAt = now.toISOString();
+      const batch = follow(projectId, params.id);
+      await batch.catchUp();
       for (;;) {
         const stopped = await execute(projectId, params.id, { type: 'stop' }, command());
         if (stopped.outcome !== 'nothing' || !isDone(stopped.state)) {
-          const options = atLeast(read, stopped.position);
-          return { status: 202, ...(await existing(projectId, params.id, options)) };
+          await batch.catchUpWith(stopped);
+          return accepted(params.id, batch);
         }
         const hidden = await execute(projectId, params.id, { type: 'hide', endedAt }, command());
         // Otherwise it was resumed in between, and is to be stopped.
@@ -248,27 +260,19 @@ export function batchRoutes({ handler, queries, provider, draining }: BatchRoute
     params: batchParams,
     answers: { 202: batchAnswer },
     errors: ['not-found', 'provider-not-configured'],
-    async handle({ params, projectId, read, now, command }) {
-      const { position } = await execute(
+    async handle({ params, projectId, now, command }) {
+      const batch = follow(projectId, params.id);
+      await batch.catchUp();
+      const resumed = await execute(
         projectId,
         params.id,
         { type: 'resume', provider: configured(provider), resumedAt: now.toISOString() },
         command(),
       );
-      const options = atLeast(read, position);
-      return { status: 202, ...(await existing(projectId, params.id, options)) };
+      await batch.catchUpWith(resumed);
+      return accepted(params.id, batch);
     },
   });
-
-  async function existing(
-    projectId: string,
-    batchId: string,
-    options: ReadOptions,
-  ): Promise<{ body: JsonObject; position: Position }> {
-    const { value, position } = await queries.batch(projectId, batchId, options);
-    if (value === undefined) throw notFound();
-    return { body: batchBodyOf(value), position };
-  }
 
   return [request, list, readOne, stopOrHide, resume];
 }
@@ -302,6 +306,42 @@ function begun(
     inFlight: [],
   };
 }
+
+function accepted(batchId: string, batch: FollowedBatch): Answer {
+  return { status: 202, body: batchBodyOf(viewOf(batchId, batch)), position: batch.position };
+}
+
+function viewOf(batchId: string, batch: FollowedBatch): BatchView {
+  const { position, reason, requestedAt = new Date(0), open } = batch;
+  return {
+    batchId,
+    position,
+    status: STATUSES[batch.situation],
+    reason: reason ?? null,
+    requestedAt,
+    counts: {
+      requested: batch.size,
+      attempted: batch.drawnCount,
+      registered: batch.registered.length,
+      conflicted: batch.conflictedCount,
+      unconfirmed: batch.unconfirmed.length,
+      inFlight: open.length,
+    },
+    devEuis: batch.inDrawnOrder(batch.registered),
+    unconfirmed: batch.inDrawnOrder(batch.unconfirmed),
+    inFlight: batch.inDrawnOrder(open),
+  };
+}
+
+const STATUSES = {
+  missing: 'Processing',
+  processing: 'Processing',
+  stopped: 'Stopped',
+  failed: 'Failed',
+  completed: 'Completed',
+  // By another request, just behind the one that is answered.
+  hidden: 'Stopped',
+} as const satisfies Record<BatchState['situation'], BatchView['status']>;
 
 function batchBodyOf(batch: BatchView): JsonObject {
   const { devEuis, unconfirmed, inFlight } = batch;
