@@ -1,9 +1,11 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { LedgerError } from '../shared/errors.ts';
+import { parseJsonText as parsedText, UNSAFE_NUMBER } from '../shared/json-text.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
 import { inflated, isBrokenEncoding } from './encoding.ts';
+import { invalid } from './validation.ts';
 
 export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
 /** How deep values may nest; what is deeper breaks recursive readers further on. */
@@ -106,7 +108,7 @@ export function parseJsonText(text: string): Json {
 /** @throws LedgerError `malformed-json` */
 function parseSyntax(text: string): Json {
   try {
-    return JSON.parse(text) as Json;
+    return parsedText(text);
   } catch (error) {
     const reason = error instanceof Error ? error.message : 'it cannot be parsed';
     throw new LedgerError('malformed-json', `The body is not valid JSON: ${reason}.`);
@@ -117,36 +119,30 @@ function parseSyntax(text: string): Json {
 export function refuseUnkeepable(value: Json): void {
   const complaint = unkeepable(value, 0);
   if (complaint !== undefined) {
-    const path = ['body', ...complaint.path].join('.');
-    throw new LedgerError('validation-failed', `The body cannot be kept: ${complaint.message}.`, {
-      fields: [{ path, message: complaint.message }],
-    });
+    throw invalid([{ path: ['body', ...complaint.path].join('.'), message: complaint.message }]);
   }
 }
 
 /**
- * What JSON.parse lets through and no store keeps: U+0000 and lone surrogates, numbers beyond a
- * double (they read as infinite, and would be written as null, which a merge patch takes for
- * "remove"), and nesting without end.
+ * What JSON allows and no store keeps: U+0000 and lone surrogates, numbers that a double does not hold (they are read
+ * as infinite, and would be written as null, which a merge patch takes for "remove"), and nesting without end.
  */
 function unkeepable(value: Json, depth: number): Complaint | undefined {
   if (typeof value === 'string') {
     return isKeepableText(value)
       ? undefined
-      : { path: [], message: 'text must not hold U+0000 or lone surrogates' };
+      : { path: [], message: 'must not hold U+0000 or lone surrogates' };
   }
   if (typeof value === 'number') {
-    return Number.isFinite(value)
-      ? undefined
-      : { path: [], message: 'a number is too large for a 64-bit float' };
+    return Number.isFinite(value) ? undefined : { path: [], message: UNSAFE_NUMBER };
   }
   if (typeof value !== 'object' || value === null) return undefined;
   if (depth >= MAX_BODY_DEPTH) {
-    return { path: [], message: `values nest deeper than ${MAX_BODY_DEPTH} levels` };
+    return { path: [], message: `must not nest deeper than ${MAX_BODY_DEPTH} levels` };
   }
   for (const key of Object.keys(value)) {
     if (!isKeepableText(key)) {
-      return { path: [], message: 'keys must not hold U+0000 or lone surrogates' };
+      return { path: [], message: 'must not have names with U+0000 or lone surrogates' };
     }
     const complaint = unkeepable((value as JsonObject)[key] as Json, depth + 1);
     if (complaint !== undefined) return { ...complaint, path: [key, ...complaint.path] };

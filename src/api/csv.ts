@@ -1,37 +1,58 @@
 import { isUtf8 } from 'node:buffer';
 import { parse } from 'csv-parse/sync';
 import { stringify } from 'csv-stringify/sync';
-import { LedgerError } from '../shared/errors.ts';
+import { z } from 'zod';
+import { LedgerError, type FieldError } from '../shared/errors.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
+import { unknownName } from './validation.ts';
 
 export const CSV = 'text/csv';
+/** What a table may be sent as; browsers and spreadsheets use all of these. */
+export const CSV_TYPES: readonly string[] = [CSV, 'application/csv', 'application/vnd.ms-excel'];
 
-/** What the columns of a table may be called; others are passed over. */
+/** What the columns of a table may be called, without regard to case, `_`, `-` and blanks. */
 export interface TableColumns {
   readonly needed: readonly string[];
   readonly optional: readonly string[];
 }
 
+/** Other names that columns have elsewhere. */
+const ALIASES: Readonly<Record<string, string>> = { iccid: 'sim_card_id' };
+
 /**
- * The rows of a table as the same would be sent in JSON: objects by the names of the header row, without
- * what is empty. A row with another number of cells than the header has stays a list of its cells, which
- * no schema takes: it is refused alone, like any other bad row.
- * @throws LedgerError `malformed-csv`; `validation-failed` for what its header lacks, or too many rows
+ * The rows of a table as they would be sent in JSON: objects by the names of the header row, without what is empty.
+ * Blank rows are skipped. A row with a cell beyond the named columns stays a list of its cells, which `rowSchema`
+ * refuses, so that it is refused alone.
+ * @throws LedgerError `malformed-csv`; `validation-failed` for columns that are missing, unknown or there twice, or
+ *   too many rows
  */
 export function parseTable(body: Buffer, columns: TableColumns, maxRows: number): Json[] {
   const [header = [], ...rows] = parseCells(body, maxRows + 2);
-  const names = header.map((name) => name.trim());
-  refuseHeader(names, columns);
-  if (rows.length > maxRows) throw invalid('body', `must not have more than ${maxRows} rows`);
-  const known = [...columns.needed, ...columns.optional].flatMap((name) => {
-    const index = names.indexOf(name);
-    return index === -1 ? [] : [{ name, index }];
+  const names = columnNames(header, columns);
+  if (rows.length > maxRows) {
+    refuse([{ path: 'body', message: `must not have more than ${maxRows} rows` }]);
+  }
+  return rows.map((row) => {
+    const cells = row.map((cell) => cell.trim());
+    if (cells.some((cell, index) => cell !== '' && names[index] === undefined)) return cells;
+    const filled = cells.flatMap((cell, index) => (cell === '' ? [] : [[names[index], cell]]));
+    return Object.fromEntries(filled) as JsonObject;
   });
-  return rows.map((cells) => {
-    if (cells.length !== names.length) return cells;
-    const filled = known.filter(({ index }) => cells[index] !== '');
-    return Object.fromEntries(filled.map(({ name, index }) => [name, cells[index] ?? '']));
-  });
+}
+
+/** Spreadsheets write long numbers so, and the digits that are left out are lost. */
+const SCIENTIFIC = /^\d+([.,]\d+)?E[+-]\d+$/i;
+
+/** What `schema` makes of a row, if no cell of it has lost its digits. */
+export function rowSchema<Body>(schema: z.ZodType<Body>): z.ZodType<Body> {
+  const cell = z
+    .string()
+    .refine(
+      (text) => !SCIENTIFIC.test(text),
+      'must not be in scientific notation: format the column as text in the spreadsheet',
+    );
+  const row: z.ZodType = z.record(z.string(), cell, 'has more cells than there are columns');
+  return row.pipe(schema);
 }
 
 /**
@@ -48,15 +69,18 @@ export function tableOf(items: readonly JsonObject[], columns: readonly string[]
   });
 }
 
-/** As RFC 4180 has it; lines may end in any way, and blank ones are none. */
+/** As RFC 4180 has it, but lines may end in any way, and cells may be separated by semicolons. */
 function parseCells(body: Buffer, maxLines: number): string[][] {
   if (!isUtf8(body)) throw new LedgerError('malformed-csv', 'The body is not valid UTF-8.');
   try {
     return parse(body, {
       bom: true,
+      delimiter: delimiterOf(body),
       record_delimiter: ['\r\n', '\n', '\r'],
       relax_column_count: true,
       skip_empty_lines: true,
+      skip_records_with_empty_values: true,
+      trim: true,
       to: maxLines,
     });
   } catch (error) {
@@ -65,19 +89,53 @@ function parseCells(body: Buffer, maxLines: number): string[][] {
   }
 }
 
-function refuseHeader(names: readonly string[], { needed, optional }: TableColumns): void {
-  const missing = needed.find((name) => !names.includes(name));
-  if (missing !== undefined) {
-    throw invalid(`body.${missing}`, 'must be a column: the first row names the columns');
-  }
-  const twice = [...needed, ...optional].find(
-    (name) => names.indexOf(name) !== names.lastIndexOf(name),
-  );
-  if (twice !== undefined) throw invalid(`body.${twice}`, 'must be one column');
+const MAX_HEADER_BYTES = 64 * 1024;
+
+/** Spreadsheets separate cells by semicolons where a comma is in numbers. No name of a column has either. */
+function delimiterOf(body: Buffer): string {
+  const beginning = body.subarray(0, MAX_HEADER_BYTES).toString('utf8');
+  const [header = ''] = /^.*\p{L}.*$/mu.exec(beginning) ?? [];
+  return header.split(';').length > header.split(',').length ? ';' : ',';
 }
 
-function invalid(path: string, message: string): LedgerError {
-  return new LedgerError('validation-failed', `Mend ${path}: it ${message}.`, {
-    fields: [{ path, message }],
+/** The names of the columns in the order of the header; undefined for one without a name. */
+function columnNames(
+  header: readonly string[],
+  { needed, optional }: TableColumns,
+): (string | undefined)[] {
+  const known = [...needed, ...optional];
+  const byPlainName = new Map(known.map((name) => [plainName(name), name]));
+  const names = header.map((cell) => {
+    const plain = plainName(cell);
+    return byPlainName.get(plain) ?? ALIASES[plain];
   });
+  const unknown = header.filter((cell, index) => {
+    const name = names[index];
+    return plainName(cell) !== '' && (name === undefined || !known.includes(name));
+  });
+  const missing = needed.filter((name) => !names.includes(name));
+  const twice = names.filter((name, index) => name && names.indexOf(name) !== index);
+  refuse([
+    ...unknown.map((cell) => unknownName('body', [cell.trim()], known)),
+    ...missing.map((name) => field(name, 'is missing: the first row names the columns')),
+    ...twice.map((name) => field(name ?? '', 'is there twice')),
+  ]);
+  return names;
+}
+
+function field(name: string, message: string): FieldError {
+  return { path: `body.${name}`, message };
+}
+
+function plainName(cell: string): string {
+  return cell.toLowerCase().replaceAll(/[\s_-]/g, '');
+}
+
+/** @throws LedgerError `validation-failed` if there are any */
+function refuse(fields: readonly FieldError[]): void {
+  const [first] = fields;
+  if (first === undefined) return;
+  const [, name = ''] = /^body\.(.*)$/.exec(first.path) ?? [];
+  const subject = name === '' ? 'The table' : `Column '${name}'`;
+  throw new LedgerError('validation-failed', `${subject} ${first.message}.`, { fields });
 }

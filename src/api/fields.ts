@@ -55,20 +55,25 @@ export const timestampField = z
   .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
   .meta({ examples: [1_767_225_600, '2026-01-01T00:00:00Z'] });
 
+/** Of 9 or 10 digits: a day of a spreadsheet (46053) or 20260131 would be read as a time of 1970. */
+const longEpochSeconds = epochSeconds.refine(
+  (time) => time.getTime() >= 1e11 && time.getTime() < 1e13,
+);
+
 /** The same, or a day: its midnight (UTC). In a table, epoch seconds are text. */
 export const dayOrTimestampField = z
   .union(
     [
-      epochSeconds,
+      longEpochSeconds,
       z
         .string()
-        .regex(/^\d{1,12}(\.\d{1,9})?$/)
+        .regex(/^\d{9,10}(\.\d{1,9})?$/)
         .transform(Number)
-        .pipe(epochSeconds),
+        .pipe(longEpochSeconds),
       rfc3339,
       z.iso.date().transform((day) => new Date(`${day}T00:00:00Z`)),
     ],
-    'must be epoch seconds, an RFC 3339 time or a day',
+    'must be epoch seconds (9 or 10 digits), an RFC 3339 time or a day (2026-01-31)',
   )
   .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
   .meta({ examples: [1_767_225_600, '2026-01-01T00:00:00Z', '2026-01-01'] });

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { createDocument, type oas31 } from 'zod-openapi';
 import { errorTable, type ErrorCode } from '../shared/errors.ts';
-import { CSV } from './csv.ts';
+import { CSV, CSV_TYPES } from './csv.ts';
 import { problemType, statusOf } from './problem.ts';
 import type { Route, RouteTable } from './route.ts';
 
@@ -82,7 +82,9 @@ function operation(route: Route, id: string): unknown {
   for (const type of route.stream?.contentTypes ?? []) {
     content[type] = { schema: z.string().meta({ description: 'One JSON value a line' }) };
   }
-  if (route.table !== undefined) content[CSV] = tableContent(route.table);
+  if (route.table !== undefined) {
+    for (const type of CSV_TYPES) content[type] = tableContent(route.table);
+  }
   return {
     operationId: id,
     summary: route.summary,

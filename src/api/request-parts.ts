@@ -12,7 +12,7 @@ import {
   refuseUnkeepable,
   requireContentType,
 } from './body.ts';
-import { CSV, parseTable } from './csv.ts';
+import { CSV_TYPES, parseTable } from './csv.ts';
 import { ITEMS_LIMIT_BYTES, MAX_ITEMS } from './item-results.ts';
 import type { QueryTexts } from './query-text.ts';
 import type { Route } from './route.ts';
@@ -87,7 +87,7 @@ export function isTable(
   route: Route,
   contentType: string | undefined,
 ): route is Route & Required<Pick<Route, 'table'>> {
-  return route.table !== undefined && contentType === CSV;
+  return route.table !== undefined && CSV_TYPES.includes(contentType ?? '');
 }
 
 /** @throws LedgerError of the body's content type, size, syntax and rules */
@@ -107,7 +107,7 @@ export async function receiveBody(
     const rows = parseTable(sent, route.table.columns, MAX_ITEMS);
     return { json: rows, body: rows };
   }
-  const asTable = route.table === undefined ? [] : [CSV];
+  const asTable = route.table === undefined ? [] : CSV_TYPES;
   requireContentType(contentType ?? '', [...Object.keys(body.content), ...asTable]);
   const limitBytes = body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
   const json = parseJson(await readBody(request, limitBytes));

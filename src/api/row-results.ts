@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ShownItemKey } from '../commands/kept-results.ts';
 import type { Position } from '../projections/engine/read-model.ts';
-import type { Json } from '../shared/json.ts';
+import type { Json, JsonObject } from '../shared/json.ts';
 import { refuseUnkeepable } from './body.ts';
 import type { TableColumns } from './csv.ts';
 import { answerEach, itemRefusal, MAX_ITEMS } from './item-results.ts';
@@ -20,6 +20,8 @@ interface HandledRow {
   readonly status: number;
   readonly position: Position;
   readonly shownKey?: ShownItemKey;
+  /** What else its result says. */
+  readonly more?: JsonObject;
 }
 
 /** Handles the rows of a table, or the items of an array in its place; each is checked on its own. */
@@ -31,8 +33,8 @@ export function answerRows<Body>(
     named: (row, index) => ({ row: index + 1, [idName]: textIn(row, idName) }),
     async handle(row, index) {
       refuseUnkeepable(row as Json);
-      const { status, ...handled } = await handle(validated(schema, row, 'body'), index);
-      return { ...handled, result: { status } };
+      const { status, more, ...handled } = await handle(validated(schema, row, 'body'), index);
+      return { ...handled, result: { ...more, status } };
     },
   });
 }

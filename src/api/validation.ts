@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { closestName } from '../shared/closest-name.ts';
 import { LedgerError, type FieldError } from '../shared/errors.ts';
+import { withoutNullMembers } from './absent-members.ts';
 
 /** The part of a request that a schema is for: the first part of the path of a field error. */
 export type RequestPart = 'path' | 'query' | 'header' | 'body';
@@ -10,7 +11,7 @@ const MAX_UNKNOWN_NAMES = 20;
 const MAX_SHOWN_LENGTH = 64;
 
 /**
- * What a schema makes of a value.
+ * What a schema makes of a value. A member that is null counts as absent, unless the schema takes null.
  * @throws LedgerError `validation-failed`, with a field error for each mistake
  */
 export function validated<Output>(
@@ -21,15 +22,21 @@ export function validated<Output>(
   // An issue does not say which names its object knows. The error map sees the object itself, and the
   // issue keeps the list of unknown names that the map was given.
   const knownNames = new Map<unknown, readonly string[]>();
-  const result = schema.safeParse(value, {
-    error(issue) {
-      if (issue.code !== 'unrecognized_keys') return messageOf(issue);
-      if (issue.inst instanceof z.ZodObject) {
-        knownNames.set(issue.keys, Object.keys(issue.inst.shape));
-      }
-      return undefined;
-    },
-  });
+  const parse = (given: unknown) =>
+    schema.safeParse(given, {
+      error(issue) {
+        if (issue.code !== 'unrecognized_keys') return messageOf(issue);
+        if (issue.inst instanceof z.ZodObject) {
+          knownNames.set(issue.keys, Object.keys(issue.inst.shape));
+        }
+        return undefined;
+      },
+    });
+  let result = parse(value);
+  if (!result.success) {
+    const rest = withoutNullMembers(value, result.error.issues);
+    if (rest !== value) result = parse(rest);
+  }
   if (result.success) return result.data;
   const unknown: FieldError[] = [];
   const others: FieldError[] = [];
@@ -55,7 +62,7 @@ export function invalid(fields: readonly FieldError[]): LedgerError {
   });
 }
 
-function unknownName(
+export function unknownName(
   part: RequestPart,
   path: readonly PropertyKey[],
   known: readonly string[],

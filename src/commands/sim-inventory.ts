@@ -22,11 +22,19 @@ export interface AssignSim {
   readonly now: Date;
 }
 
-export const simDecider: Decider<SimState, AssignSim, SimEvent> = {
+/** Changes nothing: its outcome has the state. */
+export interface LookAtSim {
+  readonly type: 'look';
+  readonly simCardId: string;
+}
+
+export const simDecider: Decider<SimState, AssignSim | LookAtSim, SimEvent> = {
   fold: 'sim:1',
   initialState: { assignments: [] },
 
-  decide(sim, { simCardId, orgId, from: given, now }) {
+  decide(sim, command) {
+    if (command.type === 'look') return [];
+    const { simCardId, orgId, from: given, now } = command;
     const from = given?.toISOString() ?? (sim.assignments.length > 0 ? now.toISOString() : null);
     const before = assignmentAt(sim, from);
     // A time that was given is kept even where the organization holds the SIM already: another's

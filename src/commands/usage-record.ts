@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { RejectionReason } from '../events/usage.ts';
+import { parseJsonText, pathOfUnsafeNumber, UNSAFE_NUMBER } from '../shared/json-text.ts';
 import { isJsonObject, type Json } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
 import { canonicalTime } from '../shared/time.ts';
@@ -35,6 +36,8 @@ export interface Unusable {
  */
 export function parseUsage(json: Json): ParsedRecord {
   if (!isJsonObject(json)) return unusable('must be an object');
+  const unsafe = pathOfUnsafeNumber(json);
+  if (unsafe !== undefined) return unusable(`${nameOf(unsafe)} ${UNSAFE_NUMBER}`);
   const isEnvelope = json['specversion'] !== undefined;
   if (!isEnvelope) return parseData(json);
   const envelope = cloudEvent.safeParse(json);
@@ -54,7 +57,7 @@ function cloudEventName(source: string, id: string): OwnName {
 /** @throws never: text that is no JSON is unusable, too. */
 export function parseUsageText(text: string): ParsedRecord {
   try {
-    return parseUsage(JSON.parse(text) as Json);
+    return parseUsage(parseJsonText(text));
   } catch {
     // Not in the words of the parser: these quote the text, which may be nothing that can be kept.
     return { kind: 'unusable', reason: 'malformed-json', detail: 'it is not valid JSON' };
@@ -126,6 +129,12 @@ function isOfQueryableYear(time: Date): boolean {
 
 function unusable(detail: string): Unusable {
   return { kind: 'unusable', reason: 'validation-failed', detail };
+}
+
+/** A path of members as it can be kept: their names are the sender's. */
+function nameOf(path: readonly string[]): string {
+  const name = path.join('.');
+  return isKeepableText(name) && name.length <= MAX_ID_LENGTH ? name : 'a member';
 }
 
 function complaintOf(error: z.ZodError): string {

@@ -1,5 +1,6 @@
 import type { KafkaMessage } from 'kafkajs';
 import { parseUsage, parseUsageText, type ParsedRecord } from '../commands/usage-record.ts';
+import { parseJsonText } from '../shared/json-text.ts';
 import type { Json } from '../shared/json.ts';
 
 /** What a message says, or why it cannot be used. */
@@ -15,7 +16,7 @@ export function readUsageMessage({
   const isJson = parsed.kind === 'usable' || parsed.reason !== 'malformed-json';
   if (specversion === undefined || !isJson) return parsed;
   // A CloudEvent in binary mode: its attributes are headers, and the value is its data.
-  const envelope: Record<string, Json> = { specversion, data: JSON.parse(text) as Json };
+  const envelope: Record<string, Json> = { specversion, data: parseJsonText(text) };
   for (const attribute of ['id', 'source', 'type', 'time']) {
     const given = headerText(headers, `ce_${attribute}`);
     if (given !== undefined) envelope[attribute] = given;

@@ -23,6 +23,7 @@ afterAll(() => service.stop());
 interface Sim {
   readonly sim_card_id: string;
   readonly org_id: string;
+  readonly from: string | null;
 }
 
 interface Page {
@@ -35,6 +36,7 @@ interface Page {
 interface Result {
   readonly row: number;
   readonly sim_card_id: string | null;
+  readonly from?: string | null;
   readonly status: number;
   readonly code?: string;
 }
@@ -64,7 +66,7 @@ function postTable(body: SendOptions['body'], headers: Headers = {}): Promise<Re
   return post({ ...(body !== undefined && { body }), headers: { ...CSV, ...headers } });
 }
 
-function put(sim: string, json: object): Promise<Answer<Sim & { from: string | null }>> {
+function put(sim: string, json: object): Promise<Answer<Sim>> {
   return owner.put(`/inventory/${encodeURIComponent(sim)}`, { json });
 }
 
@@ -126,6 +128,17 @@ describe('PUT /inventory/{sim}', () => {
     expect((await put(sim, { org_id: 'acme', from })).body.from).toBe(time);
   });
 
+  test('takes null for a time that is not given', async () => {
+    const { status, body } = await put(newSim(), { org_id: 'acme', from: null });
+    expect([status, body.from]).toEqual([200, null]);
+  });
+
+  test('knows a SIM without the blanks around its id', async () => {
+    const sim = newSim();
+    expect((await put(` ${sim} `, { org_id: 'acme' })).body.sim_card_id).toBe(sim);
+    expect(await holderOf(sim)).toBe('acme');
+  });
+
   test('assigns for a time that has not come without effect until then', async () => {
     const sim = newSim();
     await put(sim, { org_id: 'acme', from: '2999-01-01' });
@@ -155,7 +168,10 @@ describe('PUT /inventory/{sim}', () => {
     { org_id: 'a', from: '0000-01-01' },
     { org_id: 'a', from: -1 },
     { org_id: 'a', from: '999999999999' },
-    { org_id: 'a', from: null },
+    { org_id: 'a', from: '46053' },
+    { org_id: 'a', from: 20_260_131 },
+    { org_id: 'a', from: 10_000_000_000 },
+    { org_id: null },
   ])('refuses %j', async (json) => {
     const sim = newSim();
     expect(await put(sim, json)).toMatchObject(problem(422, 'validation-failed'));
@@ -174,7 +190,11 @@ describe('PUT /inventory/{sim}', () => {
 describe('GET /inventory', () => {
   test('gives pages by number, and says how many SIMs there are', async () => {
     const client = await newOwner();
-    const items = Array.from({ length: 7 }, (_, n) => ({ sim_card_id: `s${n}`, org_id: 'acme' }));
+    const items = Array.from({ length: 7 }, (_, n) => ({
+      sim_card_id: `s${n}`,
+      org_id: 'acme',
+      from: n === 3 ? '2020-01-01T00:00:00.000Z' : null,
+    }));
     await post({ json: items.toReversed() }, client);
     const page = async (query: string): Promise<Page> =>
       (await client.get<Page>(`/inventory${query}`)).body;
@@ -266,8 +286,8 @@ describe.each(WAYS)('many assignments as %s', (_way, as) => {
     );
     expect(answer.body).toEqual({
       results: [
-        { row: 1, sim_card_id: b, status: 200 },
-        { row: 2, sim_card_id: a, status: 200 },
+        { row: 1, sim_card_id: b, from: null, status: 200 },
+        { row: 2, sim_card_id: a, from: '2020-01-01T00:00:00.000Z', status: 200 },
       ],
     });
     expect([await holderOf(a), await holderOf(b)]).toEqual(['beta', 'acme']);
@@ -280,7 +300,7 @@ describe.each(WAYS)('many assignments as %s', (_way, as) => {
     const { body } = await owner.get<Page>('/inventory?size=100', {
       headers: { 'fleetledger-min-position': minPosition },
     });
-    expect(body.items).toContainEqual({ sim_card_id: sim, org_id: 'acme' });
+    expect(body.items).toContainEqual({ sim_card_id: sim, org_id: 'acme', from: null });
   });
 
   test('stop for no bad one among them', async () => {
@@ -297,13 +317,13 @@ describe.each(WAYS)('many assignments as %s', (_way, as) => {
       }),
     );
     expect(body.results).toEqual([
-      { row: 1, sim_card_id: first, status: 200 },
+      { row: 1, sim_card_id: first, from: null, status: 200 },
       ...bad.map(({ sim_card_id: sim }, index) => ({
         row: index + 2,
         sim_card_id: sim,
         ...refusal(422, 'validation-failed'),
       })),
-      { row: 6, sim_card_id: last, status: 200 },
+      { row: 6, sim_card_id: last, from: null, status: 200 },
     ]);
     const held = await holders();
     expect([first, ...bad.map((row) => row.sim_card_id), last].map((sim) => held.get(sim))).toEqual(
@@ -386,7 +406,7 @@ describe('an array of assignments', () => {
         sim_card_id: null,
         ...refusal(422, 'validation-failed'),
       })),
-      { row: items.length + 1, sim_card_id: sim, status: 200 },
+      { row: items.length + 1, sim_card_id: sim, from: null, status: 200 },
     ]);
   });
 
@@ -396,16 +416,82 @@ describe('an array of assignments', () => {
 });
 
 describe('a table of assignments', () => {
-  test('has its columns in any order, and others besides', async () => {
+  test('has its columns in any order, and commas, quotes and lines within quotes', async () => {
     const [a, b] = [newSim(), newSim()];
     const { body } = await postTable(
-      `note,org_id,from,sim_card_id,\n"said ""yes"",\nthen no",acme,,${a},\n,beta,2020-01-01,${b},\n`,
+      `org_id,from,sim_card_id,\n"said ""yes"",\nthen no",,${a},\nbeta,2020-01-01,${b},\n`,
     );
     expect(body.results).toEqual([
-      { row: 1, sim_card_id: a, status: 200 },
-      { row: 2, sim_card_id: b, status: 200 },
+      { row: 1, sim_card_id: a, from: null, status: 200 },
+      { row: 2, sim_card_id: b, from: '2020-01-01T00:00:00.000Z', status: 200 },
     ]);
-    expect([await holderOf(a), await holderOf(b)]).toEqual(['acme', 'beta']);
+    expect([await holderOf(a), await holderOf(b)]).toEqual(['said "yes",\nthen no', 'beta']);
+  });
+
+  test('names its columns without regard to case, blanks and hyphens, and SIM cards as ICCID', async () => {
+    for (const header of [
+      'ICCID,Org ID,FROM',
+      'Sim-Card-Id,OrgId,From',
+      'sim_card_id,ORG_ID,from',
+    ]) {
+      const sim = newSim();
+      const { body } = await postTable(`${header}\n${sim},acme,1709164800\n`);
+      expect(body.results).toMatchObject([{ sim_card_id: sim, status: 200 }]);
+      expect(await holderOf(sim)).toBe('acme');
+    }
+  });
+
+  test('with a column that is unknown is refused, and says which there are', async () => {
+    const answer = await postTable('sim_card_id,org_id,DevEUI\n1,acme,FFA45722AA738240\n');
+    expect(answer).toMatchObject({
+      ...problem(422, 'validation-failed'),
+      body: {
+        detail: expect.stringMatching(/^Column 'DevEUI' is unknown: .*sim_card_id, org_id, from/),
+        errors: [{ path: 'body.DevEUI' }],
+      },
+    });
+  });
+
+  test('has blanks around its cells that are passed over, also within quotes', async () => {
+    const sim = newSim();
+    const { body } = await postTable(
+      `sim_card_id,org_id,from\n ${sim} , " acme " ,\t2020-01-01 \n`,
+    );
+    expect(body.results).toMatchObject([{ sim_card_id: sim, status: 200 }]);
+    expect(await holderOf(sim)).toBe('acme');
+  });
+
+  test('has no ids of which a spreadsheet has left out the digits, nor its days for times', async () => {
+    const sim = newSim();
+    const { body } = await postTable(
+      `sim_card_id,org_id,from\n8.94E+19,acme,\n${sim},1.2e+05,\n${sim},acme,46053\n${sim},acme,20260131\n`,
+    );
+    expect(body.results.map(({ status }) => status)).toEqual([422, 422, 422, 422]);
+    expect(await holderOf('8.94E+19')).toBe(undefined);
+    expect(await holderOf(sim)).toBe(undefined);
+  });
+
+  test.each(['text/csv', 'application/csv', 'application/vnd.ms-excel'])(
+    'may be sent as %s, and by a spreadsheet that writes semicolons',
+    async (type) => {
+      const sim = newSim();
+      const { body } = await postTable(
+        `\ufeffSIM card ID;Org ID;From\r\n${sim};Acme, Inc.;\r\n;;\r\n 8,94E+19;acme;\r\n ; ;\r\n`,
+        { 'content-type': type },
+      );
+      expect(body.results).toMatchObject([
+        { row: 1, sim_card_id: sim, from: null, status: 200 },
+        { row: 2, sim_card_id: '8,94E+19', status: 422 },
+      ]);
+      expect(await holderOf(sim)).toBe('Acme, Inc.');
+    },
+  );
+
+  test('may end in thousands of blank rows', async () => {
+    const sim = newSim();
+    const { body } = await postTable(`sim_card_id,org_id\n${sim},acme\n${',\n'.repeat(20_000)}`);
+    expect(body.results).toHaveLength(1);
+    expect(await holderOf(sim)).toBe('acme');
   });
 
   test.each([
@@ -419,7 +505,7 @@ describe('a table of assignments', () => {
   ])('may be one %s', async (_which, table) => {
     const sim = newSim();
     const { body } = await postTable(table(sim));
-    expect(body.results).toEqual([{ row: 1, sim_card_id: sim, status: 200 }]);
+    expect(body.results).toEqual([{ row: 1, sim_card_id: sim, from: null, status: 200 }]);
     expect(await holderOf(sim)).toBe('acme');
   });
 
@@ -428,7 +514,7 @@ describe('a table of assignments', () => {
     const bytes = Buffer.from(`sim_card_id,org_id\n${sim},acme\n`);
     const pieces = Array.from(bytes, (byte) => Buffer.from([byte]));
     const { body } = await postTable(pieces, { 'content-type': 'Text/CSV; charset=utf-8' });
-    expect(body.results).toEqual([{ row: 1, sim_card_id: sim, status: 200 }]);
+    expect(body.results).toEqual([{ row: 1, sim_card_id: sim, from: null, status: 200 }]);
     const latin = { 'content-type': 'text/csv; charset=iso-8859-1' };
     expect(await postTable(bytes, latin)).toMatchObject(problem(415, 'unsupported-media-type'));
   });
@@ -443,15 +529,14 @@ describe('a table of assignments', () => {
   test('goes on after a row with too few or too many cells', async () => {
     const [a, b] = [newSim(), newSim()];
     const { body } = await postTable(
-      `sim_card_id,org_id\n${a}\n${a},acme,x\n,\n${b},acme\n"x,y",acme\n`,
+      `sim_card_id,org_id\n${a}\n${a},acme,x\n,\n${b},acme,\n"x,y",acme\n`,
     );
     const refused = refusal(422, 'validation-failed');
     expect(body.results).toEqual([
-      { row: 1, sim_card_id: null, ...refused },
+      { row: 1, sim_card_id: a, ...refused },
       { row: 2, sim_card_id: null, ...refused },
-      { row: 3, sim_card_id: null, ...refused },
-      { row: 4, sim_card_id: b, status: 200 },
-      { row: 5, sim_card_id: 'x,y', status: 200 },
+      { row: 3, sim_card_id: b, from: null, status: 200 },
+      { row: 4, sim_card_id: 'x,y', from: null, status: 200 },
     ]);
     expect(await holderOf(a)).toBe(undefined);
   });
@@ -460,13 +545,15 @@ describe('a table of assignments', () => {
     ['is empty', ''],
     ['has no header', '89440001,acme\n'],
     ['lacks a column', 'sim_card_id\n1\n'],
-    ['has a column twice', 'sim_card_id,org_id,org_id\n1,a,b\n'],
-    ['is separated by semicolons', 'sim_card_id;org_id\n1;a\n'],
+    ['has a column twice', 'sim_card_id,org_id,Org-Id\n1,a,b\n'],
+    ['has a column under two names', 'sim_card_id,iccid,org_id\n1,1,a\n'],
   ])('that %s is refused whole', async (_what, body) => {
-    expect(await postTable(body)).toMatchObject({
-      ...problem(422, 'validation-failed'),
-      body: { errors: [{ path: expect.stringMatching(/^body\.(sim_card_id|org_id)$/) }] },
-    });
+    const answer = await postTable(body);
+    expect(answer).toMatchObject(problem(422, 'validation-failed'));
+    const { errors } = answer.body as unknown as { errors: { path: string }[] };
+    expect(errors.map(({ path }) => path)).toContainEqual(
+      expect.stringMatching(/^body\.(sim_card_id|org_id)$/),
+    );
   });
 
   test.each([

@@ -184,7 +184,7 @@ describe('a patch', () => {
     ['half an object', '{"data":'],
     ['two objects', '{"data":{}} {}'],
     ['no JSON', 'nope'],
-    ['a byte order mark', '\ufeff{"data":{}}'],
+    ['two byte order marks', '\ufeff\ufeff{"data":{}}'],
     ['no UTF-8', Buffer.from('{"data":{"a":"\xff"}}', 'latin1')],
     ['UTF-16', Buffer.from('{"data":{}}', 'utf16le')],
     ['half a character', Buffer.from('{"data":{"a":"💡"}}').subarray(0, 17)],

@@ -3,6 +3,7 @@ import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import { mintKey, type MintedKey } from '../../commands/keys.ts';
 import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
+import { rowSchema } from '../csv.ts';
 import { idField } from '../fields.ts';
 import { answerRows, rowResults } from '../row-results.ts';
 import { defineRoute, type Route } from '../route.ts';
@@ -67,7 +68,7 @@ export function deviceRegistrationRoute(handler: CommandHandler): Route {
       example: 'device_id,dev_eui,sim_card_id,sensor_id\npump-1,FFA45722AA738240,89440001,s1\n',
       handle: (request) =>
         answerRows(request, {
-          schema: newDevice,
+          schema: rowSchema(newDevice),
           idName: 'device_id',
           async handle(row, ordinal) {
             const { now, entropy, command } = request;

@@ -1,18 +1,19 @@
 import { z } from 'zod';
-import type { CommandContext, CommandHandler, Handled } from '../../commands/handler.ts';
+import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import {
   assignmentAt,
   simDecider,
   simStream,
   type AssignSim,
-  type SimState,
 } from '../../commands/sim-inventory.ts';
+import type { Position } from '../../projections/engine/read-model.ts';
 import type { InventoryQueries } from '../../projections/tenancy/inventory-queries.ts';
+import { rowSchema } from '../csv.ts';
 import { dayOrTimestampField, idField, simCardIdField, timeAnswer } from '../fields.ts';
 import { ITEMS_LIMIT_BYTES } from '../item-results.ts';
 import { answerPage, numberedPage, pageQuery } from '../page-paging.ts';
 import { answerRows, rowResults, rowsBody } from '../row-results.ts';
-import { defineRoute, type Answer, type ApiRequest, type Route } from '../route.ts';
+import { defineRoute, jsonTime, type Answer, type ApiRequest, type Route } from '../route.ts';
 
 /** `null` is what nobody is called where usage is asked for. */
 const orgIdField = idField.refine((id) => id !== 'null', 'must not be null');
@@ -20,7 +21,11 @@ const assignment = z.strictObject({ org_id: orgIdField, from: dayOrTimestampFiel
 const assignmentRow = assignment.extend({ sim_card_id: simCardIdField });
 const COLUMNS = { needed: ['sim_card_id', 'org_id'], optional: ['from'] };
 
-const heldSim = z.object({ sim_card_id: z.string(), org_id: z.string() });
+const heldSim = z.object({
+  sim_card_id: z.string(),
+  org_id: z.string(),
+  from: timeAnswer.nullable().meta({ description: 'Null: from the beginning' }),
+});
 
 export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueries): Route[] {
   const list = defineRoute({
@@ -33,7 +38,11 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     answers: { 200: numberedPage(heldSim) },
     async handle({ query, projectId, now, read }) {
       const found = await queries.inventory(projectId, { ...query, now }, read);
-      return answerPage(query, found, (sim) => ({ sim_card_id: sim.simCardId, org_id: sim.orgId }));
+      return answerPage(query, found, ({ simCardId, orgId, from }) => ({
+        sim_card_id: simCardId,
+        org_id: orgId,
+        from: jsonTime(from),
+      }));
     },
   });
 
@@ -46,14 +55,14 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     access: ['owner', 'member'],
     params: z.object({ sim: simCardIdField }),
     body: { content: { 'application/json': assignment } },
-    answers: { 200: heldSim.extend({ from: timeAnswer.nullable() }) },
+    answers: { 200: heldSim },
     async handle({ params, body, now, command }) {
       const assigning = assignCommand(params.sim, body, now);
-      const handled = await execute(assigning, command());
+      const { from, position } = await assigned(assigning, command());
       return {
         status: 200,
-        body: { sim_card_id: params.sim, org_id: body.org_id, from: fromOf(handled, assigning) },
-        position: handled.position,
+        body: { sim_card_id: params.sim, org_id: body.org_id, from },
+        position,
       };
     },
   });
@@ -72,27 +81,49 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     table: {
       columns: COLUMNS,
       example: 'sim_card_id,org_id,from\n89440001,x00g8,\n89440002,x00g8,2026-01-31\n',
-      handle: assignRows,
+      handle: (request) => assignRows(request, rowSchema(assignmentRow)),
     },
-    answers: { 200: rowResults('sim_card_id') },
-    handle: assignRows,
+    answers: { 200: rowResults('sim_card_id', { from: timeAnswer.nullable().optional() }) },
+    handle: (request) => assignRows(request, assignmentRow),
   });
 
-  function assignRows(request: ApiRequest<unknown, unknown, readonly unknown[]>): Promise<Answer> {
+  function assignRows(
+    request: ApiRequest<unknown, unknown, readonly unknown[]>,
+    schema: z.ZodType<z.infer<typeof assignmentRow>>,
+  ): Promise<Answer> {
     return answerRows(request, {
-      schema: assignmentRow,
+      schema,
       idName: 'sim_card_id',
       async handle(row, ordinal) {
         const assigning = assignCommand(row.sim_card_id, row, request.now);
-        const { position } = await execute(assigning, request.command({ ordinal }));
-        return { status: 200, position };
+        const { from, position } = await assigned(assigning, request.command({ ordinal }));
+        return { status: 200, position, more: { from } };
       },
     });
   }
 
-  function execute(assigning: AssignSim, context: CommandContext): Promise<Handled<SimState>> {
+  /** Assigns a SIM card, and says from when on it is so: what was recorded, or what made it nothing new. */
+  async function assigned(
+    assigning: AssignSim,
+    context: CommandContext,
+  ): Promise<{ from: string | null; position: Position }> {
     const stream = simStream(context.projectId, assigning.simCardId);
-    return handler.execute(simDecider, stream, assigning, context);
+    const handled = await handler.execute(simDecider, stream, assigning, context);
+    const { position } = handled;
+    const given = assigning.from?.toISOString();
+    if (given !== undefined) return { from: given, position };
+    if (handled.outcome === 'recorded') {
+      return { from: handled.events[0]?.data.from ?? null, position };
+    }
+    // A repeated command has no state: it is looked up, by a command that is no repetition.
+    const { identity: _identity, ...plain } = context;
+    const look = { type: 'look', simCardId: assigning.simCardId } as const;
+    const seen =
+      handled.outcome === 'nothing'
+        ? handled
+        : await handler.execute(simDecider, stream, look, plain);
+    const state = seen.outcome === 'nothing' ? seen.state : simDecider.initialState;
+    return { from: assignmentAt(state, assigning.now.toISOString())?.from ?? null, position };
   }
 
   return [list, assign, assignMany];
@@ -104,14 +135,4 @@ function assignCommand(
   now: Date,
 ): AssignSim {
   return { type: 'assign', simCardId, orgId, now, ...(from !== undefined && { from }) };
-}
-
-/** Since when it is so: what was recorded, or what made it nothing new. */
-function fromOf(handled: Handled<SimState>, { from, now }: AssignSim): string | null {
-  if (handled.outcome === 'nothing') {
-    return assignmentAt(handled.state, (from ?? now).toISOString())?.from ?? null;
-  }
-  // A PUT carries no idempotency key, so it is not `repeated`.
-  const [assigned] = handled.outcome === 'recorded' ? handled.events : [];
-  return (assigned?.data['from'] as string | null | undefined) ?? null;
 }

@@ -4,6 +4,8 @@ import type { Fresh, ReadModels, ReadOptions } from '../engine/read-model.ts';
 export interface HeldSim {
   readonly simCardId: string;
   readonly orgId: string;
+  /** Since when; null: from the beginning. */
+  readonly from: Date | null;
 }
 
 /** Which organization holds which SIM card. */
@@ -24,6 +26,7 @@ export class InventoryQueries {
       total: bigint;
       sim_card_id: string | null;
       org_id: string | null;
+      from_time: Date | null;
     }>(
       'tenancy',
       {
@@ -37,10 +40,12 @@ export class InventoryQueries {
             where project_id = $1 /* project */
               and from_time <= $2 /* now */
           )
-          select counted.total, listed.sim_card_id, listed.org_id
+          select counted.total, listed.sim_card_id, listed.org_id, listed.from_time
           from (select count(*) as total from held) counted
           left join (
-            select on_page.sim_card_id, holder.org_id
+            select
+              on_page.sim_card_id, holder.org_id,
+              case when isfinite(holder.from_time) then holder.from_time end as from_time
             from (
               select project_id, sim_card_id
               from held
@@ -58,8 +63,8 @@ export class InventoryQueries {
       options,
     );
     // Beyond the last page there is one row, with the total alone.
-    const items = value.flatMap(({ sim_card_id: simCardId, org_id: orgId }) =>
-      simCardId === null || orgId === null ? [] : [{ simCardId, orgId }],
+    const items = value.flatMap(({ sim_card_id: simCardId, org_id: orgId, from_time: from }) =>
+      simCardId === null || orgId === null ? [] : [{ simCardId, orgId, from }],
     );
     return { value: { items, total: Number(value[0]?.total ?? 0) }, position };
   }

@@ -18,7 +18,7 @@ export const simAssignmentsTable = `
     );`;
 
 /**
- * SQL: `org_id` of whoever held the SIM card of a row at a time; no row when nobody did. `schema` is that of the
+ * SQL: `org_id` of whoever held the SIM card of a row at a time, and `from_time`, since when; no row when nobody did. `schema` is that of the
  * table, with a point; `known` bounds what counts, such as `and a.position <= $3`.
  */
 export function holderAt(
@@ -27,7 +27,7 @@ export function holderAt(
   { schema = '', known = '' }: { readonly schema?: string; readonly known?: string } = {},
 ): string {
   return `
-    select a.org_id
+    select a.org_id, a.from_time
     from ${schema}sim_assignments a
     where a.project_id = ${row}.project_id
       and a.sim_card_id = ${row}.sim_card_id
