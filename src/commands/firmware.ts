@@ -2,6 +2,7 @@ import { recordable } from '../events/registry.ts';
 import type { EventStore, Position } from '../event-store/port.ts';
 import { streamName } from '../event-store/stream-name.ts';
 import { nameBasedId, sha256 } from '../shared/ids.ts';
+import { appendOnce } from './append-once.ts';
 import type { CommandContext } from './handler.ts';
 
 /** Turns a report's identity into the id of its event (RFC 9562, version 5). */
@@ -55,8 +56,10 @@ export class FirmwareCommands {
     const metadata = { projectId, actor, correlationId, ...causationId, occurredAt };
     const event = { id: eventId, ...recordable({ type: 'FirmwareReported', data }, metadata) };
     const write = { stream, expectedRevision: 'no-stream', events: [event] } as const;
-    const [kept] = await this.#store.append([write]);
-    if (kept?.outcome !== 'appended') throw new Error(`${stream} holds another event`);
-    return { eventId, position: kept.position };
+    const kept = await appendOnce(this.#store, write);
+    if (kept.outcome === 'appended') return { eventId, position: kept.position };
+    // Behind events of another application, a repetition is not known by its place.
+    if (kept.first.id !== eventId) throw new Error(`${stream} holds another event`);
+    return { eventId, position: kept.first.position };
   }
 }

@@ -1,13 +1,13 @@
 import { recordable } from '../events/registry.ts';
 import type { DomainEvent } from '../events/event.ts';
-import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
+import type { EventStore, NewEvent, Position } from '../event-store/port.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { newEventId } from '../shared/ids.ts';
 import type { CommandGroup } from './command-group.ts';
 import type { Decider } from './decider.ts';
-import type { FoldedState, FoldedStates } from './folded-states.ts';
-import { repetitionOf, runsIn } from './repetitions.ts';
+import { endOf, type FoldedState, type FoldedStates } from './folded-states.ts';
+import { Runs } from './repetitions.ts';
 
 /** Who asks, and in what connection. */
 export interface CommandContext {
@@ -147,9 +147,10 @@ export class CommandHandler {
     while (waiting.length > 0) {
       const decided = decideInTurn(stream, waiting, folded);
       const events = decided.results.flatMap(({ events: own }) => own);
+      let refusedFor: bigint | 'no-stream' | undefined;
       if (events.length > 0) {
         const [appended] = await this.#store.append([
-          { stream, events, expectedRevision: folded.revision },
+          { stream, events, expectedRevision: endOf(folded) },
         ]);
         if (appended?.outcome === 'appended') {
           this.#states.remember(decider, stream, {
@@ -168,12 +169,19 @@ export class CommandHandler {
           waiting = rest;
           continue;
         }
+        refusedFor = appended?.actualRevision;
       }
       // Nothing was appended, so nothing has shown that the state is the newest: the log is asked.
       // (It is also how a conflict is resolved: the tail holds what came first.)
-      const tail = await this.#states.catchUp(decider, stream, folded);
-      waiting = await this.#settleRepeated(stream, waiting, tail.events);
-      if (tail.events.length === 0 && events.length === 0) {
+      const runs = new Runs(waiting.map(({ context }) => context.identity));
+      const tail = await this.#states.catchUp(decider, stream, folded, {
+        ...(refusedFor !== undefined && { refusedFor }),
+        onEvent: (event) => runs.note(event),
+      });
+      waiting = tail.isComplete
+        ? await this.#settleRepeated(stream, waiting, runs)
+        : await this.#withoutRepeated(stream, waiting, tail.folded);
+      if (!tail.isNewer && events.length === 0) {
         settle(decided.results, folded, folded.position);
         waiting = waiting.slice(decided.results.length);
       }
@@ -191,10 +199,10 @@ export class CommandHandler {
       identity === undefined || folded.position <= identity.reservedAt ? [] : [identity],
     );
     if (searched.length === 0) return [...jobs];
-    const events: RecordedEvent[] = [];
+    const runs = new Runs(searched);
     for (const identity of searched) {
       if (identity.reservedAtRevision === undefined) continue;
-      events.push(...(await this.#eventsOf(stream, identity, folded)));
+      await this.#noteRunsOf(stream, identity, folded, runs);
     }
     // One reading for all that are only known by position: many come from one request.
     const byPosition = searched.filter((identity) => identity.reservedAtRevision === undefined);
@@ -206,27 +214,26 @@ export class CommandHandler {
       const backwards = { from: folded.revision, direction: 'backwards' } as const;
       for await (const event of this.#store.readStream(stream, backwards)) {
         if (event.position <= oldest) break;
-        if (event.metadata.causationId !== undefined) events.push(event);
+        runs.note(event);
       }
     }
-    return this.#settleRepeated(stream, jobs, events);
+    return this.#settleRepeated(stream, jobs, runs);
   }
 
   /**
-   * Answers the commands that have run, as `events` of their causes show, and gives back the others.
+   * Answers the commands that have run, as the events of their causes show, and gives back the others.
    * One that left no event is decided again on the state before the next command of its cause, since
    * it was refused there or changed nothing.
    */
   async #settleRepeated(
     stream: StreamName,
     jobs: readonly AnyJob[],
-    events: readonly RecordedEvent[],
+    runs: Runs,
   ): Promise<AnyJob[]> {
-    const runs = runsIn(events);
     const waiting: AnyJob[] = [];
     const pasts = new Map<bigint, FoldedState<unknown>>();
     for (const job of jobs) {
-      const repetition = repetitionOf(job.context.identity, runs);
+      const repetition = runs.repetitionOf(job.context.identity);
       if (repetition === undefined) waiting.push(job);
       else if (repetition.event !== undefined) {
         const { revision, position } = repetition.event;
@@ -241,20 +248,22 @@ export class CommandHandler {
     return waiting;
   }
 
-  /** The events of a cause, which stand together, from the revision on that it was reserved at. */
-  async #eventsOf(
+  /** Notes the events of a cause, which stand together, from the revision on that it was reserved at. */
+  async #noteRunsOf(
     stream: StreamName,
     { id, reservedAtRevision }: CommandIdentity,
     folded: FoldedState<unknown>,
-  ): Promise<RecordedEvent[]> {
-    const found: RecordedEvent[] = [];
+    runs: Runs,
+  ): Promise<void> {
+    let isFound = false;
     const from = typeof reservedAtRevision === 'bigint' ? reservedAtRevision + 1n : 0n;
     for await (const event of this.#store.readStream(stream, { from })) {
       if (folded.revision === 'no-stream' || event.revision > folded.revision) break;
-      if (event.metadata.causationId === id) found.push(event);
-      else if (found.length > 0) break;
+      const isOwn = event.metadata.causationId === id;
+      if (isFound && !isOwn) break;
+      isFound = isOwn;
+      runs.note(event);
     }
-    return found;
   }
 }
 
@@ -297,8 +306,8 @@ function decideInTurn(
   folded: FoldedState<unknown>,
 ): { results: Result[]; state: unknown } {
   const results: Result[] = [];
-  let { state } = folded;
-  let revision = folded.revision;
+  let { state, revision } = folded;
+  let end = endOf(folded);
   let size = 0;
   for (const job of jobs) {
     const { decider, command, context } = job;
@@ -314,9 +323,7 @@ function decideInTurn(
       if (jobs.length > 1) for (const { data } of events) size += JSON.stringify(data).length;
       if (size > MAX_APPEND_SIZE && results.length > 0) break;
       for (const event of decided) state = decider.evolve(state, event);
-      if (events.length > 0) {
-        revision = (revision === 'no-stream' ? -1n : revision) + BigInt(events.length);
-      }
+      if (events.length > 0) revision = end = lengthened(end, events);
       results.push({ job, decided, events, state });
     } catch (error) {
       if (!(error instanceof LedgerError)) context.group?.fail(error, stream);
@@ -324,6 +331,11 @@ function decideInTurn(
     }
   }
   return { results, state };
+}
+
+/** Where a stream ends after an append. */
+function lengthened(end: bigint | 'no-stream', events: readonly unknown[]): bigint {
+  return (end === 'no-stream' ? -1n : end) + BigInt(events.length);
 }
 
 function envelope(event: DomainEvent, context: CommandContext): NewEvent {
@@ -347,6 +359,7 @@ function settle(
   position: Position,
 ): void {
   let { revision } = before;
+  let end = endOf(before);
   for (const result of results) {
     if ('refusal' in result) {
       result.job.reject(result.refusal);
@@ -357,7 +370,7 @@ function settle(
       job.resolve({ outcome: 'nothing', revision, position, state });
       continue;
     }
-    revision = (revision === 'no-stream' ? -1n : revision) + BigInt(events.length);
+    revision = end = lengthened(end, events);
     job.resolve({ outcome: 'recorded', revision, position, events: decided });
   }
 }

@@ -1,5 +1,6 @@
 import { domainEvent } from '../events/registry.ts';
 import type { RequestEvent } from '../events/requests.ts';
+import { revisionBeyond } from '../event-store/log-went-back.ts';
 import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
 import { formatPosition } from '../event-store/position.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
@@ -82,6 +83,8 @@ export class KeptResults implements ItemResults {
   /** Whether the stream may hold events beyond those that were read. */
   #mayHoldMore: boolean;
   #revision = 0n;
+  /** What the last append was refused for: the stream can be read up to there. */
+  #refusedFor = 0n;
   #unread: RecordedEvent[] = [];
   #first = 0;
   readonly #reserved = new Map<number, Reserved>();
@@ -208,6 +211,8 @@ export class KeptResults implements ItemResults {
       { stream: this.#stream, expectedRevision: this.#revision, events: [event] },
     ]);
     if (appended?.outcome !== 'appended') {
+      const actual = appended?.actualRevision ?? 'no-stream';
+      this.#refusedFor = revisionBeyond(this.#stream, this.#revision, actual);
       this.#hasCopies = true;
       this.#mayHoldMore = true;
       return false;
@@ -229,7 +234,11 @@ export class KeptResults implements ItemResults {
         this.#read(event);
         continue;
       }
-      if (!this.#mayHoldMore) return;
+      if (!this.#mayHoldMore) {
+        // What was not read up to there is another application's, and counts as nothing.
+        if (this.#refusedFor > this.#revision) this.#revision = this.#refusedFor;
+        return;
+      }
       const options = { from: this.#revision + 1n, limit: EVENTS_PER_READ };
       for await (const recorded of this.#store.readStream(this.#stream, options)) {
         this.#unread.push(recorded);

@@ -1,7 +1,8 @@
 import { recordable } from '../events/registry.ts';
-import type { EventStore, NewEvent } from '../event-store/port.ts';
+import type { EventStore, NewEvent, RecordedEvent } from '../event-store/port.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import { nameBasedId, newEventId } from '../shared/ids.ts';
+import { appendOnce } from './append-once.ts';
 import type { CommandContext, CommandIdentity } from './handler.ts';
 
 /** Turns a message's identity into a UUID (RFC 9562, version 5). */
@@ -33,14 +34,13 @@ export async function claimMessage(
   const stream = streamName('message', context.projectId, message.sensorId, message.messageId);
   const id = nameBasedId(MESSAGE_NAMESPACE, stream);
   const claim = claimEvent(stream, message, sensorRevision, context);
-  const [claimed] = await store.append([
-    { stream, expectedRevision: 'no-stream', events: [claim] },
-  ]);
-  if (claimed?.outcome === 'appended') {
+  const write = { stream, expectedRevision: 'no-stream', events: [claim] } as const;
+  const claimed = await appendOnce(store, write);
+  if (claimed.outcome === 'appended') {
     const isOwn = context.identity !== undefined;
     return { identity: { id, reservedAt: claimed.position }, isOwn };
   }
-  return { identity: await firstClaim(store, stream, id), isOwn: false };
+  return { identity: claimedBy(claimed.first, id), isOwn: false };
 }
 
 function claimEvent(
@@ -63,18 +63,11 @@ function claimEvent(
   };
 }
 
-async function firstClaim(
-  store: EventStore,
-  stream: StreamName,
-  id: string,
-): Promise<CommandIdentity> {
-  for await (const first of store.readStream(stream, { limit: 1 })) {
-    const revision = first.data['sensorRevision'];
-    return {
-      id,
-      reservedAt: first.position,
-      reservedAtRevision: typeof revision === 'string' ? BigInt(revision) : 'no-stream',
-    };
-  }
-  throw new Error(`stream ${stream} refused an event and holds none`);
+function claimedBy(first: RecordedEvent, id: string): CommandIdentity {
+  const revision = first.data['sensorRevision'];
+  return {
+    id,
+    reservedAt: first.position,
+    reservedAtRevision: typeof revision === 'string' ? BigInt(revision) : 'no-stream',
+  };
 }

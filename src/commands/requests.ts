@@ -1,5 +1,6 @@
 import type { RequestEvent } from '../events/requests.ts';
 import { domainEvent } from '../events/registry.ts';
+import { revisionBeyond } from '../event-store/log-went-back.ts';
 import type { EventStore, NewEvent, Position } from '../event-store/port.ts';
 import { formatPosition } from '../event-store/position.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
@@ -209,30 +210,24 @@ export class IdempotentRequests {
   async #reserve(stream: StreamName, request: IdempotentRequest): Promise<Reservation> {
     const { requestDigest, route } = request;
     const reservedAt = this.#clock();
-    const [reserved] = await this.#store.append([
-      {
-        stream,
-        expectedRevision: 'no-stream',
-        events: [
-          requestEvent(request, {
-            type: 'RequestReserved',
-            data: { requestDigest, route, reservedAt: reservedAt.toISOString() },
-          }),
-        ],
-      },
-    ]);
-    if (reserved?.outcome === 'appended') {
-      const { position } = reserved;
-      return {
-        requestDigest,
-        reservedAt,
-        position,
-        isFound: false,
-        revision: 0n,
-        answer: undefined,
-      };
+    const event = requestEvent(request, {
+      type: 'RequestReserved',
+      data: { requestDigest, route, reservedAt: reservedAt.toISOString() },
+    });
+    let expectedRevision: bigint | 'no-stream' = 'no-stream';
+    for (;;) {
+      const [reserved] = await this.#store.append([{ stream, expectedRevision, events: [event] }]);
+      if (reserved?.outcome === 'appended') {
+        const { position, revision } = reserved;
+        const isFound = false;
+        return { requestDigest, reservedAt, position, isFound, revision, answer: undefined };
+      }
+      const found = await this.#find(stream);
+      if (found !== undefined) return found;
+      // Events that another application has put there count as nothing.
+      const actual = reserved?.actualRevision ?? 'no-stream';
+      expectedRevision = revisionBeyond(stream, expectedRevision, actual);
     }
-    return this.#find(stream);
   }
 
   async #keep(
@@ -255,17 +250,19 @@ export class IdempotentRequests {
         // A twin in another process was faster. Or it keeps the parts of a large body, as we do, or has
         // died over that: its parts may stand between ours, as each tells whose it is.
         const found = await this.#find(stream);
-        if (found.answer !== undefined) {
+        if (found?.answer !== undefined) {
           // There is one answer, and it is the twin's.
           return { answer: found.answer, ...replay };
         }
-        expectedRevision = found.revision;
+        const actual = appended?.actualRevision ?? 'no-stream';
+        expectedRevision = revisionBeyond(stream, expectedRevision, actual);
       }
     }
     return { answer, ...replay };
   }
 
-  async #find(stream: StreamName): Promise<Reservation> {
+  /** Undefined when nothing is reserved there. */
+  async #find(stream: StreamName): Promise<Reservation | undefined> {
     let reservation: Reservation | undefined;
     const parts = new PartsOfValues();
     for await (const recorded of this.#store.readStream(stream)) {
@@ -298,8 +295,6 @@ export class IdempotentRequests {
         };
       }
     }
-    if (reservation === undefined)
-      throw new Error(`stream ${stream} refused an event and holds none`);
     return reservation;
   }
 }

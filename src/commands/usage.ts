@@ -1,11 +1,19 @@
 import pLimit from 'p-limit';
 import { domainEvent, recordable } from '../events/registry.ts';
 import type { RejectionReason, UsageEvent, UsageOrigin } from '../events/usage.ts';
-import type { Appended, EventStore, NewEvent, Position, Write } from '../event-store/port.ts';
+import type {
+  Appended,
+  EventStore,
+  NewEvent,
+  Position,
+  RecordedEvent,
+  Write,
+} from '../event-store/port.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import { newEventId, sha256 } from '../shared/ids.ts';
 import { isSameJson } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
+import { answeredOnce, type OnceWrite } from './append-once.ts';
 import type { CommandContext, CommandIdentity } from './handler.ts';
 import type { OwnName, SimUsage } from './usage-record.ts';
 
@@ -83,10 +91,10 @@ export class UsageCommands {
     const limit = pLimit(MAX_COMPARED_AT_ONCE);
     return Promise.all(
       entries.map(async (entry, index): Promise<RecordedUsage> => {
-        const outcome = appended[index] as Appended;
-        return outcome.outcome === 'appended'
-          ? { outcome: 'recorded', position: outcome.position }
-          : limit(() => this.#compare(entry, writes[index] as Write, context));
+        const answer = appended[index] as Appended;
+        return answer.outcome === 'appended'
+          ? { outcome: 'recorded', position: answer.position }
+          : limit(() => this.#refused(entry, writes[index] as OnceWrite, answer, context));
       }),
     );
   }
@@ -105,41 +113,52 @@ export class UsageCommands {
     );
   }
 
+  /** Its name was taken before, unless only by events of another application. */
+  async #refused(
+    entry: UsageEntry,
+    write: OnceWrite,
+    answer: Appended,
+    context: UsageContext,
+  ): Promise<RecordedUsage> {
+    const once = await answeredOnce(this.#store, write, answer);
+    return once.outcome === 'appended'
+      ? { outcome: 'recorded', position: once.position }
+      : this.#compare(entry, write, once.first, context);
+  }
+
   /** The name was taken before: by this record, or by another one. */
   async #compare(
     { identity, origin, sent }: UsageEntry,
     { stream, events: [event] }: Write,
+    first: RecordedEvent,
     context: UsageContext,
   ): Promise<RecordedUsage> {
-    for await (const recorded of this.#store.readStream(stream, { limit: 1 })) {
-      const { position, metadata } = recorded;
-      const { data } = domainEvent(recorded) as UsageEvent;
-      if (isSameJson(data, event?.data)) {
-        const isOwn =
-          identity !== undefined &&
-          metadata.causationId === identity.id &&
-          (metadata.causationOrdinal ?? 0) === (identity.ordinal ?? 0);
-        return { outcome: isOwn ? 'recorded' : 'duplicate', position };
-      }
-      const rejection = {
-        reason: 'id-reused',
-        detail: `the same id was used before, with another record (event ${recorded.id})`,
-        origin,
-        record: sent(),
-      } as const;
-      // By what it says, not by where it came from: sent again, it is the same refusal.
-      const parts = ['rejected', 'id-reused', sha256(`${stream} ${JSON.stringify(event?.data)}`)];
-      const [refused] = await this.#store.append([rejectionOf(rejection, parts, context)]);
-      return {
-        outcome: 'refused',
-        position: refused?.outcome === 'appended' ? refused.position : position,
-      };
+    const { position, metadata } = first;
+    const { data } = domainEvent(first) as UsageEvent;
+    if (isSameJson(data, event?.data)) {
+      const isOwn =
+        identity !== undefined &&
+        metadata.causationId === identity.id &&
+        (metadata.causationOrdinal ?? 0) === (identity.ordinal ?? 0);
+      return { outcome: isOwn ? 'recorded' : 'duplicate', position };
     }
-    throw new Error(`stream ${stream} refused an event and holds none`);
+    const rejection = {
+      reason: 'id-reused',
+      detail: `the same id was used before, with another record (event ${first.id})`,
+      origin,
+      record: sent(),
+    } as const;
+    // By what it says, not by where it came from: sent again, it is the same refusal.
+    const parts = ['rejected', 'id-reused', sha256(`${stream} ${JSON.stringify(event?.data)}`)];
+    const [refused] = await this.#store.append([rejectionOf(rejection, parts, context)]);
+    return {
+      outcome: 'refused',
+      position: refused?.outcome === 'appended' ? refused.position : position,
+    };
   }
 }
 
-function recordingOf({ usage, name, identity }: UsageEntry, context: UsageContext): Write {
+function recordingOf({ usage, name, identity }: UsageEntry, context: UsageContext): OnceWrite {
   const { projectId, actor, correlationId } = context;
   const { simCardId, bytesUsed } = usage;
   const usedAt = usage.usedAt.toISOString();

@@ -87,7 +87,12 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     await engine.prepare();
     const store = engine.freshness.tracking(log);
     const snapshots = openPostgresSnapshotStore(database, log.logId);
-    const states = new FoldedStates(store, snapshots, logger);
+    let stop = (_error: Error): void => undefined;
+    const wentBack = new Promise<never>((_, reject) => (stop = reject));
+    const states = new FoldedStates(store, snapshots, logger, (error) => stop(error));
+    const mayAppend = Promise.race([presence.ended, wentBack]);
+    // A tool that never asks must not be ended by the rejection: its commands fail.
+    mayAppend.catch(() => undefined);
     return {
       logger,
       database,
@@ -98,7 +103,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
       handler: new CommandHandler(store, states),
       models: new ReadModels(readers, engine, store),
-      mayAppend: presence.ended,
+      mayAppend,
       keyModels: new ReadModels(followers, engine, store),
       async close() {
         await engine.stop();

@@ -1,6 +1,6 @@
 import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { describe, expect, test, vi } from 'vitest';
-import { add, execute, meter, newStream, oneTo, totals } from './meter.ts';
+import { add, execute, meter, newIdentity, newStream, oneTo, raiseTo, totals } from './meter.ts';
 import { EVENTUALLY, prepareWriteProcesses, type WriteProcess } from './write-process.ts';
 
 const start = prepareWriteProcesses();
@@ -80,6 +80,60 @@ describe('a long stream', () => {
     const cold = await start();
     const { state } = await cold.handler.peek(meter, stream, 0);
     expect(state).toEqual({ total: LENGTH + 600, count: LENGTH + 600 });
+  });
+});
+
+describe('a stream that another process has advanced far', () => {
+  const ADVANCED = 2_600;
+
+  /** One that a process has read at its beginning only. */
+  async function advancedStream(read: WriteProcess): Promise<StreamName> {
+    const stream = newStream();
+    const other = await start();
+    await execute(other, stream, add(1));
+    await read.handler.peek(meter, stream, 0);
+    await Promise.all(oneTo(ADVANCED).map(() => execute(other, stream, add(1))));
+    await vi.waitFor(async () => {
+      const snapshot = await read.snapshots.load(stream, meter.fold);
+      expect(snapshot?.revision).toBeGreaterThan(BigInt(ADVANCED - 600));
+    }, EVENTUALLY);
+    read.store.reads.length = 0;
+    read.store.eventsRead = 0;
+    return stream;
+  }
+
+  test.each([
+    ['that writes', add(1), { outcome: 'recorded', revision: BigInt(ADVANCED + 1) }],
+    ['that writes nothing', raiseTo(ADVANCED + 1), { outcome: 'nothing' }],
+  ])('is taken from its newest snapshot by a command %s', async (_what, command, handled) => {
+    const process = await start();
+    const stream = await advancedStream(process);
+
+    expect(await execute(process, stream, command)).toMatchObject(handled);
+
+    const skippedTo = process.store.reads.map(({ options }) => options.from ?? 0n);
+    expect(skippedTo.some((from) => from > BigInt(ADVANCED - 600))).toBe(true);
+    expect(process.store.eventsRead).toBeLessThan(1_300);
+  });
+
+  test('still shows what an identified command has recorded, also where a snapshot stands for it', async () => {
+    const process = await start();
+    const stream = newStream();
+    await process.handler.peek(meter, stream, 0);
+    const identity = await newIdentity(process);
+    const other = await start();
+    await execute(other, stream, add(1), { identity });
+    await Promise.all(oneTo(1_200).map(() => execute(other, stream, add(1))));
+    await vi.waitFor(async () => {
+      const snapshot = await process.snapshots.load(stream, meter.fold);
+      expect(snapshot?.revision).toBeGreaterThan(600n);
+    }, EVENTUALLY);
+
+    expect(await execute(process, stream, add(1), { identity })).toMatchObject({
+      outcome: 'repeated',
+      revision: 0n,
+    });
+    expect(await totals(process, stream)).toHaveLength(1_201);
   });
 });
 

@@ -11,6 +11,7 @@ import type {
   Write,
 } from '../../src/event-store/port.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
+import type { LogWentBackError } from '../../src/event-store/log-went-back.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
 import { createLogger } from '../../src/shared/logger.ts';
@@ -30,33 +31,38 @@ export interface WriteProcess {
   readonly store: WatchedStore;
   readonly snapshots: SnapshotStore;
   readonly handler: CommandHandler;
+  /** Why it is to end. */
+  readonly endings: readonly LogWentBackError[];
 }
 
 /**
  * A database of the test file's own, and what starts processes on it, which are closed when their
- * test ends. To be called at the top level of the file.
+ * test ends. To be called at the top level of the file. `openLog`: instead of the log of the run.
  */
-export function prepareWriteProcesses(): () => Promise<WriteProcess> {
+export function prepareWriteProcesses(
+  openLog: typeof openTestLog = openTestLog,
+): () => Promise<WriteProcess> {
   const { url } = createTestDatabase();
   beforeAll(async () => {
     const database = openDatabase({ url, logger });
     await migrate(database, logger);
     await database.close();
   });
-  return () => startWriteProcess(url);
+  return () => startWriteProcess(url, openLog);
 }
 
-async function startWriteProcess(url: string): Promise<WriteProcess> {
+async function startWriteProcess(url: string, openLog: typeof openTestLog): Promise<WriteProcess> {
   const database = openDatabase({ url, logger, maxConnections: 4 });
-  const log = await openTestLog({ databaseUrl: url, database, logger });
+  const log = await openLog({ databaseUrl: url, database, logger });
   onTestFinished(async () => {
     await log.close();
     await database.close();
   });
   const store = new WatchedStore(log);
   const snapshots = openPostgresSnapshotStore(database, log.logId);
-  const handler = new CommandHandler(store, new FoldedStates(store, snapshots, logger));
-  return { database, store, snapshots, handler };
+  const endings: LogWentBackError[] = [];
+  const states = new FoldedStates(store, snapshots, logger, (error) => endings.push(error));
+  return { database, store, snapshots, handler: new CommandHandler(store, states), endings };
 }
 
 interface Fault {
@@ -73,6 +79,7 @@ class WatchedStore implements EventStore {
   readonly logId: string;
   readonly appended: { readonly write: Write; readonly answer: Appended }[] = [];
   readonly reads: { readonly stream: StreamName; readonly options: ReadStreamOptions }[] = [];
+  eventsRead = 0;
   readonly #store: EventStore;
   #faults: Fault[] = [];
   #held: { readonly of: string; readonly gate: Gate } | undefined;
@@ -137,9 +144,12 @@ class WatchedStore implements EventStore {
     return answers;
   }
 
-  readStream(stream: StreamName, options: ReadStreamOptions = {}) {
+  async *readStream(stream: StreamName, options: ReadStreamOptions = {}) {
     this.reads.push({ stream, options });
-    return this.#store.readStream(stream, options);
+    for await (const event of this.#store.readStream(stream, options)) {
+      this.eventsRead += 1;
+      yield event;
+    }
   }
 
   readAll(options: Parameters<EventStore['readAll']>[0]) {

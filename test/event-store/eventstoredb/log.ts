@@ -140,6 +140,16 @@ export class Log {
     return low;
   }
 
+  /** Forgets all but the first records. */
+  goBackTo(recordCount: number): void {
+    this.forgetUnshown();
+    for (const { stream } of this.records.splice(recordCount)) {
+      const { records, decided } = this.#stream(stream);
+      records.pop();
+      decided.pop();
+    }
+  }
+
   onAppended(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -118,6 +118,13 @@ export class EventStoreStandIn {
     await this.#clients.open();
   }
 
+  /** Restarts with an older copy of its data, as `recordCount` was then. */
+  async restoreBackup(recordCount: number): Promise<void> {
+    await this.kill();
+    this.#log.goBackTo(recordCount);
+    await this.restart();
+  }
+
   /** New ones may be made at once. What the server has received it still does. */
   cutConnections(): void {
     this.#clients.cut();
