@@ -604,4 +604,36 @@ describe('a device', () => {
       { type: 'UsageRecorded', data: { simCardId: sim, day: day(now), bytesUsed: 8, records: 2 } },
     ]);
   });
+
+  test('is shown with its timeline while usage of other SIM cards is not added up yet', async () => {
+    const [deviceId, sim] = [newName('device'), newName('sim')];
+    await owner.post('/devices', { json: { device_id: deviceId, sim_card_id: sim } });
+    await ingested([record(sim, new Date().toISOString(), 5)]);
+    const usage = async () =>
+      (await owner.get<{ usage_this_month: number | null }>(`/devices/${deviceId}`)).body
+        .usage_this_month;
+    const domains = async () => {
+      const answer = await owner.get<{ items: { domain: string }[] }>(
+        `/devices/${deviceId}/timeline`,
+      );
+      expect(answer.status).toBe(200);
+      return answer.body.items.map(({ domain }) => domain);
+    };
+    expect(await usage()).toBe(5);
+
+    await service.admin.post('/admin/projections/usage/pause');
+    try {
+      await ingested([record(newName('sim'), new Date().toISOString(), 7)]);
+      await ingested([{ nothing: 'of use' }]);
+      expect(await usage()).toBe(5);
+      await owner.patch(`/devices/${deviceId}`, { json: { sensor_id: newName('sensor') } });
+      expect(await domains()).toEqual(['tenancy', 'usage', 'tenancy', 'tenancy']);
+
+      await ingested([record(sim, new Date().toISOString(), 1)]);
+      expect(await usage()).toBeNull();
+    } finally {
+      await service.admin.post('/admin/projections/usage/resume');
+    }
+    await vi.waitFor(async () => expect(await usage()).toBe(6));
+  });
 });

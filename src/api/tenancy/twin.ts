@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { ReadModels } from '../../projections/engine/read-model.ts';
+import { atLeast, type ReadModels } from '../../projections/engine/read-model.ts';
 import type { FirmwareQueries } from '../../projections/firmware/firmware-queries.ts';
 import type { StateQueries } from '../../projections/state/state-queries.ts';
 import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
@@ -30,7 +30,7 @@ const deviceAnswer = deviceFields
     state: z.record(z.string(), z.unknown()).nullable(),
     usage_this_month: bytesAnswer.nullable().meta({
       description:
-        'Of its SIM card, in bytes; a month of UTC. Null while that read model is behind',
+        'Of its SIM card, in bytes; a month of UTC. Null while accepted records are not added up yet',
     }),
   })
   .meta({ id: 'Device' });
@@ -69,7 +69,14 @@ export function twinRoute({
         firmware.current(projectId, params.id, asOf, read),
         device.simCardId === null
           ? { value: 0n }
-          : usage.ofSim(projectId, device.simCardId, { ...month, asOf }, read).catch(unlessBehind),
+          : usage
+              .ofSim(
+                projectId,
+                device.simCardId,
+                { ...month, asOf },
+                { ...atLeast(read, moment?.position), wait: { waitForMs: WAIT_FOR_USAGE_MS } },
+              )
+              .catch(unlessBehind),
       ]);
       const parts = {
         last_seen_at: jsonTime(device.lastSeenAt),
@@ -87,7 +94,9 @@ export function twinRoute({
   });
 }
 
-/** Usage may come by the million, so the others do not wait for it. */
+/** Then the device is shown without its usage, as that may come by the million. */
+const WAIT_FOR_USAGE_MS = 500;
+/** Usage is not among them: the others do not wait for it. */
 const PARTS = ['tenancy', 'state', 'firmware'] as const;
 const NO_PARTS = { last_seen_at: null, firmware: [], state: null, usage_this_month: 0 };
 

@@ -3,6 +3,7 @@ import {
   BEGINNING,
   type Appended,
   type EventStore,
+  type NewEvent,
   type Position,
   type Write,
 } from '../../event-store/port.ts';
@@ -14,11 +15,18 @@ import type { Projection } from './projection.ts';
 /** How long a query waits for its read model to reach a position, unless the engine is told otherwise. */
 const WAIT_FOR_MS = 5_000;
 const POLL_INTERVAL_MS = 20;
+/** Of one projection. Writes about those that are dropped count as about any. */
+const MAX_SUBJECTS = 10_000;
 
 interface Watched {
   readonly handles: ReadonlySet<string>;
+  readonly subjectOf: ((event: NewEvent) => string | undefined) | undefined;
   /** The last event that this process appended and the projection handles. */
   ownWrite: Position;
+  /** Of these, the last about each of the subjects that were written about last. */
+  readonly ownWritesAbout: Map<string, Position>;
+  /** What readers of any subject wait for: what is known of no one subject. */
+  ownWriteAboutAny: Position;
   /** What is known of the checkpoint; it may be further. */
   checkpoint: Position;
   /** The newest that was answered from it. */
@@ -30,6 +38,39 @@ interface Watched {
 interface Waiter {
   readonly position: Position;
   readonly resolve: () => void;
+}
+
+export interface WaitOptions {
+  /** Waits for what was written about these subjects only. */
+  readonly about?: readonly string[] | undefined;
+  readonly waitForMs?: number | undefined;
+}
+
+function noteForAny(watched: Watched, position: Position): void {
+  if (position > watched.ownWrite) watched.ownWrite = position;
+  if (position > watched.ownWriteAboutAny) watched.ownWriteAboutAny = position;
+}
+
+function noteForSubject(watched: Watched, event: NewEvent, position: Position): void {
+  const { ownWritesAbout, subjectOf } = watched;
+  const subject = subjectOf?.(event);
+  if (subject === undefined) return noteForAny(watched, position);
+  const known = ownWritesAbout.get(subject) ?? BEGINNING;
+  // Behind all others: the first of the map is then the one written about longest ago.
+  ownWritesAbout.delete(subject);
+  ownWritesAbout.set(subject, position > known ? position : known);
+  if (ownWritesAbout.size <= MAX_SUBJECTS) return;
+  for (const [oldest, its] of ownWritesAbout) {
+    ownWritesAbout.delete(oldest);
+    return noteForAny(watched, its);
+  }
+}
+
+function ownWriteAbout(watched: Watched, subjects: readonly string[] | undefined): Position {
+  if (subjects === undefined) return watched.ownWrite;
+  return subjects
+    .map((subject) => watched.ownWritesAbout.get(subject) ?? BEGINNING)
+    .reduce((newest, its) => (its > newest ? its : newest), watched.ownWriteAboutAny);
 }
 
 /**
@@ -55,10 +96,13 @@ export class Freshness {
     this.#answering = answering;
     this.#hurry = hurry;
     this.#waitForMs = waitForMs;
-    for (const { name, handles } of projections) {
+    for (const { name, handles, subjectOf } of projections) {
       this.#watched.set(name, {
         handles: new Set(handles),
+        subjectOf,
         ownWrite: BEGINNING,
+        ownWritesAbout: new Map(),
+        ownWriteAboutAny: BEGINNING,
         checkpoint: BEGINNING,
         shown: BEGINNING,
         waiters: new Set(),
@@ -77,9 +121,9 @@ export class Freshness {
     return newest;
   }
 
-  /** The last event that this process wrote, and the projection handles. */
-  ownWrite(projection: string): Position {
-    return this.#watch(projection).ownWrite;
+  /** The last event that this process wrote (about some subjects), and the projection handles. */
+  ownWrite(projection: string, about?: readonly string[]): Position {
+    return ownWriteAbout(this.#watch(projection), about);
   }
 
   /** Calls `listener` for each write that this process appends, before the append is answered. */
@@ -106,14 +150,13 @@ export class Freshness {
 
   /** What an earlier process acknowledged counts as this one's: its clients do not know of the restart. */
   inherit(projection: string, position: Position): void {
-    const watched = this.#watch(projection);
-    if (position > watched.ownWrite) watched.ownWrite = position;
+    noteForAny(this.#watch(projection), position);
   }
 
   /** A position that this process has answered as the outcome of a command, which another may have run. */
   answered(position: Position): void {
     for (const watched of this.#watched.values()) {
-      if (position > watched.ownWrite) watched.ownWrite = position;
+      noteForAny(watched, position);
     }
   }
 
@@ -128,7 +171,7 @@ export class Freshness {
   /** Another generation answers from now on. It must not answer less than the one before has. */
   changed(projection: string): void {
     const watched = this.#watch(projection);
-    if (watched.shown > watched.ownWrite) watched.ownWrite = watched.shown;
+    noteForAny(watched, watched.shown);
     watched.checkpoint = BEGINNING;
   }
 
@@ -143,20 +186,26 @@ export class Freshness {
   }
 
   /**
-   * Waits until the read model holds what this process wrote, and `position` if one is given.
+   * Waits until the read model holds what this process wrote (about some subjects, if `about` says
+   * which), and `position` if one is given.
    * @throws LedgerError `read-model-behind` when that takes too long.
    */
-  async reached(projection: string, position: Position = BEGINNING): Promise<void> {
+  async reached(
+    projection: string,
+    position: Position = BEGINNING,
+    { about, waitForMs = this.#waitForMs }: WaitOptions = {},
+  ): Promise<void> {
     const watched = this.#watch(projection);
     // Tables that nobody moves on will not hold it, however long one waits: they say how old they are.
-    const ownWrite = this.#answering.isMoving(projection) ? watched.ownWrite : BEGINNING;
+    const isMoving = this.#answering.isMoving(projection);
+    const ownWrite = isMoving ? ownWriteAbout(watched, about) : BEGINNING;
     const target = position > ownWrite ? position : ownWrite;
     if (watched.checkpoint >= target) return;
     let waiter: Waiter | undefined;
     let timer: NodeJS.Timeout | undefined;
     const reached = new Promise<boolean>((resolve) => {
       waiter = { position: target, resolve: () => resolve(true) };
-      timer = setTimeout(() => resolve(false), this.#waitForMs);
+      timer = setTimeout(() => resolve(false), waitForMs);
       watched.waiters.add(waiter);
     });
     this.#hurry(projection);
@@ -188,10 +237,10 @@ export class Freshness {
     if (write === undefined || answer.outcome !== 'appended') return;
     for (const listener of this.#appendListeners) listener(write, answer.position);
     for (const watched of this.#watched.values()) {
-      if (answer.position <= watched.ownWrite) continue;
-      if (write.events.some(({ type }) => watched.handles.has(type))) {
-        watched.ownWrite = answer.position;
-      }
+      const handled = write.events.filter(({ type }) => watched.handles.has(type));
+      if (handled.length === 0) continue;
+      if (answer.position > watched.ownWrite) watched.ownWrite = answer.position;
+      for (const event of handled) noteForSubject(watched, event, answer.position);
     }
   }
 

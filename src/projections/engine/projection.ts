@@ -1,5 +1,5 @@
 import type { Queryable } from '../../database/database.ts';
-import type { RecordedEvent } from '../../event-store/port.ts';
+import type { NewEvent, RecordedEvent } from '../../event-store/port.ts';
 
 /**
  * A projection: read models, and how events become them.
@@ -14,6 +14,11 @@ export interface Projection {
   readonly version: number;
   /** The types of the events that `apply` is given. */
   readonly handles: readonly string[];
+  /**
+   * What an event is about, where readers of one subject need not wait for what was written about the
+   * others: a text that no subject of another project has.
+   */
+  readonly subjectOf?: (event: NewEvent) => string | undefined;
   /** DDL of the tables, with the keys that `apply` needs. */
   readonly tables: string;
   /**

@@ -3,7 +3,7 @@ import type { EventStore, Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { AnsweringGenerations } from './answering.ts';
 import type { ProjectionEngine } from './engine.ts';
-import type { Freshness } from './freshness.ts';
+import type { Freshness, WaitOptions } from './freshness.ts';
 
 export type { Position };
 
@@ -24,6 +24,11 @@ export interface ReadQuery {
   readonly values: readonly unknown[];
   /** Other projections whose tables it reads: waited for, too; the position is the lowest. */
   readonly joins?: readonly string[];
+  /**
+   * Other projections whose tables it reads as far as they have come, and what is waited for in each.
+   * The position says nothing of them.
+   */
+  readonly besides?: Readonly<Record<string, WaitOptions>>;
   /** The order of the answer, by columns of the result: `sensor_id` or `position desc`. */
   readonly orderBy?: string;
 }
@@ -31,13 +36,18 @@ export interface ReadQuery {
 export interface ReadOptions {
   /** What the client has seen: the answer is at least of this position. */
   readonly minPosition?: Position;
+  /** What is waited for of what this process wrote; all of it unless that is given. */
+  readonly wait?: WaitOptions;
 }
 
 /** For an answer as of a position: the read model must have reached that, too. */
 export function atLeast(options: ReadOptions, asOf: Position | undefined): ReadOptions {
   if (asOf === undefined) return options;
   const { minPosition } = options;
-  return { minPosition: minPosition !== undefined && minPosition > asOf ? minPosition : asOf };
+  return {
+    ...options,
+    minPosition: minPosition !== undefined && minPosition > asOf ? minPosition : asOf,
+  };
 }
 
 /** Read models are queried through this: waiting first, then one statement for rows and position. */
@@ -90,10 +100,27 @@ export class ReadModels {
   async read<Row extends object>(
     projection: string,
     query: ReadQuery,
-    { minPosition }: ReadOptions = {},
+    { minPosition, wait }: ReadOptions = {},
   ): Promise<Fresh<Row[]>> {
-    await this.#freshness.allReached([projection, ...(query.joins ?? [])], minPosition);
+    const projections = [projection, ...(query.joins ?? [])];
+    const besides = Object.entries(query.besides ?? {});
+    await Promise.all([
+      wait === undefined
+        ? this.#freshness.allReached(projections, this.#shownWith(besides, minPosition))
+        : this.#freshness.reached(projection, minPosition, wait),
+      ...besides.map(([name, its]) => this.#freshness.reached(name, minPosition, its)),
+    ]);
     return this.readAsIs(projection, query);
+  }
+
+  /** What this process wrote to the other projections shows up to the position of the answer. */
+  #shownWith(
+    besides: readonly (readonly [string, WaitOptions])[],
+    minPosition: Position | undefined,
+  ): Position | undefined {
+    return besides
+      .map(([name, { about }]) => this.#freshness.ownWrite(name, about))
+      .reduce((most, its) => (most === undefined || its > most ? its : most), minPosition);
   }
 
   /**
@@ -103,14 +130,16 @@ export class ReadModels {
   async readAsIs<Row extends object>(projection: string, query: ReadQuery): Promise<Fresh<Row[]>> {
     const projections = [projection, ...(query.joins ?? [])];
     const generations = projections.map((name) => this.#answering.of(name));
+    const besides = Object.keys(query.besides ?? {}).map((name) => this.#answering.of(name));
+    const read = [...generations, ...besides];
     const checkpoints = generations.map(({ schema }, index) => `${schema}.checkpoint c${index}`);
     const positions = generations.map((_, index) => `c${index}.position`);
-    const schemas = new Map(generations.map(({ projection: name, schema }) => [name, schema]));
+    const schemas = new Map(read.map(({ projection: name, schema }) => [name, schema]));
     // One statement, hence one snapshot: rows and checkpoint of one generation and one moment.
     const rows = await this.#database
       .query<Row & { read_position: bigint; is_row: true | null }>({
         // A statement that is kept prepared keeps its text.
-        name: [query.name, ...generations.map(({ version }) => version)].join('@'),
+        name: [query.name, ...read.map(({ version }) => version)].join('@'),
         text: `
           select least(${positions.join(', ')}) as read_position, found.*
           from ${checkpoints.join(' cross join ')}

@@ -1,5 +1,6 @@
 import type { Position } from '../../event-store/port.ts';
 import type { JsonObject } from '../../shared/json.ts';
+import { usageSubject } from '../usage/usage-projection.ts';
 import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
 
 export interface TimelineEntry {
@@ -34,7 +35,9 @@ export class TimelineQueries {
 
   /**
    * Newest first, before a position or as of one if that is given, and as far as all of the read models have come: an entry
-   * that came later below another would be missed by a walk. What its sensor did counts while the device carried
+   * that came later below another would be missed by a walk. Usage alone may be behind these, unless it is asked
+   * for as of a position: records of SIM cards come by the million. It is waited for what this process recorded of
+   * its own SIM cards. What its sensor did counts while the device carried
    * it, and so do the days of its SIM card, each an entry at its first record; of its DevEUI everything does, as that
    * was registered before it was bound. As of a position, only what it was bound to by then counts.
    */
@@ -48,11 +51,13 @@ export class TimelineQueries {
     }: { readonly before?: Position; readonly limit: number; readonly asOf?: Position | undefined },
     options: ReadOptions,
   ): Promise<Fresh<TimelineEntry[]>> {
+    const about = await this.#simCards(projectId, deviceId, options);
     const { value, position } = await this.#models.read<TimelineRow>(
       'tenancy',
       {
         name: 'device-timeline',
-        joins: ['state', 'deveui', 'firmware', 'usage'],
+        joins: ['state', 'deveui', 'firmware'],
+        besides: { usage: { about } },
         text: `
           with spans as (
             select dev_eui, sensor_id, sim_card_id, from_position, to_position
@@ -189,6 +194,25 @@ export class TimelineQueries {
       data: row.data,
     }));
     return { value: entries, position };
+  }
+
+  /** All that it ever had, as subjects of usage. */
+  async #simCards(projectId: string, deviceId: string, options: ReadOptions): Promise<string[]> {
+    const { value } = await this.#models.read<{ sim_card_id: string }>(
+      'tenancy',
+      {
+        name: 'sim-cards-of-device',
+        text: `
+          select distinct sim_card_id
+          from read_tenancy.devices
+          where project_id = $1 /* project */
+            and device_id = $2 /* device */
+            and sim_card_id is not null`,
+        values: [projectId, deviceId],
+      },
+      options,
+    );
+    return value.map(({ sim_card_id: simCardId }) => usageSubject(projectId, simCardId));
   }
 }
 

@@ -8,6 +8,14 @@ import { addSimAssignments, simAssignmentsTable } from '../tenancy/sim-assignmen
 import { moveTouched, type TouchedSim } from './moving-sums.ts';
 import { addUsage, type UsageRow } from './rollups.ts';
 
+/** What was rejected is about none. */
+const NO_SIM_CARD = '';
+
+/** A SIM card, as readers of it name what they wait for. */
+export function usageSubject(projectId: string, simCardId: string): string {
+  return JSON.stringify([projectId, simCardId]);
+}
+
 /**
  * What SIM cards used: each record, for answers as of a position, and sums of it. Whose usage a record is follows
  * from its SIM, its time and what the inventory says by now, so an assignment moves sums from one organization to
@@ -20,6 +28,10 @@ export const usageProjection: Projection = {
   name: 'usage',
   version: 1,
   handles: ['UsageRecorded', 'UsageRejected', 'SimAssigned'],
+  subjectOf({ type, data, metadata }) {
+    const simCardId = type === 'UsageRejected' ? NO_SIM_CARD : data['simCardId'];
+    return typeof simCardId === 'string' ? usageSubject(metadata.projectId, simCardId) : undefined;
+  },
   tables: `
     ${simAssignmentsTable}
 

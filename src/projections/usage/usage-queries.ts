@@ -3,6 +3,7 @@ import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engin
 import { holderAt } from '../tenancy/sim-assignments.ts';
 import type { Edges } from './buckets.ts';
 import { QUARTER_HOUR_MS } from './rollups.ts';
+import { usageSubject } from './usage-projection.ts';
 
 /** Whose usage. */
 export type Subject =
@@ -114,7 +115,10 @@ export class UsageQueries {
     return value[0]?.is_known === true;
   }
 
-  /** What a SIM card used from one time up to another, in bytes, as of a position. */
+  /**
+   * What a SIM card used from one time up to another, in bytes, as of a position. It waits for what this
+   * process recorded of the SIM card, and for no position unless the options say so.
+   */
   async ofSim(
     projectId: string,
     simCardId: string,
@@ -135,7 +139,7 @@ export class UsageQueries {
             and position <= $5 /* as of */`,
         values: [projectId, simCardId, from, to, asOf],
       },
-      atLeast(options, asOf),
+      { ...options, wait: { ...options.wait, about: [usageSubject(projectId, simCardId)] } },
     );
     return { value: BigInt(value[0]?.bytes ?? 0), position };
   }
