@@ -11,6 +11,8 @@ import { addSimulateCommand, SimulatorStartError } from './cli/simulate.ts';
 import { UsageNotSentError } from './cli/usage-over-http.ts';
 import { ConfigError } from './config.ts';
 import { EmbeddedServerError } from './database/embedded-server/errors.ts';
+import { DatabaseRefusedError } from './database/server-check.ts';
+import { UnexpectedLogError } from './event-store/eventstoredb/failures.ts';
 import { CopyRefusedError } from './event-store/port.ts';
 import { LedgerError } from './shared/errors.ts';
 
@@ -39,7 +41,9 @@ function fail(error: unknown): never {
     error instanceof CopyRefusedError ||
     error instanceof SimulatorStartError ||
     error instanceof UsageNotSentError ||
-    error instanceof EmbeddedServerError;
+    error instanceof EmbeddedServerError ||
+    error instanceof DatabaseRefusedError ||
+    error instanceof UnexpectedLogError;
   const text =
     error instanceof Error
       ? isForUser || !error.stack

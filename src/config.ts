@@ -1,4 +1,5 @@
-import { config as readDotenv } from 'dotenv';
+import { readFileSync } from 'node:fs';
+import { parse as parseDotenv } from 'dotenv';
 import { z } from 'zod';
 import { projectIdField } from './api/fields.ts';
 
@@ -57,8 +58,14 @@ const brokersField = z
   )
   .transform((text) => parseBrokers(text) ?? []);
 
+/** Shorter ones can be guessed, and this key may do everything. */
+const MIN_ADMIN_KEY = 16;
+
 const environment = z.object({
-  HOST: z.string().default('127.0.0.1'),
+  HOST: z
+    .string()
+    .regex(/^[^\s/]+$/, 'must be an address or the name of this machine')
+    .default('127.0.0.1'),
   PORT: wholeNumber(0, 65_535, 8080),
   DATABASE_URL: url('postgres', 'postgresql').optional(),
   // Of one node, or of several with commas between them: more than URL.canParse takes.
@@ -90,7 +97,10 @@ const environment = z.object({
   DATA_DIR: z.string().default('.fleetledger'),
   ADMIN_API_KEY: z
     .string()
-    .regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces')
+    .regex(
+      new RegExp(`^[\\x21-\\x7e]{${MIN_ADMIN_KEY},}$`),
+      `must be ${MIN_ADMIN_KEY} characters or more of printable ASCII without spaces, for example what openssl rand -hex 32 prints`,
+    )
     .optional(),
   ROLES: rolesField,
   LOG_LEVEL: z
@@ -100,6 +110,37 @@ const environment = z.object({
     )
     .default('info'),
 });
+
+/** What may also come from a file: `<NAME>_FILE` names it, and its text is the value. */
+const SECRETS = ['ADMIN_API_KEY', 'DATABASE_URL', 'EVENTSTORE_URL', 'LORAWAN_API_KEY'] as const;
+
+function withSecretFiles(variables: Readonly<Record<string, string | undefined>>): {
+  readonly values: Readonly<Record<string, string>>;
+  readonly mistakes: readonly string[];
+} {
+  const values: Record<string, string> = {};
+  for (const [name, value = ''] of Object.entries(variables)) {
+    // A carriage return is what a file from Windows leaves behind. Set to nothing is not set.
+    if (value.trim() !== '') values[name] = value.trim();
+  }
+  const mistakes: string[] = [];
+  for (const name of SECRETS) {
+    const file = values[`${name}_FILE`];
+    if (file === undefined) continue;
+    if (values[name] !== undefined) {
+      mistakes.push(`${name}_FILE: ${name} is set, too: keep one of them`);
+      continue;
+    }
+    try {
+      values[name] = readFileSync(file, 'utf8').trim();
+      if (values[name] === '') mistakes.push(`${name}_FILE: ${file} is empty`);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      mistakes.push(`${name}_FILE: it cannot be read (${reason})`);
+    }
+  }
+  return { values, mistakes };
+}
 
 export interface Config {
   readonly host: string;
@@ -147,9 +188,32 @@ export class ConfigError extends Error {
 
 /** The settings from the environment, over those of a `.env` file in the working directory. */
 export function loadConfig(): Config {
-  const fromFile: Record<string, string> = {};
-  readDotenv({ processEnv: fromFile, quiet: true });
-  return parseConfig({ ...fromFile, ...process.env });
+  return parseConfig({ ...variablesOf(dotenvText()), ...process.env });
+}
+
+function dotenvText(): string {
+  try {
+    return readFileSync('.env', 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    throw new ConfigError(`.env: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/**
+ * The variables of a `.env` file. An unquoted value ends at a `#` only where a blank comes before it, as for
+ * Docker and the shell: dotenv ends it at any `#`, and would cut passwords short without a word.
+ */
+export function variablesOf(text: string): Record<string, string> {
+  const withHashes = /^(\s*(?:export\s+)?[\w.-]+\s*=[^\S\n]*)(?=[^\s'"`#])([^\n]*?\S#[^\n]*)$/gm;
+  const quoted = text
+    .replaceAll(/\r\n?/g, '\n')
+    .replaceAll(withHashes, (line, start: string, rest: string) => {
+      const value = rest.replace(/\s+#.*$/, '').trimEnd();
+      const quote = ["'", '`', '"'].find((candidate) => !value.includes(candidate));
+      return quote === undefined ? line : `${start}${quote}${value}${quote}`;
+    });
+  return parseDotenv(quoted);
 }
 
 /**
@@ -157,12 +221,12 @@ export function loadConfig(): Config {
  * @throws ConfigError
  */
 export function parseConfig(variables: Readonly<Record<string, string | undefined>>): Config {
-  // A variable that is set to nothing is not set.
-  const set = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
-  const result = environment.safeParse(set);
-  if (!result.success) {
-    const lines = result.error.issues.map(({ path, message }) => `${String(path[0])}: ${message}`);
-    throw new ConfigError([...new Set(lines)].join('\n'));
+  const { values, mistakes } = withSecretFiles(variables);
+  const result = environment.safeParse(values);
+  if (!result.success || mistakes.length > 0) {
+    const issues = result.error?.issues ?? [];
+    const lines = issues.map(({ path, message }) => `${String(path[0])}: ${message}`);
+    throw new ConfigError([...new Set([...mistakes, ...lines])].join('\n'));
   }
   const settings = result.data;
   if (settings.LORAWAN_RETRY_MIN_MS > settings.LORAWAN_RETRY_MAX_MS) {

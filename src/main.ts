@@ -215,11 +215,19 @@ async function serveApi(
     logger,
   });
   const server = await listen(app, config.host, config.port).catch((error: unknown) => {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`PORT: ${config.port} cannot be served (${reason}): choose another one`);
+    throw new ConfigError(listenFailure(config, error));
   });
   logger.info({ host: server.address.address, port: server.address.port }, 'ready');
   return { server, following };
+}
+
+function listenFailure({ host, port }: Config, error: unknown): string {
+  const reason = error instanceof Error ? error.message : String(error);
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  // The port is in use, or not for this user; anything else is about the address.
+  return code === 'EADDRINUSE' || code === 'EACCES'
+    ? `PORT: ${port} cannot be served (${reason}): choose another one`
+    : `HOST: ${JSON.stringify(host)} cannot be served (${reason}): give an address of this machine`;
 }
 
 /** So much is made up for in the time that a read waits. */

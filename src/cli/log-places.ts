@@ -3,6 +3,7 @@ import { loadConfig } from '../config.ts';
 import { openDatabase, type Database } from '../database/database.ts';
 import { openEmbeddedServer } from '../database/embedded-server/embedded-server.ts';
 import { migrate } from '../database/migrations.ts';
+import { checkServer } from '../database/server-check.ts';
 import { checkUrl, EventStoreUrlError } from '../event-store/eventstoredb/connection.ts';
 import { openEventStoreDB } from '../event-store/eventstoredb/eventstoredb-event-store.ts';
 import type { OpenEventStore } from '../event-store/port.ts';
@@ -81,6 +82,7 @@ export class Places {
         : undefined;
     const database = openDatabase({ url: embedded?.url ?? url, logger, maxConnections: 4 });
     this.#kept(database);
+    await checkServer(database);
     await migrate(database, logger);
     return database;
   }

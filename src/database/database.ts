@@ -101,26 +101,8 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   return {
     url: options.url,
-    query: (statement) => run(pool, statement),
-    async transaction(work) {
-      const client = await pool.connect().catch(rethrowAsUnavailable);
-      let broken: Error | undefined;
-      // The pool listens to idle connections only: without a listener the loss of this one ends the
-      // process, also when a query has told of it already.
-      const markBroken = (error: Error): void => {
-        broken = error;
-      };
-      client.on('error', markBroken);
-      try {
-        return await inTransaction(client, work);
-      } catch (error) {
-        if (isDisconnected(error)) broken = error as Error;
-        throw error;
-      } finally {
-        client.release(broken);
-        client.off('error', markBroken);
-      }
-    },
+    query: (statement) => withClient(pool, (client) => run(client, statement)),
+    transaction: (work) => withClient(pool, (client) => inTransaction(client, work)),
     async connect({ isPipelined = false } = {}) {
       const client = new pg.Client({ ...config, pipeline: isPipelined });
       const connection = ownConnection(client);
@@ -131,6 +113,38 @@ export function openDatabase(options: DatabaseOptions): Database {
   };
 }
 
+async function withClient<T>(
+  pool: pg.Pool,
+  use: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> {
+  const client = await connected(pool);
+  let broken: Error | undefined;
+  // The pool listens to idle connections only: without a listener the loss of this one ends the
+  // process, also when a query has told of it already.
+  const markBroken = (error: Error): void => {
+    broken = error;
+  };
+  client.on('error', markBroken);
+  try {
+    return await use(client);
+  } catch (error) {
+    if (isDisconnected(error)) broken = error as Error;
+    throw error;
+  } finally {
+    client.release(broken);
+    client.off('error', markBroken);
+  }
+}
+
+async function connected(pool: pg.Pool): Promise<pg.PoolClient> {
+  try {
+    return await pool.connect();
+  } catch (error) {
+    // Also what the driver throws at once, for example for a certificate that is not there.
+    throw cannotConnect(error);
+  }
+}
+
 /** @throws LedgerError `store-unavailable` */
 export async function startSession(client: pg.Client): Promise<void> {
   try {
@@ -139,7 +153,7 @@ export async function startSession(client: pg.Client): Promise<void> {
   } catch (error) {
     // Not awaited: the caller need not wait until the socket is closed.
     client.end().catch(() => undefined);
-    rethrowAsUnavailable(error);
+    throw cannotConnect(error);
   }
 }
 
@@ -193,12 +207,12 @@ async function inTransaction<T>(
 }
 
 async function run<Row extends object>(
-  target: pg.Pool | pg.ClientBase,
+  client: pg.ClientBase,
   statement: Statement,
 ): Promise<Row[]> {
   try {
     const { timeoutMs, ...query } = statement;
-    const result = await target.query<Row>({
+    const result = await client.query<Row>({
       ...query,
       values: statement.values as unknown[],
       ...(timeoutMs !== undefined && { query_timeout: timeoutMs }),
@@ -206,10 +220,18 @@ async function run<Row extends object>(
     return result.rows;
   } catch (error) {
     // The statement is still under way there, and what comes next would wait behind it. With one
-    // under way `end` breaks the connection at once. (The pool drops its own after any error.)
-    if (isReadTimeout(error) && target instanceof pg.Client) void target.end();
+    // under way `end` breaks the connection at once.
+    if (isReadTimeout(error) && client instanceof pg.Client) void client.end();
     return rethrowAsUnavailable(error);
   }
+}
+
+/** Whatever stands in the way of a connection, the next one may succeed: a password may be put right. */
+function cannotConnect(error: unknown): LedgerError {
+  const detail = isConnectionFailure(error)
+    ? 'The database is away: try again in a moment.'
+    : 'The database refuses the connection of this service: an operator has to check DATABASE_URL.';
+  return new LedgerError('store-unavailable', detail, { cause: error });
 }
 
 function rethrowAsUnavailable(error: unknown): never {

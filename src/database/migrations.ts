@@ -3,6 +3,7 @@ import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import type { Logger } from '../shared/logger.ts';
 import { startSession, type Database } from './database.ts';
+import { rightsFailure } from './server-check.ts';
 
 // The same two steps up from `src/database` and from `dist/database`.
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../migrations', import.meta.url));
@@ -29,6 +30,9 @@ export async function migrate(database: Database, logger: Logger): Promise<void>
       advisoryLockMode: 'wait',
       logger: { info: log, warn: log, error: log, debug: log },
     });
+  } catch (error) {
+    const isForbidden = error instanceof Error && 'code' in error && error.code === '42501';
+    throw isForbidden ? rightsFailure(database.url, error) : error;
   } finally {
     await client.end().catch(() => undefined);
   }

@@ -6,6 +6,7 @@ import { openDatabase, type Database } from '../database/database.ts';
 import { openEmbeddedServer } from '../database/embedded-server/embedded-server.ts';
 import { migrate } from '../database/migrations.ts';
 import { Presence } from '../database/presence.ts';
+import { checkServer } from '../database/server-check.ts';
 import { checkUrl, EventStoreUrlError } from '../event-store/eventstoredb/connection.ts';
 import { openEventStoreDB } from '../event-store/eventstoredb/eventstoredb-event-store.ts';
 import { fenced } from '../event-store/fenced-event-store.ts';
@@ -42,9 +43,6 @@ export interface Ledger {
   close(): Promise<void>;
 }
 
-/** The lowest version that has what is used: `nulls not distinct`, and statistics by `pg_stat_io`. */
-const MIN_SERVER_VERSION = 150_000;
-
 const PROJECTIONS: readonly Projection[] = [
   tenancyProjection,
   stateProjection,
@@ -72,7 +70,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   let opened: OpenEventStore | undefined;
   let presence: Presence | undefined;
   try {
-    await refuseOldServer(database);
+    await checkServer(database);
     await migrate(database, logger);
     opened = await openLog(config, { database, followers, logger });
     presence = await Presence.announce({ database, logId: opened.logId, logger });
@@ -148,16 +146,4 @@ function openLog(
   return eventStoreUrl === undefined
     ? openPostgresEventStore({ database, followers, logger })
     : openEventStoreDB({ url: eventStoreUrl, logger });
-}
-
-async function refuseOldServer(database: Database): Promise<void> {
-  const [row] = await database.query<{ version: number; text: string }>({
-    text: `
-      select
-        current_setting('server_version_num')::integer as version,
-        current_setting('server_version') as text`,
-  });
-  if (row !== undefined && row.version < MIN_SERVER_VERSION) {
-    throw new Error(`PostgreSQL ${row.text} is too old: 15 or later is needed.`);
-  }
 }

@@ -1,5 +1,9 @@
 // @module-tag slow
+import { AccessDeniedError } from '@eventstore/db-client';
+import { pino } from 'pino';
 import { expect, test } from 'vitest';
+import { connectFailure } from '../../src/event-store/eventstoredb/connection.ts';
+import { openEventStoreDB } from '../../src/event-store/eventstoredb/eventstoredb-event-store.ts';
 import type { OpenEventStore } from '../../src/event-store/port.ts';
 import { Follower } from './contract/follower.ts';
 import {
@@ -137,6 +141,57 @@ test('a log on a server that is away is not opened', async () => {
   await (await openLog(server)).close();
   await eventually(() => server.openConnections === 0, 'a connection is left open');
 });
+
+test('a user that is refused is named at the start, with the rights that a ledger needs', async () => {
+  const server = await startServer();
+  const url = `esdb://app:secret@127.0.0.1:${server.port}?tls=false`;
+  const refused = async (from: string): Promise<string> => {
+    const opened = openEventStoreDB({ url: from, logger: pino({ level: 'silent' }) });
+    const error: unknown = await opened.catch((caught: unknown) => caught);
+    expect(error).toMatchObject(UNAVAILABLE);
+    return error instanceof Error ? error.message : '';
+  };
+  server.refuseUsers('accessDenied');
+  // The client sends no credentials without TLS.
+  expect(await refused(url)).toMatch(/refuses a connection without a user .*tls=false.*\$all/);
+  const denied = new AccessDeniedError({ code: 7, message: '7 PERMISSION_DENIED' } as never);
+  expect(connectFailure('esdb://app:secret@node:2113?tls=true', denied)).toBe(
+    'EventStoreDB at node:2113 does not allow the user app what a ledger needs (7 PERMISSION_DENIED). A ledger reads $all, and reads and writes its own streams: docs/operations.md says how to grant it.',
+  );
+  const unknown = new AccessDeniedError({ code: 16, message: '16 UNAUTHENTICATED' } as never);
+  expect(connectFailure('esdb://app:secret@node:2113', unknown)).toBe(
+    'EventStoreDB at node:2113 does not know the user app with this password (16 UNAUTHENTICATED). Check EVENTSTORE_URL.',
+  );
+  await server.kill();
+  expect(await refused(url)).toMatch(/^Cannot connect to EventStoreDB at 127.0.0.1:\d+: .*\bCheck/);
+});
+
+test.each(['unauthenticated', 'accessDenied'] as const)(
+  'a user that is refused while the log is in use (%s) ends calls as unavailable, until it is put right',
+  async (why) => {
+    const server = await startServer();
+    const store = await openLog(server);
+    const project = new TestProject();
+    const stream = project.stream('device');
+    const after = await store.head();
+    const follower = new Follower(store, { project, after });
+    await mustAppend(store, stream, project.events(1), 'no-stream');
+
+    server.refuseUsers(why);
+    server.cutConnections();
+    const refusal = { ...UNAVAILABLE, message: expect.stringContaining('refuses the user') };
+    await expect(append(store, stream, project.events(1), 0n)).rejects.toMatchObject(refusal);
+    await expect(readStream(store, stream)).rejects.toMatchObject(refusal);
+    await expect(store.head()).rejects.toMatchObject(refusal);
+
+    server.refuseUsers(undefined);
+    const write = { stream, events: project.events(1), expectedRevision: 0n };
+    const answer = await appendUntilAnswered(store, write);
+    if (answer.outcome !== 'appended') throw new Error(`it was not appended: ${answer.outcome}`);
+    await follower.reaches(answer.position);
+    expect(follower.events).toEqual(await readStream(store, stream));
+  },
+);
 
 test('closing waits for what was accepted, refuses what comes later, and leaves no connection', async () => {
   const server = await startServer();

@@ -13,7 +13,7 @@ import { startServiceProcess, terminate } from './service-process.ts';
 vi.setConfig({ testTimeout: 400_000 });
 
 const EVENTUALLY = { timeout: 120_000, interval: 20 };
-const ADMIN_KEY = 'the-admin-key';
+const ADMIN_KEY = 'the-admin-key-of-the-tests';
 const database = createTestDatabase();
 
 async function openLog(): Promise<EventStore> {

@@ -10,7 +10,7 @@ import { openTestLog } from '../event-store/test-log.ts';
 import { EVENTUALLY, eventually, isBalanced, tallyOf } from '../reactors/provisioning-fixture.ts';
 import { runCli, startCli, startServiceProcess, terminate } from './service-process.ts';
 
-const ADMIN_KEY = 'the-admin-key';
+const ADMIN_KEY = 'the-admin-key-of-the-tests';
 const database = createTestDatabase();
 const logger = createLogger('silent');
 

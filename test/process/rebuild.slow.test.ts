@@ -7,7 +7,7 @@ import { startServiceProcess, terminate, type ServiceProcess } from './service-p
 
 vi.setConfig({ testTimeout: 300_000 });
 
-const ADMIN_KEY = 'the-admin-key';
+const ADMIN_KEY = 'the-admin-key-of-the-tests';
 const SENSORS = 200;
 const testDatabase = createTestDatabase();
 const services: ServiceProcess[] = [];

@@ -90,12 +90,14 @@ describe('the first start', () => {
     { tags: ['slow'] },
     async () => {
       const folder = await scratchDir();
-      const settings = { ADMIN_API_KEY: 'key-of-the-file', LOG_LEVEL: 'nonsense' };
+      const settings = { ADMIN_API_KEY: 'the-admin-key-of-the-file', LOG_LEVEL: 'nonsense' };
       const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
       await writeFile(path.join(folder, '.env'), lines.join(''));
       const service = startServiceProcess({ LOG_LEVEL: 'warn' }, folder);
       const api = await service.serving();
-      expect(await api.client('key-of-the-file').get('/projects')).toMatchObject({ status: 200 });
+      expect(await api.client('the-admin-key-of-the-file').get('/projects')).toMatchObject({
+        status: 200,
+      });
     },
   );
 });

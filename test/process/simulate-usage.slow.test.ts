@@ -12,7 +12,7 @@ import { runCli, startCli, startServiceProcess } from './service-process.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 const EVENTUALLY = { timeout: 60_000, interval: 50 };
-const ADMIN_KEY = 'the-admin-key';
+const ADMIN_KEY = 'the-admin-key-of-the-tests';
 const TRAFFIC = ['--days', '2', '--sims', '3', '--bad', '0.1', '--seed', '5', '--totals'];
 const database = createTestDatabase();
 

@@ -6,7 +6,7 @@ import { PROJECTION_NAMES } from '../projections/projection-versions.ts';
 import { startLoad } from './load.ts';
 import { startServiceProcess, terminate } from './service-process.ts';
 
-const ADMIN_KEY = 'the-admin-key';
+const ADMIN_KEY = 'the-admin-key-of-the-tests';
 const HEALTH_INTERVAL_MS = 200;
 const WRITERS = 8;
 const EVENTUALLY = { timeout: 120_000, interval: 50 };

@@ -11,7 +11,7 @@ import type { Logger } from '../../shared/logger.ts';
 import type { Appended, ExpectedRevision, Position, Write } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
 import type { AppendCall } from './append-call.ts';
-import { asLedgerError, isPassing, NoAnswerError } from './failures.ts';
+import { asLedgerError, isPassing, isRefusedUser, NoAnswerError } from './failures.ts';
 import type { Reading } from './reading.ts';
 import { untilReadable } from './retrying.ts';
 import { eventData, positionOf, type StreamNames } from './wire-event.ts';
@@ -159,7 +159,7 @@ export class Appender {
       maxTimeout: 500,
       maxRetryTime: retryForMs,
       randomize: true,
-      shouldRetry: ({ error }) => isPassing(error),
+      shouldRetry: ({ error }) => isPassing(error) && !isRefusedUser(error),
     });
   }
 

@@ -1,4 +1,5 @@
 import { convertToCommandError, EventStoreDBClient, NotLeaderError } from '@eventstore/db-client';
+import { isRefusedUser } from './failures.ts';
 import { Reading } from './reading.ts';
 
 /**
@@ -141,7 +142,38 @@ export function parseUrl(url: string): { connectionString: string; streamPrefix:
   };
 }
 
-/** As it may be shown. */
-export function withoutPassword(connectionString: string): string {
-  return connectionString.replace(/\/\/[^/?]*@/, '//').replace(/\?.*$/, '');
+/** A status of gRPC. */
+const UNAUTHENTICATED = 16;
+const RIGHTS =
+  'A ledger reads $all, and reads and writes its own streams: docs/operations.md says how to grant it';
+
+/** Why the ledger cannot be opened there, in one line without the password. */
+export function connectFailure(connectionString: string, cause: unknown): string {
+  const { hosts, user, isAnonymous } = partsOf(connectionString);
+  const place = `EventStoreDB at ${hosts}`;
+  const [reason = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
+  if (!isRefusedUser(cause)) {
+    return `Cannot connect to ${place}: ${reason}. Check that it runs there, and EVENTSTORE_URL.`;
+  }
+  if (isAnonymous) {
+    return `${place} refuses a connection without a user (${reason}). Name one in EVENTSTORE_URL, with TLS: with tls=false none is sent. ${RIGHTS}.`;
+  }
+  return cause.code === UNAUTHENTICATED
+    ? `${place} does not know the user ${user} with this password (${reason}). Check EVENTSTORE_URL.`
+    : `${place} does not allow the user ${user} what a ledger needs (${reason}). ${RIGHTS}.`;
+}
+
+function partsOf(connectionString: string): { hosts: string; user: string; isAnonymous: boolean } {
+  const [, credentials = '', hosts = ''] =
+    /^[^/]*\/\/(?:([^/?]*)@)?([^/?]*)/.exec(connectionString) ?? [];
+  const user = decoded(credentials.split(':')[0] ?? '');
+  return { hosts, user, isAnonymous: user === '' || /[?&]tls=false/i.test(connectionString) };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

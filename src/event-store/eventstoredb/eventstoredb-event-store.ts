@@ -20,7 +20,7 @@ import {
 import { STREAM_CATEGORIES, type StreamName } from '../stream-name.ts';
 import { AppendCall } from './append-call.ts';
 import { Appender } from './appender.ts';
-import { connect, parseUrl, withoutPassword, type Connection } from './connection.ts';
+import { connect, connectFailure, parseUrl, type Connection } from './connection.ts';
 import { EventStoreDBCopyTarget } from './eventstoredb-copy-target.ts';
 import { isPassing } from './failures.ts';
 import { Head } from './head.ts';
@@ -68,12 +68,9 @@ export async function openEventStoreDB(options: EventStoreDBOptions): Promise<Op
   } catch (error) {
     await connection.close();
     if (!isPassing(error)) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new LedgerError(
-      'store-unavailable',
-      `The event store at ${withoutPassword(connectionString)} cannot be reached: ${reason}`,
-      { cause: error },
-    );
+    throw new LedgerError('store-unavailable', connectFailure(connectionString, error), {
+      cause: error,
+    });
   }
 }
 

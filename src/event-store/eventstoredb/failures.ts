@@ -1,11 +1,13 @@
-import { ErrorType, isCommandError } from '@eventstore/db-client';
+import { AccessDeniedError, ErrorType, isCommandError } from '@eventstore/db-client';
 import { LedgerError } from '../../shared/errors.ts';
 
 /**
  * What the client reports of a server or a network that is away for a moment. `unknown` is among
- * them: a connection that breaks within a call is reported so, too.
+ * them: a connection that breaks within a call is reported so, too. So is a user that is refused: a
+ * password that was changed is put right while the process runs.
  */
 const PASSING: ReadonlySet<string> = new Set([
+  ErrorType.ACCESS_DENIED,
   ErrorType.CANCELLED,
   ErrorType.DEADLINE_EXCEEDED,
   ErrorType.NOT_LEADER,
@@ -43,6 +45,11 @@ export function isPassing(error: unknown): boolean {
   return !isMistake(error);
 }
 
+/** Whether the server refuses the user: to ask it again at once would not help. */
+export function isRefusedUser(error: unknown): error is AccessDeniedError {
+  return error instanceof AccessDeniedError;
+}
+
 /** The server holds what no ledger has written. */
 export class UnexpectedLogError extends Error {
   override readonly name = 'UnexpectedLogError';
@@ -61,9 +68,8 @@ function isMistake(error: Error): boolean {
 /** What is thrown to callers of the log. */
 export function asLedgerError(error: unknown): unknown {
   if (error instanceof LedgerError || !isPassing(error)) return error;
-  return new LedgerError(
-    'store-unavailable',
-    'The event store is away or too slow: try again in a moment.',
-    { cause: error },
-  );
+  const detail = isRefusedUser(error)
+    ? 'The event store refuses the user of this service: an operator has to check its password and rights.'
+    : 'The event store is away or too slow: try again in a moment.';
+  return new LedgerError('store-unavailable', detail, { cause: error });
 }

@@ -8,6 +8,7 @@ export const failures = {
     details: 'Access Denied',
     metadata: { exception: 'access-denied' },
   }),
+  unauthenticated: (): GrpcFailure => ({ code: status.UNAUTHENTICATED, details: '' }),
   notLeader: (host: string, port: number): GrpcFailure => ({
     code: status.NOT_FOUND,
     details: 'Leader info available',

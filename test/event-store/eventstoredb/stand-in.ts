@@ -50,6 +50,7 @@ export class EventStoreStandIn {
   readonly #appender: Appender;
   readonly #subscriptions = new Set<Subscription>();
   #server: GrpcServer | undefined;
+  #refusal: 'unauthenticated' | 'accessDenied' | undefined;
   #connections: Connections | undefined;
 
   private constructor(options: StandInOptions) {
@@ -173,6 +174,11 @@ export class EventStoreStandIn {
     for (const subscription of this.#subscriptions) subscription.drop();
   }
 
+  /** From now on calls are refused, as after a change of the password or the rights of their user. */
+  refuseUsers(why: 'unauthenticated' | 'accessDenied' | undefined): void {
+    this.#refusal = why;
+  }
+
   setClock(offsetMs: number): void {
     this.#log.clockOffset = offsetMs;
   }
@@ -205,7 +211,7 @@ export class EventStoreStandIn {
     const fromUsers = (handle: HandleRequest) =>
       fromAnyone((call, message) => {
         if (this.#isAllowed(call)) handle(call, message);
-        else call.fail(failures.accessDenied());
+        else call.fail(failures[this.#refusal ?? 'accessDenied']());
       });
     return new Map([
       [
@@ -271,6 +277,7 @@ export class EventStoreStandIn {
   }
 
   #isAllowed(call: GrpcCall): boolean {
+    if (this.#refusal !== undefined) return false;
     const { credentials } = this.#options;
     if (credentials === undefined) return true;
     const pair = Buffer.from(`${credentials.username}:${credentials.password}`);

@@ -1,0 +1,90 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { parseConfig, variablesOf } from '../src/config.ts';
+
+describe('a .env file', () => {
+  test.each([
+    ['A=abc#def', 'abc#def'],
+    ['A=a#b', 'a#b'],
+    ['A=abc # a comment', 'abc'],
+    ['A=abc#def # a comment#', 'abc#def'],
+    ["A=it's#1", "it's#1"],
+    ['export A = abc#def', 'abc#def'],
+    ['A="abc#def"', 'abc#def'],
+    ["A='abc # def'", 'abc # def'],
+    ['A="abc" # a "comment"', 'abc'],
+    ['A=abc#def\r', 'abc#def'],
+    ['A= # nothing', ''],
+    ['# A=abc#def', undefined],
+  ])('gives of %j the value %j', (line, value) => {
+    expect(variablesOf(`FIRST=1\n${line}\nLAST=2\n`)).toEqual({
+      FIRST: '1',
+      LAST: '2',
+      ...(value !== undefined && { A: value }),
+    });
+  });
+
+  test('gives any unquoted value as it is written', () => {
+    const value = fc
+      .stringMatching(/^[A-Za-z0-9#$%&/:=?@_-]+$/)
+      .filter((text) => !text.startsWith('#'));
+    fc.assert(
+      fc.property(value, (text) => {
+        expect(variablesOf(`A=${text}`)).toEqual({ A: text });
+      }),
+    );
+  });
+});
+
+describe('settings', () => {
+  test('of a file that Windows wrote are taken without its carriage returns', () => {
+    expect(parseConfig({ HOST: '127.0.0.1\r', PORT: '8081\r' })).toMatchObject({
+      host: '127.0.0.1',
+      port: 8081,
+    });
+  });
+
+  test('name an address as HOST, or are refused for it', () => {
+    expect(() => parseConfig({ HOST: 'http://127.0.0.1' })).toThrow(/^HOST: must be an address/);
+    expect(() => parseConfig({ HOST: 'my host' })).toThrow(/^HOST: must be an address/);
+  });
+
+  test('refuse an admin key that can be guessed, and say how long it must be', () => {
+    expect(() => parseConfig({ ADMIN_API_KEY: 'x' })).toThrow(
+      /^ADMIN_API_KEY: must be 16 characters or more .* openssl rand -hex 32 prints$/,
+    );
+    expect(parseConfig({ ADMIN_API_KEY: 'x'.repeat(16) }).adminApiKey).toBe('x'.repeat(16));
+  });
+
+  test('take secrets from files, one way or the other', () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'fleetledger-test-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const file = (name: string, text: string): string => {
+      const place = path.join(folder, name);
+      writeFileSync(place, text);
+      return place;
+    };
+    const key = 'the-admin-key-of-the-file';
+    const url = 'postgres://app:secret@db/fleetledger';
+    const settings = parseConfig({
+      ADMIN_API_KEY_FILE: file('key', `${key}\n`),
+      DATABASE_URL_FILE: file('url', url),
+    });
+    expect(settings).toMatchObject({ adminApiKey: key, databaseUrl: url });
+
+    const refused = (): unknown =>
+      parseConfig({
+        ADMIN_API_KEY: key,
+        ADMIN_API_KEY_FILE: file('key', key),
+        DATABASE_URL_FILE: path.join(folder, 'missing'),
+        LORAWAN_API_KEY_FILE: file('empty', '\n'),
+        PORT: 'x',
+      });
+    expect(refused).toThrow(
+      /^ADMIN_API_KEY_FILE: .* keep one of them\nDATABASE_URL_FILE: it cannot be read \(ENOENT.*\nLORAWAN_API_KEY_FILE: .* is empty\nPORT: /,
+    );
+  });
+});
