@@ -59,7 +59,7 @@ async function serverOf(database: Database): Promise<ServerRow> {
 }
 
 /** Why there is no connection to the server at `url`, in one line without the password. */
-export function connectFailure(url: string, cause: unknown): string {
+function connectFailure(url: string, cause: unknown): string {
   const parts = partsOf(url);
   if (parts === undefined) return `DATABASE_URL cannot be used: ${reasonOf(cause)}.`;
   const { host, port, database, user } = parts;

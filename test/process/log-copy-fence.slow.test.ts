@@ -1,3 +1,4 @@
+// @module-tag slow
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { createProject } from '../api/api-client.ts';
 import { cuttableConnection } from '../database/cuttable-connection.ts';

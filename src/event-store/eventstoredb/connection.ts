@@ -158,7 +158,7 @@ export function connectFailure(connectionString: string, cause: unknown): string
   if (isAnonymous) {
     return `${place} refuses a connection without a user (${reason}). Name one in EVENTSTORE_URL, with TLS: with tls=false none is sent. ${RIGHTS}.`;
   }
-  return cause.code === UNAUTHENTICATED
+  return Number(cause.code) === UNAUTHENTICATED
     ? `${place} does not know the user ${user} with this password (${reason}). Check EVENTSTORE_URL.`
     : `${place} does not allow the user ${user} what a ledger needs (${reason}). ${RIGHTS}.`;
 }
