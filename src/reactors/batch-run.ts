@@ -225,7 +225,12 @@ export class BatchRun {
     const { handler } = this.#parts;
     const { stream } = this.#batch;
     const handled = await handler.execute(batchDecider, stream, command, this.#context);
-    return handled.outcome === 'recorded' ? handled.events : [];
+    const events = handled.outcome === 'recorded' ? handled.events : [];
+    const failed = events.find((event) => event.type === 'BatchFailed');
+    if (failed !== undefined) {
+      this.#parts.logger.warn({ stream, reason: failed.data.reason }, 'a batch has failed');
+    }
+    return events;
   }
 }
 

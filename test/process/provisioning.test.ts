@@ -229,6 +229,13 @@ describe('fleetledger deveui-batch', () => {
 
     const admitted = await runCli(args, { ...failing, LORAWAN_API_KEY: 'secret' });
     expect(admitted.code).toBe(0);
+
+    const full = await simulate({ latencyMs: 1, conflictRate: 1 });
+    const conflicting = { LORAWAN_MAX_CONFLICTS: '5' };
+    const taken = await runCli(['deveui-batch', full.url, '--batch-size', '3'], conflicting);
+    expect(taken).toMatchObject({ code: 1, stdout: '' });
+    expect(taken.stderr).toMatch(/It failed: 5 DevEUIs in a row .* 422: .*in use/);
+    expect(full.stats().requests).toBeLessThan(10);
   }, 60_000);
 
   test(
