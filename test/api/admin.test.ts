@@ -8,7 +8,11 @@ import { openLedger, type Ledger } from '../../src/main/ledger.ts';
 import { systemClock } from '../../src/shared/clock.ts';
 import { newEventId, randomEntropy } from '../../src/shared/ids.ts';
 import type { JsonObject } from '../../src/shared/json.ts';
-import { PROJECTION_NAMES, PROJECTION_VERSIONS } from '../projections/projection-versions.ts';
+import {
+  liveSchema,
+  PROJECTION_NAMES,
+  PROJECTION_VERSIONS,
+} from '../projections/projection-versions.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
 import {
@@ -592,7 +596,7 @@ describe('a verification', () => {
     await patch(sensor, { a: 1 });
     await owner.get(`/sensors/${sensor}`);
     await ledger.database.query({
-      text: `update read_state_v2.sensors set state = '{"a":2}' where sensor_id = $1`,
+      text: `update ${liveSchema('state')}.sensors set state = '{"a":2}' where sensor_id = $1`,
       values: [sensor],
     });
     const key = { project_id: project.id, sensor_id: sensor };
@@ -621,7 +625,7 @@ describe('a verification', () => {
     await owner.post('/sensors/patches', { json: sensors.map((id) => ({ id, data: { a: 1 } })) });
     await owner.get('/sensors?limit=1');
     await ledger.database.query({
-      text: `update read_state_v2.sensors set revision = 7 where sensor_id like $1`,
+      text: `update ${liveSchema('state')}.sensors set revision = 7 where sensor_id like $1`,
       values: [`${prefix}-%`],
     });
 

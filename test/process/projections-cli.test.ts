@@ -14,7 +14,11 @@ import {
   until,
 } from '../database/embedded-server-fixture.ts';
 import { createTestDatabase } from '../database/test-database.ts';
-import { PROJECTION_NAMES, PROJECTION_VERSIONS } from '../projections/projection-versions.ts';
+import {
+  liveSchema,
+  PROJECTION_NAMES,
+  PROJECTION_VERSIONS,
+} from '../projections/projection-versions.ts';
 import {
   printedAdminKey,
   runCli,
@@ -115,7 +119,7 @@ describe('without a service', { tags: ['slow'] }, () => {
     const server = await open('tool');
     const reader = await connect(server.url);
     await reader.query('begin');
-    await reader.query('lock table read_state_v2.checkpoint in access share mode');
+    await reader.query(`lock table ${liveSchema('state')}.checkpoint in access share mode`);
     const rebuilding = startCli(['projections', 'rebuild', 'state']);
     let id = '';
     await until(async () => {
@@ -184,7 +188,7 @@ describe('beside a service', () => {
   async function holdTables(): Promise<{ release(): Promise<void> }> {
     const reader = await connect(database.url);
     await reader.query('begin');
-    await reader.query('lock table read_state_v2.checkpoint in access share mode');
+    await reader.query(`lock table ${liveSchema('state')}.checkpoint in access share mode`);
     return {
       async release() {
         await reader.query('rollback');
@@ -195,7 +199,7 @@ describe('beside a service', () => {
   async function changeByHand(): Promise<void> {
     const client = await connect(database.url);
     const changed = await client.query(
-      `update read_state_v2.sensors set state = '{"n":"by hand"}' where sensor_id = 's-2'`,
+      `update ${liveSchema('state')}.sensors set state = '{"n":"by hand"}' where sensor_id = 's-2'`,
     );
     expect(changed.rowCount).toBe(1);
   }
@@ -308,7 +312,7 @@ describe('beside a service', () => {
     { tags: ['slow'] },
     async () => {
       const client = await connect(database.url);
-      const table = 'alter table read_state_v2.sensors';
+      const table = `alter table ${liveSchema('state')}.sensors`;
       await client.query(`${table} add constraint by_hand check (sensor_id not like 'bad-%')`);
       await project.owner.patch('/sensors/bad-1', { json: { data: { n: 1 } } });
       await until(async () => (await status()).status === 'stopped');
