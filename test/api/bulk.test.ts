@@ -281,6 +281,20 @@ describe('an array of patches', () => {
     expect(await patches(id)).toEqual([{ n: 1 }]);
   });
 
+  test('may hold one that nests by the thousand: it is refused alone', async () => {
+    const id = newSensor();
+    const deep = `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`;
+    const body = `[{"id":"${id}","data":{}},{"id":"deep","data":${deep}},{"id":"${id}","data":{"n":1}}]`;
+    for (const key of [{}, { 'idempotency-key': `deep-${id}` }]) {
+      const answer = await post({ body, headers: { 'content-type': 'application/json', ...key } });
+      expect(answer.body.results).toMatchObject([
+        { id, status: 200 },
+        { id: 'deep', ...refusal(422, 'validation-failed') },
+        { id, status: 200 },
+      ]);
+    }
+  });
+
   test('with the longest ids is repeated too', { tags: ['slow'] }, async () => {
     const prefix = newSensor();
     const items = Array.from({ length: 10_000 }, (_, n) => ({
@@ -415,6 +429,17 @@ describe('a stream of lines', () => {
     const { body } = await postLines(lines(all), key);
     expect(body.results.map(({ revision }) => revision)).toEqual([1, 2, 3, 4, 5, 6]);
     expect(await patches(id)).toEqual(all.map(({ data }) => data));
+  });
+
+  test('that comes again with other lines is refused', async () => {
+    const id = await newCountingSensor();
+    const [one, two, other] = [1, 2, 3].map((n) => `{"id":"${id}","data":{"n":${n}}}\n`);
+    const key = { 'idempotency-key': `other-lines-${id}` };
+    await postLines(`${one}${two}`, key);
+    for (const body of [`${one}${other}`, `${one}`, `\n${one}${two}`, `${other}${two}${one}`]) {
+      expect(await postLines(body, key)).toMatchObject(problem(422, 'idempotency-key-reused'));
+    }
+    expect(await patches(id)).toEqual([{ n: 1 }, { n: 2 }]);
   });
 
   test('that comes again changes nothing, also where it had changed nothing', async () => {

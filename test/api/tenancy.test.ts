@@ -871,6 +871,31 @@ describe('an Idempotency-Key', () => {
     }
   });
 
+  test('shows what it showed to nobody of another role', async () => {
+    const options = withKey(newId('key'), { device_id: newId('device') });
+    expect(await owner.post('/devices', options)).toMatchObject({ status: 201 });
+    const { key } = await addMember('member');
+    expect(await service.client(key).post('/devices', options)).toMatchObject(
+      problem(422, 'idempotency-key-reused'),
+    );
+  });
+
+  test('of a device is its own, whatever key a member sends', async () => {
+    const id = newId('device');
+    const device = await owner.post<{ key: string }>('/devices', {
+      json: { device_id: id, sensor_id: id },
+    });
+    const items = [{ id, data: { n: 1 } }];
+    await service.client(device.body.key).post('/sensors/patches', withKey('k', items));
+    const literal = withKey(JSON.stringify([id, 'k']), items);
+    const answer = await owner.post('/sensors/patches', literal);
+    expect(answer).toMatchObject({
+      status: 200,
+      body: { results: [{ deduplicated: 'unchanged' }] },
+    });
+    expect(answer.headers.has('Idempotency-Replayed')).toBe(false);
+  });
+
   test('is the own one of each project', async () => {
     const theirs = await service.newProject();
     const options = withKey(newId('key'), { device_id: newId('device') });

@@ -99,6 +99,41 @@ describe('records over HTTP', () => {
     expect(await totalOf(sim)).toBe(7);
   });
 
+  test('are CloudEvents in binary mode, each known by its source and id', async () => {
+    const sim = newName('sim');
+    const { date, ...undated } = record(sim, '2022-02-18T00:00:00Z', 1) as { date: string };
+    const attributes = {
+      'ce-specversion': '1.0',
+      'ce-id': 'an%20id',
+      'ce-source': sim,
+      'ce-type': 'usage',
+      'ce-time': date,
+    };
+    const send = (headers: object): Promise<Ingested> =>
+      ingested(undated, { ...attributes, ...headers });
+    expect(await send({})).toMatchObject({ accepted: 1, duplicates: 0 });
+    for (const contentType of ['application/json', 'application/json; charset=utf-8']) {
+      expect(await send({ 'content-type': contentType })).toMatchObject({ duplicates: 1 });
+    }
+    const structured = { specversion: '1.0', id: 'an id', source: sim, type: 'usage', time: date };
+    const cloud = { 'content-type': 'application/cloudevents+json' };
+    expect(await ingested({ ...structured, data: undated }, cloud)).toMatchObject({
+      duplicates: 1,
+    });
+    expect(await send({ 'ce-id': 'another' })).toMatchObject({ accepted: 1 });
+    expect(await send({ 'ce-id': '' })).toMatchObject({
+      accepted: 0,
+      rejected: [{ index: 0, reason: 'validation-failed' }],
+    });
+    const key = { 'idempotency-key': newName('key') };
+    expect(await send({ 'ce-id': 'a third', ...key })).toMatchObject({ accepted: 1 });
+    const other = { headers: { ...attributes, 'ce-id': 'a fourth', ...key }, json: undated };
+    expect(await owner.post('/usage', other)).toMatchObject(problem(422, 'idempotency-key-reused'));
+    const lines = { headers: { ...attributes, ...NDJSON }, body: JSON.stringify(undated) };
+    expect(await owner.post('/usage', lines)).toMatchObject(problem(422, 'validation-failed'));
+    expect(await totalOf(sim)).toBe(3);
+  });
+
   test('that are bad are rejected by their place, and stop no other', async () => {
     const sim = newName('sim');
     const bad = record(sim, '2020-02-00T00:00:00Z', 1);
