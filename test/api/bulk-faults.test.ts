@@ -14,7 +14,7 @@ import { IdempotentRequests } from '../../src/commands/requests.ts';
 import { sensorStream, StateCommands } from '../../src/commands/state.ts';
 import type { EventStore, Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { Positions } from '../../src/projections/engine/as-of.ts';
-import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import type { ReadModels } from '../../src/projections/engine/read-model.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { prepareWriteProcesses, type WriteProcess } from '../commands/write-process.ts';
@@ -251,7 +251,8 @@ function placesOf(
   return events
     .filter(({ metadata }) => metadata.correlationId === client.key)
     .map(({ data, metadata: { causationOrdinal } }) => {
-      if (data['messageId'] !== undefined) return Number(String(data['messageId']).split(':')[1]);
+      const messageId = data['messageId'];
+      if (typeof messageId === 'string') return Number(messageId.split(':')[1]);
       // The lines of a stream are numbered from 1.
       return (causationOrdinal ?? 0) - (plan.isStreamed ? 1 : 0);
     });

@@ -62,12 +62,17 @@ test('only the items that have no final result are run again', async () => {
   expect(texts(second)).toEqual(['a', 'b', 'c', 'failed']);
 
   const third = resultsOf(process, stream);
-  expect(texts(await third.next({ count: 4 }, async () => [final('d')]))).toEqual([...'abcd']);
+  expect(texts(await third.next({ count: 4 }, async () => [final('d')]))).toEqual([
+    'a',
+    'b',
+    'c',
+    'd',
+  ]);
   expect(texts(await third.next({ count: 1 }, async () => [final('e')]))).toEqual(['e']);
   const fourth = await resultsOf(process, stream).next({ count: 5 }, () => {
     throw new Error('nothing is to be run');
   });
-  expect(texts(fourth)).toEqual([...'abcde']);
+  expect(texts(fourth)).toEqual(['a', 'b', 'c', 'd', 'e']);
 });
 
 test('copies that run at once in several processes give out one result for each item', async () => {
