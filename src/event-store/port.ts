@@ -38,7 +38,7 @@ export interface EventStore {
   /** The position of the last event, or `BEGINNING` of an empty log. */
   head(): Promise<Position>;
 
-  /** The position of the last event recorded at `time` or before. */
+  /** The position of the last event recorded at `time` or before, also where earlier ones were recorded later. */
   positionAt(time: Date): Promise<Position>;
 }
 
@@ -113,7 +113,7 @@ export interface RecordedEvent extends NewEvent {
   /** 0 for the first event of a stream. */
   readonly revision: bigint;
   readonly position: Position;
-  /** The log's own time, never earlier than that of an event before it. Milliseconds. */
+  /** The log's own time, in milliseconds. Earlier than that of an event before it only where a clock was put back. */
   readonly recordedAt: Date;
 }
 

@@ -33,6 +33,7 @@ export function postgresCopyTarget(database: Database): CopyTarget {
           );
         }
         await insert(tx, events);
+        await noteClockSteps(tx, events.length);
         await tx.query({
           text: `
             insert into ledger.origin (log_id, position, copied_to)
@@ -49,6 +50,24 @@ export function postgresCopyTarget(database: Database): CopyTarget {
       });
     },
   };
+}
+
+/** Where the times of the last events fall: a time is searched for between such steps. */
+async function noteClockSteps(tx: Queryable, count: number): Promise<void> {
+  await tx.query({
+    text: `
+      insert into ledger.clock_steps (position)
+      select position
+      from (
+        select position, recorded_at,
+          lag(recorded_at) over (order by position) as before
+        from ledger.events
+        where position >= (select max(position) from ledger.events) - $1::bigint /* count */
+      ) as copied
+      where recorded_at < before
+      on conflict do nothing`,
+    values: [count],
+  });
 }
 
 async function takenBy(database: Queryable): Promise<Taken> {

@@ -152,14 +152,27 @@ class PostgresEventStore implements OpenEventStore {
   }
 
   async positionAt(time: Date): Promise<Position> {
-    // A binary search: positions are dense, and `recorded_at` never falls from one to the next. The
-    // answer is always from low to high. A subquery, since a join might be planned as a scan of all.
+    // A binary search: positions are dense, and `recorded_at` never falls from one to the next, but where the
+    // clock was put back. The last stretch between two such steps that begins in time holds the answer,
+    // which is always from low to high. A subquery, since a join might be planned as a scan of all.
     const [row] = await this.#database.query<{ position: bigint }>({
       name: 'position-at',
       text: `
-        with recursive search (low, high) as (
-          select 0::bigint, coalesce(max(position), 0)
-          from ledger.events
+        with recursive stretch as (
+          select coalesce(max(e.position), 0) as first
+          from ledger.clock_steps s
+          join ledger.events e on e.position = s.position
+          where e.recorded_at <= $1 /* time */
+        ),
+        search (low, high) as (
+          select
+            greatest(stretch.first - 1, 0),
+            coalesce(
+              (select min(position) - 1 from ledger.clock_steps where position > stretch.first),
+              (select max(position) from ledger.events),
+              0
+            )
+          from stretch
           union all
           select
             case when is_in_time then middle else low end,
