@@ -319,6 +319,18 @@ describe.runIf(asRoot)('as root', () => {
   test('the server runs as nobody in a directory of root', async () => {
     await open();
     expect((await stat(`/proc/${await postmasterPid()}`)).uid).toBe(NOBODY);
+    // Other services run as nobody, too.
+    expect((await stat(path.join(dataDir, 'postgres-password'))).uid).toBe(0);
+  });
+
+  test('a user id without a name is told what PostgreSQL needs', async () => {
+    await chown(dataDir, 4242, 4242);
+    const child = startChild({ uid: 4242 });
+    let stderr = '';
+    child.stderr?.on('data', (chunk) => (stderr += chunk));
+    expect(await exited(child)).not.toBe(0);
+    expect(stderr).toContain('PostgreSQL needs a name for the user 4242');
+    expect(stderr).toContain('fleetledger:x:4242:');
   });
 
   test('the server runs as the owner of the directory, who may go on without root', async () => {
@@ -328,6 +340,7 @@ describe.runIf(asRoot)('as root', () => {
     expect((await stat(`/proc/${await postmasterPid()}`)).uid).toBe(4242);
     await query(server.url, 'create table kept as select 7 as n');
     await server.close();
+    expect((await stat(path.join(dataDir, 'postgres-password'))).uid).toBe(4242);
 
     const { url } = await openInChild({ uid: 4242 });
     expect(await query(url, 'select n from kept')).toEqual([{ n: 7 }]);

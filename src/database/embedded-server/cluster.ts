@@ -10,6 +10,7 @@ import {
   rename,
   rm,
   stat,
+  writeFile,
 } from 'node:fs/promises';
 import path from 'node:path';
 import type { ClusterLock } from './cluster-lock.ts';
@@ -67,7 +68,7 @@ export async function readPassword(
     await file.writeFile(`${randomBytes(24).toString('base64url')}\n`);
     await file.sync();
     await file.close();
-    await giveTo(site.user, fresh);
+    await giveToOwner(site, fresh);
     // A link, not a rename: of two first starts one makes the password and both read it.
     await link(fresh, site.passwordFile).catch((error: unknown) => {
       // Gone: the other one has removed it as a leftover.
@@ -78,14 +79,40 @@ export async function readPassword(
   }
 }
 
+/**
+ * Gives the password file to whoever owns the data directory. Not to the user that the server runs as: `nobody`, say,
+ * is shared by other services, and needs the password only while the cluster is made.
+ */
+async function giveToOwner(site: Pick<Site, 'dataDir' | 'user'>, file: string): Promise<void> {
+  if (site.user.kind === 'same') return;
+  const { uid, gid } = await stat(site.dataDir);
+  await chown(file, uid, gid);
+}
+
 async function initdb(site: Site, folder: string, lock: ClusterLock): Promise<void> {
+  // Removed as a leftover when this process is killed.
+  const passwordFile = `${site.passwordFile}.${randomBytes(6).toString('hex')}`;
+  try {
+    await writeFile(passwordFile, `${site.password}\n`, { mode: 0o600, flag: 'wx' });
+    await giveTo(site.user, passwordFile);
+    await runInitdb(site, { folder, passwordFile }, lock);
+  } finally {
+    await rm(passwordFile, { force: true });
+  }
+}
+
+async function runInitdb(
+  site: Site,
+  { folder, passwordFile }: { readonly folder: string; readonly passwordFile: string },
+  lock: ClusterLock,
+): Promise<void> {
   const child = await spawnAs(
     site.user,
     site.binaries.initdb,
     [
       `--pgdata=${folder}`,
       `--username=${SUPERUSER}`,
-      `--pwfile=${site.passwordFile}`,
+      `--pwfile=${passwordFile}`,
       '--auth=scram-sha-256',
       '--no-instructions',
       '--encoding=UTF8',
@@ -109,6 +136,12 @@ async function initdb(site: Site, folder: string, lock: ClusterLock): Promise<vo
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   if (code === 0) return;
   await rm(folder, { recursive: true, force: true });
+  const [, namelessUid] = /could not look up effective user ID (\d+)/.exec(output) ?? [];
+  if (namelessUid !== undefined) {
+    throw new EmbeddedServerError(
+      `PostgreSQL needs a name for the user ${namelessUid}, and /etc/passwd has none: add one (fleetledger:x:${namelessUid}:0::/:/bin/false), start as another user, or set DATABASE_URL`,
+    );
+  }
   throw new EmbeddedServerError(
     `initdb could not make a cluster in ${site.dataDir}: ${output.trim().split('\n').slice(-3).join(' ')}`,
   );
@@ -138,7 +171,7 @@ async function takeOver(site: Site): Promise<void> {
       );
     return;
   }
-  await giveTo(site.user, site.passwordFile);
+  await giveToOwner(site, site.passwordFile);
   if (uid === site.user.uid) return;
   for (const entry of await readdir(site.clusterDir, { recursive: true, withFileTypes: true }))
     if (!entry.isSymbolicLink()) await giveTo(site.user, path.join(entry.parentPath, entry.name));

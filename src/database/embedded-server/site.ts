@@ -6,7 +6,7 @@ import type { ServiceUser } from './service-user.ts';
 export interface Site {
   readonly dataDir: string;
   readonly clusterDir: string;
-  /** Mode 0600, of the server's user. */
+  /** Mode 0600, of the owner of the data directory. */
   readonly passwordFile: string;
   /** Locked (flock) for as long as any process of this cluster lives. */
   readonly lockFile: string;
