@@ -1,60 +1,6 @@
 #!/usr/bin/env node
-import { Command } from 'commander';
-import { addDemoCommand } from './cli/demo.ts';
-import { ExitCode, Interrupted, UsageError } from './cli/ending.ts';
-import { addDevEuiBatchCommand } from './cli/deveui-batch.ts';
-import { addKeysCommand } from './cli/keys.ts';
-import { addLogCommand } from './cli/log.ts';
-import { addProjectionsCommand } from './cli/projections.ts';
-import { addServeCommand } from './cli/serve.ts';
-import { addSimulateCommand, SimulatorStartError } from './cli/simulate.ts';
-import { UsageNotSentError } from './cli/usage-over-http.ts';
-import { ConfigError } from './config.ts';
-import { EmbeddedServerError } from './database/embedded-server/errors.ts';
-import { DatabaseRefusedError } from './database/server-check.ts';
-import { UnexpectedLogError } from './event-store/eventstoredb/failures.ts';
-import { CopyRefusedError } from './event-store/port.ts';
-import { LedgerError } from './shared/errors.ts';
+import { endWhenAskedEarly, ExitCode } from './cli/ending.ts';
 
-const program = new Command('fleetledger')
-  .description('One event-sourced ledger for an IoT fleet.')
-  .showHelpAfterError()
-  // What comes after a command is the command's, so that its own commands may have its options.
-  .enablePositionalOptions()
-  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? ExitCode.done : ExitCode.usage));
-
-addServeCommand(program);
-addDemoCommand(program);
-addDevEuiBatchCommand(program);
-addProjectionsCommand(program);
-addLogCommand(program);
-addKeysCommand(program);
-addSimulateCommand(program);
-
-/** One clear line for what the user can mend; everything for what only we can. */
-function fail(error: unknown): never {
-  if (error instanceof Interrupted) process.exit(ExitCode.interrupted);
-  const isForUser =
-    error instanceof ConfigError ||
-    error instanceof UsageError ||
-    error instanceof LedgerError ||
-    error instanceof CopyRefusedError ||
-    error instanceof SimulatorStartError ||
-    error instanceof UsageNotSentError ||
-    error instanceof EmbeddedServerError ||
-    error instanceof DatabaseRefusedError ||
-    error instanceof UnexpectedLogError;
-  const text =
-    error instanceof Error
-      ? isForUser || !error.stack
-        ? error.message
-        : error.stack
-      : String(error);
-  process.stderr.write(`${text}\n`);
-  process.exit(error instanceof UsageError ? ExitCode.usage : ExitCode.failed);
-}
-
-process.on('unhandledRejection', fail);
-process.on('uncaughtException', fail);
-
-await program.parseAsync().catch(fail);
+const isService = process.argv[2] === 'serve' || process.argv[2] === 'demo';
+endWhenAskedEarly(isService ? ExitCode.done : ExitCode.interrupted);
+await import('./cli/program.ts');

@@ -60,8 +60,10 @@ export function createApp({
   }
   app.use(healthRouter(health));
   app.use(metrics.router);
-  app.use(problemsRouter());
-  app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
+  if (routes.length > 0) {
+    app.use(problemsRouter());
+    app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
+  }
   app.use((request: Request, response: Response) => {
     const detail = 'There is nothing at this path: /docs lists what there is.';
     responder.problem(request, response, new LedgerError('not-found', detail));
@@ -156,7 +158,7 @@ export async function listen(
   const authority = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return {
     address,
-    url: `http://${authority}:${address.port}`,
+    url: `http://${reachable(authority)}:${address.port}`,
     drain() {
       isDraining = true;
       // `Connection: close`, where the head of the answer is not sent yet.
@@ -164,6 +166,12 @@ export async function listen(
       return drain(server);
     },
   };
+}
+
+/** A server that listens at every address is reached at that of its own machine; browsers refuse 0.0.0.0. */
+function reachable(authority: string): string {
+  if (authority === '0.0.0.0') return '127.0.0.1';
+  return authority === '[::]' ? 'localhost' : authority;
 }
 
 /**

@@ -11,6 +11,23 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
+let stopListeningEarly = (): void => undefined;
+
+/**
+ * Ends the process with this code when it is asked to end before `onAskedToEnd` was called: there is nothing to
+ * finish yet. Called before anything else is imported, which takes a second: as process 1 of a container, node
+ * ignores a signal that nobody listens for.
+ */
+export function endWhenAskedEarly(exitCode: number): void {
+  const end = (): void => process.exit(exitCode);
+  for (const name of SIGNALS) process.on(name, end);
+  stopListeningEarly = () => {
+    for (const name of SIGNALS) process.off(name, end);
+  };
+}
+
 const ASKED_AGAIN_AFTER_MS = 200;
 
 /** Calls `end` when the process is first asked to end. Whoever asks again does not want to wait. */
@@ -25,5 +42,6 @@ export function onAskedToEnd(end: () => void, exitCodeAtOnce: number): void {
       process.exit(exitCodeAtOnce);
     }
   };
-  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, asked);
+  for (const name of SIGNALS) process.on(name, asked);
+  stopListeningEarly();
 }

@@ -125,7 +125,7 @@ describe.each([
       expect(restart).toBe('unless-stopped');
       expect(stop_grace_period).toBe('1m');
       // The health check of an image of our own is in its Dockerfile.
-      expect(healthcheck?.test[0]).toBe(build === undefined ? 'CMD' : undefined);
+      expect(healthcheck?.test?.[0]).toBe(build === undefined ? 'CMD' : undefined);
     },
   );
 
@@ -145,6 +145,26 @@ describe.each([
 
   test.each(services)('%s publishes nothing beyond this machine', (_name, { ports = [] }) => {
     for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:\d+:\d+$/);
+  });
+
+  test.each(services)('%s gains no privileges, and its memory is limited', (_name, entry) => {
+    expect(entry.security_opt).toContain('no-new-privileges:true');
+    expect(entry.mem_limit).toMatch(/^\d+[mg]$/);
+  });
+
+  test('the service writes to no disk but for large uploads', () => {
+    expect(service(compose, 'fleetledger')).toMatchObject({ read_only: true, tmpfs: ['/tmp'] });
+  });
+
+  test('PostgreSQL is healthy once it answers in the database of the service', () => {
+    const check = service(compose, 'postgres').healthcheck?.test?.join(' ') ?? '';
+    expect(check).toMatch(/psql --host=127\.0\.0\.1 .*--dbname="\$POSTGRES_DB" .*select 1/);
+  });
+
+  test('EventStoreDB begins with threads enough for few cores', () => {
+    const threads = variable(compose, 'eventstore', 'DOTNET_ThreadPool_ForceMinWorkerThreads');
+    // It is read as hexadecimal.
+    expect(Number.parseInt(threads, 16)).toBe(64);
   });
 
   test('the service gets settings that it has', () => {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 
 export interface HealthCheck {
-  readonly test: readonly string[];
+  readonly test?: readonly string[];
 }
 
 export interface ComposeService {
@@ -19,6 +19,10 @@ export interface ComposeService {
   readonly volumes?: readonly string[];
   readonly configs?: readonly { readonly source: string; readonly target: string }[];
   readonly healthcheck?: HealthCheck;
+  readonly security_opt?: readonly string[];
+  readonly mem_limit?: string;
+  readonly read_only?: boolean;
+  readonly tmpfs?: readonly string[];
 }
 
 export interface Compose {

@@ -286,6 +286,21 @@ describe('a service', { tags: ['slow'] }, () => {
   });
 });
 
+describe('a service that is asked to end as soon as it runs', () => {
+  test('ends with 0, and has begun nothing', async () => {
+    // As soon as it listens for the signal. As process 1 of a container, node would ignore it before that.
+    const code = `
+      setInterval(() => {
+        if (process.listenerCount('SIGTERM') > 0) process.kill(process.pid, 'SIGTERM');
+      }, 1).unref();`;
+    const NODE_OPTIONS = `--import data:text/javascript,${encodeURIComponent(code)}`;
+    const service = startServiceProcess({ NODE_OPTIONS });
+    expect(await service.ended()).toBe(0);
+    expect(service.stderr()).toBe('');
+    expect(await readdir(dataDir)).toEqual([]);
+  });
+});
+
 describe('a process without the API', () => {
   test(
     'serves health and metrics all the same, and does its work where the port is taken',
@@ -303,7 +318,10 @@ describe('a process without the API', () => {
         interval: 50,
       });
       expect(await (await fetch(`${url}/metrics`)).text()).toContain('fleetledger_projection_lag');
-      expect((await fetch(`${url}/api/v1/projects`)).status).toBe(404);
+      // Documents of an API that is served elsewhere would be wrong about this process.
+      for (const path of ['/api/v1/projects', '/docs', '/openapi.json']) {
+        expect((await fetch(url + path)).status, path).toBe(404);
+      }
       expect(await terminate(first)).toBe(0);
 
       const taken = createServer().listen(0, '127.0.0.1');
