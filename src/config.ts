@@ -84,6 +84,10 @@ const environment = z.object({
     .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 of printable ASCII without spaces')
     .default('fleetledger'),
   KAFKA_PROJECT: projectIdField.default('default'),
+  KAFKA_SOURCE: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, 'must be 1 to 64 of A-Z, a-z, 0-9, ., _ and -')
+    .optional(),
   LORAWAN_API_URL: url('http', 'https').optional(),
   LORAWAN_API_KEY: z
     .string()
@@ -166,6 +170,8 @@ export interface KafkaSettings {
   readonly usageTopic: string;
   readonly groupId: string;
   readonly project: string;
+  /** Part of the names of records without ids; '' unless a topic was recreated or moved. */
+  readonly source: string;
 }
 
 /** How the LoRaWAN provider is asked, whichever it is. */
@@ -242,6 +248,7 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
       usageTopic: settings.KAFKA_USAGE_TOPIC,
       groupId: settings.KAFKA_GROUP_ID,
       project: settings.KAFKA_PROJECT,
+      source: settings.KAFKA_SOURCE ?? '',
     },
     lorawanApiUrl: settings.LORAWAN_API_URL,
     lorawan: {

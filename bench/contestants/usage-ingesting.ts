@@ -20,6 +20,7 @@ export async function ingestUsage(topic: UsageTopic, { store }: BenchLog): Promi
     groupId: newEventId(),
     // Of its own: under the names of another round nothing would be stored.
     projectId: `p${randomInt(1_000_000)}`,
+    source: '',
     commands: new UsageCommands(store),
     prepare: () => Promise.resolve(),
     logger: createLogger('silent'),

@@ -25,6 +25,8 @@ export type RecordName =
   | OwnName
   | {
       readonly kind: 'message';
+      /** Tells topics of one name apart; '' for the first of them. */
+      readonly source: string;
       readonly topic: string;
       readonly partition: number;
       readonly offset: string;
@@ -100,14 +102,17 @@ export class UsageCommands {
   }
 
   /**
-   * Lists messages that cannot be used, each once.
+   * Lists messages that cannot be used, each once. `source`: as in the names of records.
    * @throws LedgerError as `record`; may always be repeated
    */
-  async reject(rejections: readonly MessageRejection[], context: UsageContext): Promise<void> {
+  async reject(
+    rejections: readonly MessageRejection[],
+    context: UsageContext,
+    source = '',
+  ): Promise<void> {
     await this.#store.append(
       rejections.map((rejection) => {
-        const { topic, partition, offset } = rejection.origin;
-        const parts = ['rejected', 'message', topic, String(partition), offset];
+        const parts = ['rejected', ...partsOfMessage({ source, ...rejection.origin })];
         return rejectionOf(rejection, parts, context);
       }),
     );
@@ -191,14 +196,7 @@ function streamOf(projectId: string, name: RecordName): StreamName {
         sha256(JSON.stringify([name.source, name.id])),
       );
     case 'message':
-      return streamName(
-        'usage',
-        projectId,
-        'message',
-        name.topic,
-        String(name.partition),
-        name.offset,
-      );
+      return streamName('usage', projectId, ...partsOfMessage(name));
     case 'request':
       return streamName(
         'usage',
@@ -210,6 +208,19 @@ function streamOf(projectId: string, name: RecordName): StreamName {
     case 'new':
       return streamName('usage', projectId, 'new', newEventId());
   }
+}
+
+/** What names a message. Without a source as before there were any, so that records keep their names. */
+function partsOfMessage({
+  source,
+  topic,
+  partition,
+  offset,
+}: Pick<Extract<RecordName, { kind: 'message' }>, 'source' | 'topic' | 'partition' | 'offset'>): [
+  string,
+  ...string[],
+] {
+  return ['message', ...(source === '' ? [] : [source]), topic, String(partition), offset];
 }
 
 function rejectionOf(

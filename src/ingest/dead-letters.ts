@@ -68,28 +68,72 @@ export class DeadLetters {
     if (waiting.length > 0) await this.#send(waiting);
   }
 
-  async #send(messages: Message[]): Promise<void> {
-    const ways: { readonly messages: Message[]; readonly compression: CompressionTypes }[] = [
-      { messages, compression: CompressionTypes.None },
-      // It came compressed, or just fitted without the headers.
-      { messages, compression: CompressionTypes.GZIP },
-      // A letter without its value says where that is; one that is never sent stalls the partition.
-      { messages: messages.map(withoutValue), compression: CompressionTypes.GZIP },
-    ];
-    for (const [index, way] of ways.entries()) {
+  /** Together; if the broker finds that too large, one by one, in whatever way it takes each. */
+  async #send(messages: readonly Message[]): Promise<void> {
+    const ways = messages.length === 1 ? [...PLAIN_WAYS, ...SHORTER_WAYS] : PLAIN_WAYS;
+    let refusal: unknown;
+    for (const { compression, shortened } of ways) {
       try {
         await this.#producer.send({
           topic: this.#topic,
           acks: -1,
           timeout: TIMEOUT_MS,
-          ...way,
+          compression,
+          messages: messages.map(shortened),
         });
         return;
       } catch (error) {
-        if (!isTooLarge(error) || index === ways.length - 1) throw error;
+        if (!isTooLarge(error)) throw error;
+        refusal = error;
       }
     }
+    if (messages.length === 1) throw refusal;
+    for (const message of messages) await this.#send([message]);
   }
+}
+
+interface Way {
+  readonly compression: CompressionTypes;
+  readonly shortened: (message: Message) => Message;
+}
+
+const PLAIN_WAYS: readonly Way[] = [
+  { compression: CompressionTypes.None, shortened: (message) => message },
+  // It came compressed, or just fitted without the headers.
+  { compression: CompressionTypes.GZIP, shortened: (message) => message },
+];
+
+/**
+ * A letter without its parts still says where the message is; one that is never sent stalls the partition. The key
+ * and the headers of the sender may fill the limit, too.
+ */
+const SHORTER_WAYS: readonly Way[] = [
+  {
+    compression: CompressionTypes.GZIP,
+    shortened: (message) => withLeftOut('value', { ...message, value: null }),
+  },
+  {
+    compression: CompressionTypes.GZIP,
+    shortened: (message) =>
+      withLeftOut('value, headers', { ...message, value: null, headers: ownHeaders(message) }),
+  },
+  {
+    compression: CompressionTypes.GZIP,
+    shortened: (message) =>
+      withLeftOut('value, headers, key', { value: null, headers: ownHeaders(message) }),
+  },
+];
+
+function withLeftOut(leftOut: string, message: Message): Message {
+  return { ...message, headers: { ...message.headers, 'fleetledger-left-out': leftOut } };
+}
+
+const OWN_HEADERS = new Set(
+  ['reason', 'detail', 'topic', 'partition', 'offset'].map((name) => `fleetledger-${name}`),
+);
+
+function ownHeaders({ headers = {} }: Message): NonNullable<Message['headers']> {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => OWN_HEADERS.has(name)));
 }
 
 function messageOf({ message, topic, partition, reason, detail }: DeadLetter): Message {
@@ -107,22 +151,16 @@ function messageOf({ message, topic, partition, reason, detail }: DeadLetter): M
   };
 }
 
-function withoutValue(message: Message): Message {
-  return {
-    ...message,
-    value: null,
-    headers: { ...message.headers, 'fleetledger-left-out': 'value' },
-  };
-}
-
 function sizeOf({ key, value, headers = {} }: Message): number {
-  const parts = [key, value, ...Object.values(headers).flat()];
+  const parts = [key, value, ...Object.keys(headers), ...Object.values(headers).flat()];
   return parts.reduce<number>((sum, part) => sum + (part ? Buffer.byteLength(part) : 0), 0);
 }
+
+const TOO_LARGE = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE']);
 
 /** kafkajs wraps what the broker answers. */
 function isTooLarge(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  if ('type' in error && error.type === 'MESSAGE_TOO_LARGE') return true;
+  if ('type' in error && TOO_LARGE.has(String(error.type))) return true;
   return error.cause !== error && isTooLarge(error.cause);
 }

@@ -11,6 +11,7 @@ import { mayPass } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { DeadLetter, DeadLetters } from './dead-letters.ts';
 import { Membership } from './membership.ts';
+import type { Refusals } from './refusals.ts';
 import { readUsageMessage } from './usage-message.ts';
 
 /** What has been taken since the process started. */
@@ -24,7 +25,10 @@ export interface UsageBatchParts {
   readonly commands: Pick<UsageCommands, 'record' | 'reject'>;
   readonly deadLetters: Pick<DeadLetters, 'send'>;
   readonly projectId: string;
+  /** Part of the names of records without ids. */
+  readonly source: string;
   readonly counts: UsageCounts;
+  readonly refusals: Pick<Refusals, 'note'>;
   readonly logger: Logger;
   /** Aborted when no more is to be begun. */
   readonly ending: AbortSignal;
@@ -68,7 +72,7 @@ export class UsageBatch {
         this.#membership.check();
         const together = messages.slice(start, start + MAX_AT_ONCE);
         await this.#record(together);
-        await this.#commit((together.at(-1) as KafkaMessage).offset);
+        await this.#commit(together.at(-1) as KafkaMessage);
       }
     } catch (error) {
       if (!(error instanceof Left)) throw error;
@@ -79,7 +83,7 @@ export class UsageBatch {
   }
 
   async #record(messages: readonly KafkaMessage[]): Promise<void> {
-    const { commands, deadLetters, counts, projectId } = this.#parts;
+    const { commands, deadLetters, counts, refusals, projectId, source } = this.#parts;
     const { topic, partition } = this.#payload.batch;
     const first = messages[0]?.offset ?? '';
     const correlationId = `kafka:${topic}/${partition}/${first}`;
@@ -92,14 +96,18 @@ export class UsageBatch {
       ),
     );
     if (letters.length > 0) {
-      await this.#untilDone(() => commands.reject(letters.map(rejectionOf), context));
+      await this.#untilDone(() => commands.reject(letters.map(rejectionOf), context, source));
     }
-    for (const [index, { message }] of usable.entries()) {
+    for (const [index, { message, entry }] of usable.entries()) {
       const { outcome } = recorded[index] as RecordedUsage;
+      refusals.note(outcome, entry.name.kind);
       if (outcome === 'recorded') counts.recorded += 1;
       else if (outcome === 'duplicate') counts.duplicates += 1;
       else {
-        const detail = 'the same id was used before, with another record';
+        const detail =
+          entry.name.kind === 'message'
+            ? 'the topic had another record at this offset before: it was recreated (see KAFKA_SOURCE)'
+            : 'the same id was used before, with another record';
         letters.push({ message, topic, partition, reason: 'id-reused', detail });
       }
     }
@@ -116,6 +124,7 @@ export class UsageBatch {
     readonly letters: DeadLetter[];
   } {
     const { topic, partition } = this.#payload.batch;
+    const { source } = this.#parts;
     const usable: { message: KafkaMessage; entry: UsageEntry }[] = [];
     const letters: DeadLetter[] = [];
     for (const message of messages) {
@@ -125,7 +134,7 @@ export class UsageBatch {
         letters.push({ message, topic, partition, reason: parsed.reason, detail: parsed.detail });
         continue;
       }
-      const name = parsed.name ?? ({ kind: 'message', topic, partition, offset } as const);
+      const name = parsed.name ?? ({ kind: 'message', source, topic, partition, offset } as const);
       const origin = { kind: 'kafka', topic, partition, offset } as const;
       usable.push({
         message,
@@ -137,12 +146,15 @@ export class UsageBatch {
 
   /**
    * By the batch's own way to commit: the consumer's passes a commit over in silence when it is stopping, and what
-   * was stored while it drains would be delivered again.
+   * was stored while it drains would be delivered again. With the last message goes what follows it in the batch and
+   * is no message: the markers of transactions have offsets, too.
    */
-  async #commit(lastOffset: string): Promise<void> {
+  async #commit({ offset: lastOffset }: KafkaMessage): Promise<void> {
     const payload = this.#payload;
-    const { topic, partition } = payload.batch;
-    const offset = String(BigInt(lastOffset) + 1n);
+    const { batch } = payload;
+    const { topic, partition } = batch;
+    const isAll = lastOffset === batch.messages.at(-1)?.offset;
+    const offset = String(BigInt(isAll ? batch.lastOffset() : lastOffset) + 1n);
     await payload.commitOffsetsIfNecessary({
       topics: [{ topic, partitions: [{ partition, offset }] }],
     });

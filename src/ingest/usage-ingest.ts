@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { UsageCounts } from './usage-batch.ts';
+import { Refusals } from './refusals.ts';
 import { UsageSession, type UsageSessionParts, type UsageSessionStatus } from './usage-session.ts';
 
 export interface UsageIngestParts extends UsageSessionParts {
@@ -24,6 +25,7 @@ export class UsageIngest {
     deadLetters: { 'malformed-json': 0, 'validation-failed': 0, 'id-reused': 0 },
   };
   readonly #parts: UsageIngestParts;
+  readonly #refusals = new Refusals();
   readonly #stopping = new AbortController();
   #session: UsageSession | undefined;
   #failure: string | undefined;
@@ -46,6 +48,11 @@ export class UsageIngest {
       : status;
   }
 
+  /** What somebody should see to although it goes on. */
+  get warning(): string | undefined {
+    return this.#refusals.warning;
+  }
+
   start(): void {
     this.#done = this.#run();
   }
@@ -63,7 +70,10 @@ export class UsageIngest {
     while (!signal.aborted) {
       try {
         await prepare();
-        this.#session = new UsageSession(this.#parts, this.counts);
+        this.#session = new UsageSession(this.#parts, {
+          counts: this.counts,
+          refusals: this.#refusals,
+        });
         await this.#session.run(signal);
         this.#failure = undefined;
       } catch (error) {

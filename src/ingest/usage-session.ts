@@ -5,6 +5,7 @@ import type { Logger } from '../shared/logger.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { kafkaClient } from './kafka-client.ts';
 import { HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS } from './membership.ts';
+import type { Refusals } from './refusals.ts';
 import { UsageBatch, type UsageCounts } from './usage-batch.ts';
 import { ensureTopics } from './usage-topics.ts';
 
@@ -14,6 +15,8 @@ export interface UsageSessionParts {
   readonly groupId: string;
   /** Whose usage it is. */
   readonly projectId: string;
+  /** Part of the names of records without ids: another one for each topic of the same name. */
+  readonly source: string;
   readonly commands: Pick<UsageCommands, 'record' | 'reject'>;
   readonly logger: Logger;
 }
@@ -44,15 +47,20 @@ export class UsageSession {
   readonly #consumer: Consumer;
   readonly #deadLetters: DeadLetters;
   readonly #counts: UsageCounts;
+  readonly #refusals: Refusals;
   readonly #ending = new AbortController();
   /** By partition: why it does not go on. */
   readonly #waiting = new Map<number, string>();
   #partitions: readonly number[] | undefined;
   #answeredAtMs = performance.now();
 
-  constructor(parts: UsageSessionParts, counts: UsageCounts) {
+  constructor(
+    parts: UsageSessionParts,
+    { counts, refusals }: { readonly counts: UsageCounts; readonly refusals: Refusals },
+  ) {
     this.#parts = parts;
     this.#counts = counts;
+    this.#refusals = refusals;
     this.#kafka = kafkaClient(parts.brokers, parts.logger);
     this.#deadLetters = new DeadLetters(this.#kafka, parts.topic);
     this.#consumer = this.#kafka.consumer({
@@ -115,6 +123,7 @@ export class UsageSession {
         const parts = {
           ...this.#parts,
           counts: this.#counts,
+          refusals: this.#refusals,
           deadLetters: this.#deadLetters,
           ending: this.#ending.signal,
           onWaiting: (partition: number, reason: string | undefined) => {
@@ -141,6 +150,9 @@ export class UsageSession {
     // Not what was fetched: an empty fetch may be one that kafkajs gave up.
     this.#consumer.on(events.HEARTBEAT, answered);
     this.#consumer.on(events.COMMIT_OFFSETS, answered);
+    this.#consumer.on(events.END_BATCH_PROCESS, ({ payload }) => {
+      if (payload.batchSize === 0) this.#passOver(payload);
+    });
     this.#consumer.on(events.GROUP_JOIN, ({ payload }) => {
       answered();
       this.#partitions = payload.memberAssignment[this.#parts.topic] ?? [];
@@ -152,6 +164,25 @@ export class UsageSession {
       }
       await delay(WATCH_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
     }
+  }
+
+  /**
+   * Commits a batch that has no messages, but markers of transactions, or messages of aborted ones: otherwise its
+   * partition would stay behind for ever to whoever watches the group. If that fails, the next commit has it.
+   */
+  #passOver({
+    topic,
+    partition,
+    lastOffset,
+  }: {
+    readonly topic: string;
+    readonly partition: number;
+    readonly lastOffset: string;
+  }): void {
+    const offset = String(BigInt(lastOffset) + 1n);
+    this.#consumer.commitOffsets([{ topic, partition, offset }]).catch((error: unknown) => {
+      this.#parts.logger.debug({ err: error, topic, partition }, 'an empty batch is not committed');
+    });
   }
 
   /** Waits for the batches in hand. Whatever is left of a broken connection is of no use to anybody. */

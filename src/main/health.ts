@@ -19,7 +19,7 @@ export function healthOf(
     ...(provisioning !== undefined && {
       provisioning: () => Promise.resolve(healthOfProvisioning(provisioning.status)),
     }),
-    ...(ingest !== undefined && { kafka: () => Promise.resolve(healthOfIngest(ingest.status)) }),
+    ...(ingest !== undefined && { kafka: () => Promise.resolve(healthOfIngest(ingest)) }),
   };
   return {
     // Where there is an API, what else the process does must not take it out of service.
@@ -70,7 +70,7 @@ function readinessOf({ status }: UsageIngest): () => Promise<PartHealth> {
     Promise.resolve(
       status.situation === 'connecting'
         ? { status: 'failing', detail: 'no broker has been reached yet' }
-        : healthOfIngest(status),
+        : healthOfStatus(status),
     );
 }
 
@@ -90,7 +90,15 @@ function healthOfProvisioning(status: ProvisioningStatus): PartHealth {
   }
 }
 
-function healthOfIngest(status: UsageIngestStatus): PartHealth {
+/** With what somebody should see to. A restart would not help, so readiness leaves that out. */
+function healthOfIngest({ status, warning }: UsageIngest): PartHealth {
+  const health = healthOfStatus(status);
+  return warning === undefined || health.status === 'failing'
+    ? health
+    : { status: 'failing', detail: warning };
+}
+
+function healthOfStatus(status: UsageIngestStatus): PartHealth {
   switch (status.situation) {
     case 'consuming': {
       const { length } = status.partitions;

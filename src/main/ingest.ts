@@ -8,13 +8,14 @@ import type { Ledger } from './ledger.ts';
 /** Takes usage from Kafka, once it is started. */
 export function openIngest(
   { log, handler, logger }: Ledger,
-  { brokers, usageTopic, groupId, project }: KafkaSettings,
+  { brokers, usageTopic, groupId, project, source }: KafkaSettings,
 ): UsageIngest {
   return new UsageIngest({
     brokers,
     topic: usageTopic,
     groupId,
     projectId: project,
+    source,
     // Not as this process's own writes: no client waits to read them, and reads would wait for the topic.
     commands: new UsageCommands(log),
     prepare: () => ensureProject(handler, project, 'system:kafka', systemClock),

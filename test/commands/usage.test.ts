@@ -133,8 +133,19 @@ test('a message that cannot be used is listed once, with what it held', async ()
   ]);
 });
 
-function message(topic: string, partition: number, offset: string): RecordName {
-  return { kind: 'message', topic, partition, offset };
+test('a message of a topic that was recreated is another one under another source', async () => {
+  const process = await startProcess();
+  const topic = `recreated-${names}`;
+  expect(await outcomes(process, entry(message(topic, 0, '7'), 1))).toEqual(['recorded']);
+  expect(await outcomes(process, entry(message(topic, 0, '7'), 2))).toEqual(['refused']);
+  const second = entry(message(topic, 0, '7', 'second'), 2);
+  expect(await outcomes(process, second, second)).toEqual(['recorded', 'duplicate']);
+  const third = entry(message(topic, 0, '7', 'third'), 2);
+  expect(await outcomes(process, third)).toEqual(['recorded']);
+});
+
+function message(topic: string, partition: number, offset: string, source = ''): RecordName {
+  return { kind: 'message', source, topic, partition, offset };
 }
 
 function cloudEvent(source: string, id: string): RecordName {

@@ -16,6 +16,12 @@ export interface TestTopic {
   readonly groupId: string;
   /** As they are, in their order, with `acks` of all. */
   send(messages: readonly Message[]): Promise<void>;
+  /** In a transaction that is committed, or aborted. */
+  sendInTransaction(messages: readonly Message[], end: 'commit' | 'abort'): Promise<void>;
+  /** Behind the last of each partition, whatever it is. */
+  ends(): Promise<Map<number, string>>;
+  /** Another topic of the same name. */
+  recreate(): Promise<void>;
   /** The dead letters, when there are so many. */
   deadLetters(count: number): Promise<KafkaMessage[]>;
   /** By partition, where something is committed. */
@@ -39,10 +45,11 @@ export async function createTopic({
     await producer.disconnect();
     await admin.disconnect();
   });
+  const usageTopic = { topic: name, numPartitions: partitions };
   await admin.createTopics({
     waitForLeaders: true,
     topics: [
-      { topic: name, numPartitions: partitions },
+      usageTopic,
       {
         topic: `${name}.dead-letter`,
         numPartitions: 1,
@@ -56,6 +63,29 @@ export async function createTopic({
     groupId,
     async send(messages) {
       await producer.send({ topic: name, acks: -1, messages: [...messages] });
+    },
+    async sendInTransaction(messages, end) {
+      const transactional = kafka.producer({
+        createPartitioner: Partitioners.DefaultPartitioner,
+        transactionalId: `transactions-${name}-${randomBytes(4).toString('hex')}`,
+        maxInFlightRequests: 1,
+        idempotent: true,
+      });
+      await transactional.connect();
+      const transaction = await transactional.transaction();
+      await transaction.send({ topic: name, acks: -1, messages: [...messages] });
+      await transaction[end]();
+      await transactional.disconnect();
+    },
+    async ends() {
+      const found = await admin.fetchTopicOffsets(name);
+      return new Map(found.map(({ partition, high }) => [partition, high]));
+    },
+    async recreate() {
+      await admin.deleteTopics({ topics: [name] });
+      await vi.waitFor(() => admin.createTopics({ waitForLeaders: true, topics: [usageTopic] }), {
+        ...EVENTUALLY,
+      });
     },
     async deadLetters(count) {
       const letters: KafkaMessage[] = [];
@@ -103,6 +133,7 @@ export function startIngest(
     topic: name,
     groupId,
     projectId: 'acme',
+    source: '',
     commands: new UsageCommands(store),
     prepare: () => Promise.resolve(),
     logger: createLogger(process.env['TEST_LOG_LEVEL'] ?? 'silent'),
