@@ -5,7 +5,8 @@ import type { Decider } from './decider.ts';
 /** From `from` on; null: from the beginning. */
 export interface SimAssignment {
   readonly from: string | null;
-  readonly orgId: string;
+  /** Null: no organization. */
+  readonly orgId: string | null;
 }
 
 export interface SimState {
@@ -16,7 +17,8 @@ export interface SimState {
 export interface AssignSim {
   readonly type: 'assign';
   readonly simCardId: string;
-  readonly orgId: string;
+  /** Null: no organization. */
+  readonly orgId: string | null;
   /** Without it: the first assignment is from the beginning, a later one from now. */
   readonly from?: Date;
   readonly now: Date;

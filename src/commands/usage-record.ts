@@ -38,13 +38,14 @@ export function parseUsage(json: Json): ParsedRecord {
   if (!isJsonObject(json)) return unusable('must be an object');
   const unsafe = pathOfUnsafeNumber(json);
   if (unsafe !== undefined) return unusable(`${nameOf(unsafe)} ${UNSAFE_NUMBER}`);
-  const isEnvelope = json['specversion'] !== undefined;
+  const isEnvelope = (json['specversion'] ?? null) !== null;
   if (!isEnvelope) return parseData(json);
   const envelope = cloudEvent.safeParse(json);
   if (!envelope.success) return unusable(complaintOf(envelope.error));
   const { source, id, time, data } = envelope.data;
   // Its own time stands in for that of the usage.
-  const dated = data['date'] === undefined && time !== undefined ? { ...data, date: time } : data;
+  const dated =
+    (data['date'] ?? null) === null && typeof time === 'string' ? { ...data, date: time } : data;
   const parsed = parseData(dated as Json);
   return parsed.kind === 'usable' ? { ...parsed, name: cloudEventName(source, id) } : parsed;
 }
@@ -79,7 +80,7 @@ const cloudEvent = z.object({
   id: idText,
   source: idText,
   type: idText,
-  time: z.string().optional(),
+  time: z.string().nullish(),
   data: z.record(z.string(), z.unknown(), 'must be an object'),
 });
 

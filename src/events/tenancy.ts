@@ -82,12 +82,18 @@ const deviceTransferred = defineEvent(
 );
 
 /**
- * A SIM belongs to an organization from a time on until the next assignment by time; null: from the
- * beginning. Of two from one time, the later event counts. Stream `sim-<project>.<SIM card>`.
+ * A SIM belongs to an organization, or to none (`orgId` is null), from a time on until the next assignment by time.
+ * `from` is null where that is from the beginning. Of two from one time, the later event counts. Stream
+ * `sim-<project>.<SIM card>`. In version 1 there was always an organization.
  */
 const simAssigned = defineEvent(
   'SimAssigned',
-  z.object({ simCardId: z.string(), orgId: z.string(), from: z.iso.datetime().nullable() }),
+  z.object({
+    simCardId: z.string(),
+    orgId: z.string().nullable(),
+    from: z.iso.datetime().nullable(),
+  }),
+  [(data) => data],
 );
 
 export const tenancyEvents = [

@@ -22,7 +22,7 @@ afterAll(() => service.stop());
 
 interface Sim {
   readonly sim_card_id: string;
-  readonly org_id: string;
+  readonly org_id: string | null;
   readonly from: string | null;
 }
 
@@ -70,8 +70,8 @@ function put(sim: string, json: object): Promise<Answer<Sim>> {
   return owner.put(`/inventory/${encodeURIComponent(sim)}`, { json });
 }
 
-async function holders(client = owner): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
+async function holders(client = owner): Promise<Map<string, string | null>> {
+  const found = new Map<string, string | null>();
   for (let page = 1; ; page += 1) {
     const { body } = await client.get<Page>(`/inventory?size=100&page=${page}`);
     for (const { sim_card_id: id, org_id: org } of body.items) found.set(id, org);
@@ -79,7 +79,7 @@ async function holders(client = owner): Promise<Map<string, string>> {
   }
 }
 
-async function holderOf(sim: string): Promise<string | undefined> {
+async function holderOf(sim: string): Promise<string | null | undefined> {
   return (await holders()).get(sim);
 }
 
@@ -133,6 +133,30 @@ describe('PUT /inventory/{sim}', () => {
     expect([status, body.from]).toEqual([200, null]);
   });
 
+  test('assigns a SIM to none with null, from when on its usage belongs to no organization', async () => {
+    const sim = newSim();
+    const org = `org-${sim}`;
+    await put(sim, { org_id: org });
+    const { body } = await put(sim, { org_id: null, from: '2022-02-18T12:00:00Z' });
+    expect(body).toEqual({ sim_card_id: sim, org_id: null, from: '2022-02-18T12:00:00.000Z' });
+    expect(await holderOf(sim)).toBe(null);
+    const used = (bytes: number, date: string) => ({
+      'sim-card-id': sim,
+      'bytes-used': bytes,
+      date,
+    });
+    await owner.post('/usage', {
+      json: [used(1, '2022-02-18T11:59:59Z'), used(10, '2022-02-18T12:00:00Z')],
+    });
+    const totals = await owner.get<{ items: object[] }>('/usage/simcards?size=100');
+    expect(totals.body.items).toEqual(
+      expect.arrayContaining([
+        { sim_card_id: sim, org_id: org, 'bytes-used-total': 1 },
+        { sim_card_id: sim, org_id: null, 'bytes-used-total': 10 },
+      ]),
+    );
+  });
+
   test('knows a SIM without the blanks around its id', async () => {
     const sim = newSim();
     expect((await put(` ${sim} `, { org_id: 'acme' })).body.sim_card_id).toBe(sim);
@@ -171,7 +195,6 @@ describe('PUT /inventory/{sim}', () => {
     { org_id: 'a', from: '46053' },
     { org_id: 'a', from: 20_260_131 },
     { org_id: 'a', from: 10_000_000_000 },
-    { org_id: null },
   ])('refuses %j', async (json) => {
     const sim = newSim();
     expect(await put(sim, json)).toMatchObject(problem(422, 'validation-failed'));

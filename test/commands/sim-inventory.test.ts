@@ -14,11 +14,11 @@ const ONE = '2026-01-31T13:00:00.000Z';
 
 const sim = (...events: readonly SimEvent[]) => given(simDecider, events);
 
-function assigned(orgId: string, from: string | null): SimEvent {
+function assigned(orgId: string | null, from: string | null): SimEvent {
   return { type: 'SimAssigned', data: { simCardId: '894', orgId, from } };
 }
 
-function assign(orgId: string, from?: string, now = NOON): AssignSim {
+function assign(orgId: string | null, from?: string, now = NOON): AssignSim {
   return {
     type: 'assign',
     simCardId: '894',
@@ -43,6 +43,11 @@ describe('an assignment without a time', () => {
     sim(assigned('acme', null)).when(assign('acme')).thenNothing();
     sim(assigned('beta', null), assigned('acme', NOON)).when(assign('acme')).thenNothing();
     sim(assigned('acme', null), assigned('beta', ONE)).when(assign('acme')).thenNothing();
+  });
+
+  test('to none takes the SIM from whoever holds it, once', () => {
+    sim(assigned('acme', null)).when(assign(null)).thenEvents(assigned(null, NOON));
+    sim(assigned('acme', null), assigned(null, NOON)).when(assign(null)).thenNothing();
   });
 
   test('to the organization that held it before, or will, counts', () => {
@@ -174,6 +179,6 @@ function after(state: SimState, command: AssignSim): SimState {
     .reduce((before, event) => simDecider.evolve(before, event), state);
 }
 
-function holderAt(state: SimState, time: string | null): string | undefined {
+function holderAt(state: SimState, time: string | null): string | null | undefined {
   return assignmentAt(state, time)?.orgId;
 }

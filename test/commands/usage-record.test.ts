@@ -21,6 +21,7 @@ describe('a record of usage', () => {
     ['with a blank before the time', { ...RECORD, date: '2022-02-18 00:00:00Z' }],
     ['with blanks around the SIM card', { ...RECORD, 'sim-card-id': ' 89440001\t' }],
     ['with null as its id', { ...RECORD, id: null }],
+    ['with null where a CloudEvent has its version', { ...RECORD, specversion: null }],
     ['with null beside the other name of a member', { ...RECORD, sim_card_id: null }],
     [
       'with null in the name with hyphens',
@@ -33,6 +34,12 @@ describe('a record of usage', () => {
 
   test('is known by an id of its own', () => {
     expect(parseUsage({ ...RECORD, id: 'r-1' })).toMatchObject({ name: { kind: 'id', id: 'r-1' } });
+  });
+
+  test('in a CloudEvent may have null for its time, and for a date that the event has', () => {
+    expect(parseUsage({ ...EVENT, time: null })).toMatchObject({ usage: USAGE });
+    const data = { ...RECORD, date: null };
+    expect(parseUsage({ ...EVENT, time: RECORD.date, data })).toMatchObject({ usage: USAGE });
   });
 
   test('in a CloudEvent is known by the id and source of that', () => {

@@ -69,7 +69,7 @@ function recorded(projectId: string, ...events: readonly SimEvent[]): RecordedEv
   return events.map((event) => past.record(simStream(projectId, event.data.simCardId), event));
 }
 
-async function heldAt(projectId: string, now: string): Promise<[string, string][]> {
+async function heldAt(projectId: string, now: string): Promise<[string, string | null][]> {
   const { value } = await queries.inventory(
     projectId,
     { page: 1, size: 100, now: new Date(now) },

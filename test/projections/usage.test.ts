@@ -111,7 +111,10 @@ function eventOf(happened: Happened): DomainEvent {
     return { type: 'UsageRecorded', data: { simCardId, bytesUsed: happened.bytes, usedAt } };
   }
   const from = happened.from === null ? null : at(happened.from);
-  return { type: 'SimAssigned', data: { simCardId, orgId: happened.org, from } };
+  return {
+    type: 'SimAssigned',
+    data: { simCardId, orgId: happened.org === '' ? null : happened.org, from },
+  };
 }
 
 function at(minute: number): string {
@@ -284,7 +287,8 @@ test('is what a plain sum gives, now and as of each position, and the same rows 
       arbitrary: fc.record({
         type: fc.constant('assigned' as const),
         sim,
-        org: fc.constantFrom('acme', 'beta'),
+        // '': none.
+        org: fc.constantFrom('acme', 'beta', ''),
         from: fc.option(minute),
       }),
     },

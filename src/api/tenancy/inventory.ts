@@ -17,13 +17,16 @@ import { defineRoute, jsonTime, type Answer, type ApiRequest, type Route } from 
 
 /** `null` is what nobody is called where usage is asked for. */
 const orgIdField = idField.refine((id) => id !== 'null', 'must not be null');
-const assignment = z.strictObject({ org_id: orgIdField, from: dayOrTimestampField.optional() });
+const assignment = z.strictObject({
+  org_id: orgIdField.nullable(),
+  from: dayOrTimestampField.optional(),
+});
 const assignmentRow = assignment.extend({ sim_card_id: simCardIdField });
 const COLUMNS = { needed: ['sim_card_id', 'org_id'], optional: ['from'] };
 
 const heldSim = z.object({
   sim_card_id: z.string(),
-  org_id: z.string(),
+  org_id: z.string().nullable().meta({ description: 'Null: no organization' }),
   from: timeAnswer.nullable().meta({ description: 'Null: from the beginning' }),
 });
 
@@ -50,7 +53,7 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     method: 'put',
     path: '/inventory/{sim}',
     summary:
-      'Assign a SIM card to an organization; without `from` from the beginning, later from now',
+      'Assign a SIM card to an organization, or to none (null). Without `from`: from the beginning, later from now',
     tag: 'Inventory',
     access: ['owner', 'member'],
     params: z.object({ sim: simCardIdField }),

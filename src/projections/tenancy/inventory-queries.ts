@@ -3,7 +3,8 @@ import type { Fresh, ReadModels, ReadOptions } from '../engine/read-model.ts';
 
 export interface HeldSim {
   readonly simCardId: string;
-  readonly orgId: string;
+  /** Null: none, by an assignment that says so. */
+  readonly orgId: string | null;
   /** Since when; null: from the beginning. */
   readonly from: Date | null;
 }
@@ -16,7 +17,7 @@ export class InventoryQueries {
     this.#models = models;
   }
 
-  /** The SIMs that some organization holds now, by id: one page of them, and how many there are. */
+  /** The SIMs that have been assigned by now, by id: one page of them, and how many there are. */
   async inventory(
     projectId: string,
     { page, size, now }: { readonly page: number; readonly size: number; readonly now: Date },
@@ -64,7 +65,7 @@ export class InventoryQueries {
     );
     // Beyond the last page there is one row, with the total alone.
     const items = value.flatMap(({ sim_card_id: simCardId, org_id: orgId, from_time: from }) =>
-      simCardId === null || orgId === null ? [] : [{ simCardId, orgId, from }],
+      simCardId === null ? [] : [{ simCardId, orgId: orgId === '' ? null : orgId, from }],
     );
     return { value: { items, total: Number(value[0]?.total ?? 0) }, position };
   }

@@ -11,7 +11,7 @@ export const simAssignmentsTable = `
     create table sim_assignments (
       project_id  text        not null collate "C",
       sim_card_id text        not null collate "C",
-      org_id      text        not null collate "C",
+      org_id      text        not null collate "C", /* '': none */
       from_time   timestamptz not null, /* -infinity: from the beginning */
       position    bigint      not null,
       primary key (project_id, sim_card_id, from_time, position)
@@ -61,7 +61,7 @@ export async function addSimAssignments(
     values: [
       assigned.map(({ projectId }) => projectId),
       assigned.map(({ event }) => event.data.simCardId),
-      assigned.map(({ event }) => event.data.orgId),
+      assigned.map(({ event }) => event.data.orgId ?? ''),
       assigned.map(({ event }) => event.data.from ?? '-infinity'),
       assigned.map(({ recorded }) => recorded.position),
     ],
