@@ -40,7 +40,9 @@ export class Authentication {
   async authenticate(headers: IncomingHttpHeaders): Promise<Caller> {
     const text = keyText(headers);
     if (text === undefined) {
-      throw unauthenticated('Send a key: Authorization: Bearer fl_…');
+      throw unauthenticated(
+        'Send a key as Authorization: Bearer fl_…, or in X-Device-Api-Key or X-Project-Membership-Api-Key.',
+      );
     }
     if (this.#isConfiguredAdminKey(text)) {
       return { kind: 'admin', keyId: 'configured', projectId: INSTALLATION_PROJECT };
@@ -89,11 +91,18 @@ export function authorize(caller: Caller, { access }: Pick<Route, 'access'>): vo
   throw new LedgerError('forbidden', `A key of kind '${held}' may not do this.`);
 }
 
+/**
+ * The key that a request holds. Proxies use `Authorization` for a login of their own, so another
+ * scheme there does not hide a key in a header that is made for it.
+ */
 function keyText(headers: IncomingHttpHeaders): string | undefined {
-  const { authorization } = headers;
-  if (authorization !== undefined) return /^Bearer +(\S+) *$/i.exec(authorization)?.[1] ?? '';
-  const other = headers['x-device-api-key'] ?? headers['x-project-membership-api-key'];
-  return Array.isArray(other) ? other[0] : other;
+  const [scheme = '', ...tokens] = (headers.authorization ?? '').trim().split(/\s+/);
+  // A malformed key stays one: it is refused, and no other header stands in for it.
+  if (scheme.toLowerCase() === 'bearer' && tokens.length > 0) return tokens.join(' ');
+  return [headers['x-device-api-key'], headers['x-project-membership-api-key']]
+    .flat()
+    .map((text) => text?.trim())
+    .find((text) => text !== undefined && text !== '');
 }
 
 function unauthenticated(detail: string): LedgerError {

@@ -4,15 +4,15 @@ import { LedgerError } from '../shared/errors.ts';
 import { parseJsonText as parsedText, UNSAFE_NUMBER } from '../shared/json-text.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
-import { inflated, isBrokenEncoding } from './encoding.ts';
+import { contentCoding, inflated, isBrokenEncoding } from './encoding.ts';
 import { invalid } from './validation.ts';
 
 export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
 /** How deep values may nest; what is deeper breaks recursive readers further on. */
 const MAX_BODY_DEPTH = 40;
 
-/** Whether there is a body to read: that of a GET or DELETE means nothing (RFC 9110, section 9.3). */
-export function hasBody({ method, headers }: IncomingMessage): boolean {
+/** Whether there may be a body to read: that of a GET or DELETE means nothing (RFC 9110, section 9.3). */
+function hasBody({ method, headers }: IncomingMessage): boolean {
   if (method === 'GET' || method === 'HEAD' || method === 'DELETE') return false;
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
@@ -24,17 +24,22 @@ export function hasBody({ method, headers }: IncomingMessage): boolean {
 export function contentTypeOf(request: IncomingMessage): string | undefined {
   const { headers } = request;
   const [type = '', ...parameters] = headers['content-type']?.split(';') ?? [];
-  if (hasBody(request)) refuseUnreadable(headers, parameters);
+  if (hasBody(request)) {
+    requireKnownCoding(headers);
+    refuseOtherCharsets(parameters);
+  }
   return headers['content-type'] === undefined ? undefined : type.trim().toLowerCase();
 }
 
-function refuseUnreadable(headers: IncomingHttpHeaders, parameters: readonly string[]): void {
-  if (!/^(identity|gzip|deflate|br)$/i.test(headers['content-encoding'] ?? 'identity')) {
-    throw new LedgerError(
-      'unsupported-media-type',
-      'Send the body plain, or by gzip, deflate or br.',
-    );
-  }
+function requireKnownCoding(headers: IncomingHttpHeaders): void {
+  if (contentCoding(headers) !== undefined) return;
+  throw new LedgerError(
+    'unsupported-media-type',
+    'Send the body without Content-Encoding, or with gzip, deflate or br.',
+  );
+}
+
+function refuseOtherCharsets(parameters: readonly string[]): void {
   const charset = parameters
     .map((parameter) => /^\s*charset\s*=\s*"?([^"\s]+)"?\s*$/i.exec(parameter)?.[1])
     .find((value) => value !== undefined);

@@ -1,18 +1,22 @@
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import express, { Router } from 'express';
+import { Router } from 'express';
 import helmet from 'helmet';
 import type { oas31 } from 'zod-openapi';
+import { page } from './page.ts';
 
 const SWAGGER_UI_FOLDER = dirname(
   createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'),
 );
 
+/** What the page needs. The package has a start page, too, which points at another host. */
+const SWAGGER_UI_FILES = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
+
 /** `/openapi.json`, and `/docs` to try it out: everything comes from this process. */
 export function docsRouter(document: oas31.OpenAPIObject): Router {
   const router = Router();
   const text = JSON.stringify(document);
-  router.get('/openapi.json', (_request, response) => {
+  page(router, '/openapi.json', (_request, response) => {
     response.setHeader('Content-Type', 'application/json; charset=utf-8');
     response.end(text);
   });
@@ -27,15 +31,19 @@ export function docsRouter(document: oas31.OpenAPIObject): Router {
     },
   });
   router.use('/docs', policy);
-  router.get('/docs', (_request, response) => {
+  page(router, '/docs', (_request, response) => {
     response.setHeader('Content-Type', 'text/html; charset=utf-8');
     response.end(PAGE);
   });
-  router.get('/docs/start.js', (_request, response) => {
+  page(router, '/docs/start.js', (_request, response) => {
     response.setHeader('Content-Type', 'text/javascript; charset=utf-8');
     response.end(START);
   });
-  router.use('/docs', express.static(SWAGGER_UI_FOLDER, { index: false }));
+  for (const file of SWAGGER_UI_FILES) {
+    page(router, `/docs/${file}`, (_request, response) => {
+      response.sendFile(file, { root: SWAGGER_UI_FOLDER });
+    });
+  }
   return router;
 }
 
@@ -55,5 +63,6 @@ const PAGE = `<!doctype html>
 </html>
 `;
 
-const START = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#docs', persistAuthorization: true, validatorUrl: null });
+/** Keys that are pasted into the page are gone with it: the browser does not store them. */
+const START = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#docs', persistAuthorization: false, validatorUrl: null });
 `;

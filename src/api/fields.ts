@@ -15,10 +15,18 @@ function text(max: number, { isTrimmed = false } = {}): z.ZodString {
     .meta({ minLength: 1, maxLength: max });
 }
 
+/**
+ * Clients and proxies resolve the segments `.` and `..` of a path also when they are percent-encoded, so
+ * nothing could ask for a thing with such an id.
+ */
+function idText(options: { readonly isTrimmed?: boolean } = {}): z.ZodString {
+  return text(256, options).refine((id) => id !== '.' && id !== '..', "must not be '.' or '..'");
+}
+
 /** Ids that clients choose: any text, percent-encoded in paths. */
-export const idField = text(256);
+export const idField = idText();
 /** Of a SIM card: usage is known by the same id without blanks around it. */
-export const simCardIdField = text(256, { isTrimmed: true });
+export const simCardIdField = idText({ isTrimmed: true });
 export const nameField = text(200);
 
 export const projectIdField = z
@@ -80,6 +88,17 @@ export const dayOrTimestampField = z
 
 export const timeAnswer = z.iso.datetime();
 
+/** A whole number in a path or query, in digits alone: `1e2`, `0x10` and `+5` are none. */
+export function wholeNumberText(min: number, max: number): z.ZodType<number> {
+  const rule = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string(rule)
+    .regex(/^\d{1,16}$/, rule)
+    .transform(Number)
+    .refine((number) => number >= min && number <= max, rule)
+    .meta({ override: { type: 'integer', minimum: min, maximum: max } });
+}
+
 export const booleanQuery = z
   .enum(['true', 'false'], 'must be true or false')
   .transform((value) => value === 'true')
@@ -97,9 +116,14 @@ export const timeQuery = z
 /** A time or a position, as text. */
 export const momentQuery = z.string().transform(withPlusRestored).optional();
 
+/** What a position looks like: the log, and the place in it. */
+export const POSITION_PATTERN = '[0-9a-f]{8}-(0|[1-9][0-9]{0,18})';
+const MOMENT_PATTERN = `^([0-9]{4}-[0-9]{2}-[0-9]{2}.*|${POSITION_PATTERN})$`;
+
 export const asOfQuery = momentQuery.meta({
-  description: 'As it was then: an RFC 3339 time, or a position',
-  example: '2026-01-01T00:00:00Z',
+  description:
+    'As it was then: an RFC 3339 time such as `2026-01-01T00:00:00Z`, or a Fleetledger-Position',
+  override: { type: 'string', pattern: MOMENT_PATTERN },
 });
 
 /** A sum of bytes, as `exactInteger` has it. */

@@ -1,4 +1,5 @@
 import { Router, type Response } from 'express';
+import { page } from './page.ts';
 
 export type PartHealth =
   | { readonly status: 'ok'; readonly detail?: string }
@@ -17,11 +18,11 @@ export interface Health {
 
 export function healthRouter(health: Health): Router {
   const router = Router();
-  router.get('/health/live', (_request, response) => {
+  page(router, '/health/live', (_request, response) => {
     response.json({ status: 'ok' });
   });
-  router.get('/health/ready', (_request, response) => answer(response, health.readiness()));
-  router.get('/health', (_request, response) => answer(response, health.everything()));
+  page(router, '/health/ready', (_request, response) => answer(response, health.readiness()));
+  page(router, '/health', (_request, response) => answer(response, health.everything()));
   return router;
 }
 

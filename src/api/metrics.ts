@@ -1,6 +1,7 @@
 import { Router, type RequestHandler, type Response } from 'express';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
+import { page } from './page.ts';
 import type { Route } from './route.ts';
 
 /** `/metrics` in the text format of Prometheus. */
@@ -98,7 +99,7 @@ export function createMetrics({
   registry.registerMetric(deadLetters);
 
   const router = Router();
-  router.get('/metrics', async (_request, response) => {
+  page(router, '/metrics', async (_request, response) => {
     // While the store is away, what the process knows of itself is still served.
     for (const projection of await projections().catch(() => [])) {
       const { name, status } = projection;

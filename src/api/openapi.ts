@@ -2,10 +2,14 @@ import { z } from 'zod';
 import { createDocument, type oas31 } from 'zod-openapi';
 import { errorTable, type ErrorCode } from '../shared/errors.ts';
 import { CSV, CSV_TYPES } from './csv.ts';
+import { POSITION_PATTERN } from './fields.ts';
 import { problemType, statusOf } from './problem.ts';
 import type { Route, RouteTable } from './route.ts';
 
 const COMMON_ERRORS: readonly ErrorCode[] = [
+  'bad-request',
+  'request-timeout',
+  'headers-too-large',
   'unauthenticated',
   'forbidden',
   'validation-failed',
@@ -22,6 +26,9 @@ const BODY_ERRORS: readonly ErrorCode[] = [
   'unsupported-media-type',
   'body-too-large',
 ];
+
+/** Entity tags (RFC 9110, section 8.8.3), or any: an ETag is a revision, with or without a digest. */
+const TAGS_PATTERN = '^(\\*|(W/)?"[^"]*"(\\s*,\\s*(W/)?"[^"]*")*)$';
 
 const problemSchema = z
   .object({
@@ -77,10 +84,14 @@ function operationId({ method }: Route, path: string): string {
 
 function operation(route: Route, id: string): unknown {
   const content: Record<string, object> = Object.fromEntries(
-    Object.entries(route.body?.content ?? {}).map(([type, schema]) => [type, { schema }]),
+    Object.entries(route.body?.content ?? {}).map(([type, schema]) => [
+      type,
+      { schema, example: route.body?.examples[type] },
+    ]),
   );
   for (const type of route.stream?.contentTypes ?? []) {
-    content[type] = { schema: z.string().meta({ description: 'One JSON value a line' }) };
+    const schema = z.string().meta({ description: 'One JSON value a line' });
+    content[type] = { schema, example: route.stream?.example };
   }
   if (route.table !== undefined) {
     for (const type of CSV_TYPES) content[type] = tableContent(route.table);
@@ -132,7 +143,10 @@ function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route):
     'Fleetledger-Min-Position': z
       .string()
       .optional()
-      .meta({ description: 'A Fleetledger-Position: the answer is at least of this position' }),
+      .meta({
+        description: 'A Fleetledger-Position: the answer is at least of this position',
+        override: { type: 'string', pattern: `^${POSITION_PATTERN}$` },
+      }),
     ...(method === 'post' && {
       'Idempotency-Key': z
         .string()
@@ -157,6 +171,7 @@ function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route):
             method === 'get'
               ? 'An ETag: 304 while that is the newest revision'
               : '`*`: only when there is nothing yet',
+          override: { type: 'string', pattern: TAGS_PATTERN },
         }),
     }),
     ...(hasEtag === true &&
@@ -164,7 +179,10 @@ function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route):
         'If-Match': z
           .string()
           .optional()
-          .meta({ description: 'An ETag: only when that is the newest revision' }),
+          .meta({
+            description: 'An ETag: only when that is the newest revision',
+            override: { type: 'string', pattern: TAGS_PATTERN },
+          }),
       }),
   });
 }
@@ -220,9 +238,12 @@ const COMMON_HEADERS = {
   'X-Correlation-Id': z.string().meta({ description: 'Of the request, for whoever reads the log' }),
 };
 
+/** What is refused before a key was accepted has no position: it is nobody's business. */
 function problemHeaders(status: number): z.ZodObject {
+  const { 'Fleetledger-Position': position, ...others } = COMMON_HEADERS;
   return z.object({
-    ...COMMON_HEADERS,
+    ...others,
+    ...(status !== 401 && { 'Fleetledger-Position': position.optional() }),
     ...(status === 401 && { 'WWW-Authenticate': z.string() }),
     ...(status === 409 && { Location: z.string().optional() }),
     ...(status === 503 && { 'Retry-After': z.string().meta({ description: 'In seconds' }) }),

@@ -1,26 +1,19 @@
 import { z } from 'zod';
 import type { Fresh } from '../projections/engine/read-model.ts';
 import type { JsonObject } from '../shared/json.ts';
+import { wholeNumberText } from './fields.ts';
 import type { Answer } from './route.ts';
 
-const PAGE_RULE = 'must be a whole number from 1';
-const SIZE_RULE = 'must be a whole number from 1 to 100';
+export const FIRST_PAGE = 1;
+export const DEFAULT_SIZE = 50;
+
+const pageNumber = wholeNumberText(1, Number.MAX_SAFE_INTEGER);
+const pageSize = wholeNumberText(1, 100);
 
 /** The query of endpoints that are paged by number. */
 export const pageQuery = z.object({
-  page: z.coerce
-    .number({ error: PAGE_RULE })
-    .int(PAGE_RULE)
-    .min(1, PAGE_RULE)
-    .default(1)
-    .meta({ description: 'Which page, from 1', example: 1 }),
-  size: z.coerce
-    .number({ error: SIZE_RULE })
-    .int(SIZE_RULE)
-    .min(1, SIZE_RULE)
-    .max(100, SIZE_RULE)
-    .default(50)
-    .meta({ description: 'How many items a page has', example: 50 }),
+  page: pageNumber.default(FIRST_PAGE).meta({ description: 'Which page, from 1' }),
+  size: pageSize.default(DEFAULT_SIZE).meta({ description: 'How many items a page has' }),
 });
 
 export function numberedPage<Item extends z.ZodType>(

@@ -1,23 +1,24 @@
 import { z } from 'zod';
+import type { Positions } from '../projections/engine/as-of.ts';
 import type { Fresh, Position } from '../projections/engine/read-model.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
 import { parseJsonText } from './body.ts';
+import { wholeNumberText } from './fields.ts';
 import type { Answer } from './route.ts';
 
 /** The query of endpoints that are paged by cursor. */
 export const cursorQuery = z.object({
-  limit: z.coerce
-    .number({ error: 'must be a whole number from 1 to 500' })
-    .int('must be a whole number from 1 to 500')
-    .min(1, 'must be a whole number from 1 to 500')
-    .max(500, 'must be a whole number from 1 to 500')
+  limit: wholeNumberText(1, 500)
     .default(50)
-    .meta({ description: 'How many items to give', example: 50 }),
+    .meta({ description: 'How many items to give at most' }),
   cursor: z
     .string()
     .optional()
-    .meta({ description: 'Where to go on: `next` of the page before, unchanged' }),
+    .meta({
+      description: 'Where the page begins: `next` of the page before, unchanged',
+      override: { type: 'string', pattern: '^[A-Za-z0-9_-]+$' },
+    }),
 });
 
 export function cursorPage<Item extends z.ZodType>(
@@ -59,22 +60,34 @@ export const placeAfterPositionAsOf = placeAfterPosition.extend({
 });
 export const placeBeforePosition = z.object({ before: positionText });
 
+/** What a walk needs of its request. */
+interface WalkRequest {
+  readonly query: z.infer<typeof cursorQuery>;
+  readonly path: string;
+  readonly positions: Pick<Positions, 'logId' | 'requireReached'>;
+}
+
 /**
  * One page of a walk, and where it goes on.
- * @throws LedgerError `validation-failed` when the cursor is not one of this walk.
+ * @throws LedgerError `validation-failed` when the cursor is not one of this walk in this log;
+ *   `position-of-another-log` when it names a position beyond the end of the log
  */
 export async function walkPage<Row, At extends Place>(
-  { query, path }: { readonly query: z.infer<typeof cursorQuery>; readonly path: string },
+  { query, path, positions }: WalkRequest,
   { name, place: placeSchema, rows, item, placeOf }: Walk<Row, At>,
 ): Promise<Answer> {
+  const walk = { walk: name, log: positions.logId };
   const place =
-    query.cursor === undefined ? undefined : decodeCursor(name, query.cursor, placeSchema);
+    query.cursor === undefined ? undefined : decodeCursor(walk, query.cursor, placeSchema);
+  for (const value of Object.values(place ?? {})) {
+    if (typeof value === 'bigint') await positions.requireReached(value as Position);
+  }
   // One row more than asked for tells whether there is a next page.
   const { value, position } = await rows(query.limit + 1, place);
   const items = withinSize(value.slice(0, query.limit).map(item));
   const last = value.length > items.length ? value[items.length - 1] : undefined;
   const next =
-    last === undefined ? undefined : encodeCursor(name, placeOf(last, place?.asOf ?? position));
+    last === undefined ? undefined : encodeCursor(walk, placeOf(last, place?.asOf ?? position));
   return {
     status: 200,
     body: { items, next: next ?? null },
@@ -83,18 +96,24 @@ export async function walkPage<Row, At extends Place>(
   };
 }
 
+/** The list that a cursor belongs to, and the log whose positions it holds. */
+interface CursorOf {
+  readonly walk: string;
+  readonly log: string;
+}
+
 /** Opaque to clients. */
-function encodeCursor(walk: string, place: Place): string {
-  const text = JSON.stringify({ walk, ...place }, (_key, value: unknown) =>
+function encodeCursor(of: CursorOf, place: Place): string {
+  const text = JSON.stringify({ ...of, ...place }, (_key, value: unknown) =>
     typeof value === 'bigint' ? value.toString() : value,
   );
   return Buffer.from(text).toString('base64url');
 }
 
-function decodeCursor<At>(walk: string, cursor: string, place: z.ZodType<At>): At {
+function decodeCursor<At>(of: CursorOf, cursor: string, place: z.ZodType<At>): At {
   try {
     const decoded = parseJsonText(Buffer.from(cursor, 'base64url').toString('utf8'));
-    z.object({ walk: z.literal(walk) }).parse(decoded);
+    z.object({ walk: z.literal(of.walk), log: z.literal(of.log) }).parse(decoded);
     return place.parse(decoded);
   } catch {
     throw new LedgerError(

@@ -31,6 +31,7 @@ import {
   receiveBody,
   type DigestedBody,
 } from './request-parts.ts';
+import { withoutKeys } from './redaction.ts';
 import type { Responder } from './responder.ts';
 import type { Answer, ApiRequest, Route, RouteStream } from './route.ts';
 import { Spool } from './spool.ts';
@@ -57,6 +58,7 @@ interface Admitted {
   /** The query as it was sent. */
   readonly sentQuery: QueryTexts;
   readonly read: ReadOptions;
+  readonly positions: Positions;
   readonly idempotencyKey: string | undefined;
 }
 
@@ -74,8 +76,11 @@ export class Pipeline {
 
   async run(route: Route, request: Request, response: Response): Promise<void> {
     const correlationId = correlationIdOf(request);
+    let isStranger = true;
     try {
-      const admitted = await this.#admit(route, request, response, correlationId);
+      const caller = await this.#parts.authentication.authenticate(request.headers);
+      isStranger = false;
+      const admitted = await this.#admit(route, request, response, { correlationId, caller });
       const { contentType, idempotencyKey } = admitted;
       if (route.stream?.contentTypes.includes(contentType ?? '') === true) {
         await this.#runStream(admitted, route.stream);
@@ -85,7 +90,10 @@ export class Pipeline {
         await this.#runOnce(admitted, idempotencyKey);
       }
     } catch (error) {
-      this.#parts.responder.problem(request, response, asRouteSays(route, error), correlationId);
+      this.#parts.responder.problem(request, response, asRouteSays(route, error), {
+        correlationId,
+        isStranger,
+      });
     }
   }
 
@@ -93,9 +101,8 @@ export class Pipeline {
     route: Route,
     request: Request,
     response: Response,
-    correlationId: string,
+    { correlationId, caller }: Pick<Admitted, 'correlationId' | 'caller'>,
   ): Promise<Admitted> {
-    const caller = await this.#parts.authentication.authenticate(request.headers);
     authorize(caller, route);
     const sentQuery = parseQueryText(request.url);
     return {
@@ -103,12 +110,13 @@ export class Pipeline {
       request,
       response,
       correlationId,
-      contentType: contentTypeOf(request),
+      contentType: route.body === undefined ? undefined : contentTypeOf(request),
       caller,
       params: parseParams(route, request),
       query: parseQuery(route, sentQuery),
       sentQuery,
-      read: this.#readOptions(request),
+      read: await this.#readOptions(request),
+      positions: this.#parts.positions,
       idempotencyKey: idempotencyKeyOf(request),
     };
   }
@@ -209,6 +217,7 @@ export class Pipeline {
         cloudEvent: cloudEventOf(route, request, contentType),
       },
       read,
+      positions: this.#parts.positions,
       now,
       entropy,
       command: ({ ordinal, occurredAt } = {}) => ({
@@ -230,10 +239,10 @@ export class Pipeline {
     };
   }
 
-  #readOptions(request: Request): ReadOptions {
+  async #readOptions(request: Request): Promise<ReadOptions> {
     const text = request.headers['fleetledger-min-position'];
     if (typeof text !== 'string') return {};
-    return { minPosition: this.#parts.positions.parse(text) };
+    return { minPosition: await this.#parts.positions.parse(text) };
   }
 }
 
@@ -272,7 +281,7 @@ function idempotentRequest(
       caller,
       body,
     }),
-    route: `${request.method} ${request.path}`,
+    route: `${request.method} ${withoutKeys(request.path)}`,
     actor: caller.keyId,
     correlationId,
   };
@@ -297,7 +306,7 @@ async function keptAnswer(
     };
   } catch (error) {
     if (!(error instanceof LedgerError) || statusOf[error.code] >= 500) throw error;
-    const problem = problemOf(error, request.path, correlationId);
+    const problem = problemOf(error, withoutKeys(request.path), correlationId);
     return {
       status: problem.status,
       headers: problemHeaders(error),

@@ -1,5 +1,6 @@
 import { Router } from 'express';
 import { errorTable, type ErrorCode } from '../shared/errors.ts';
+import { page } from './page.ts';
 import { problemType, statusOf } from './problem.ts';
 
 /** What the `type` of a problem points to: the table of errors, and each of its entries. */
@@ -11,12 +12,12 @@ export function problemsRouter(): Router {
     status: statusOf[code],
     title: errorTable[code],
   }));
-  router.get('/problems', (_request, response) => {
+  page(router, '/problems', (_request, response) => {
     response.json({ items: table });
   });
-  router.get('/problems/:code', (request, response, next) => {
-    const entry = table.find(({ code }) => code === request.params.code);
-    if (entry === undefined) next();
+  page(router, '/problems/:code', (request, response, next) => {
+    const entry = table.find(({ code }) => code === request.params['code']);
+    if (entry === undefined) next('route');
     else response.json(entry);
   });
   return router;

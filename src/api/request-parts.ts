@@ -6,7 +6,6 @@ import { isKeepableText } from '../shared/text.ts';
 import type { Caller } from './authentication.ts';
 import {
   DEFAULT_BODY_LIMIT_BYTES,
-  hasBody,
   parseJson,
   readBody,
   refuseUnkeepable,
@@ -15,15 +14,18 @@ import {
 import { CSV_TYPES, parseTable } from './csv.ts';
 import { ITEMS_LIMIT_BYTES, MAX_ITEMS } from './item-results.ts';
 import type { QueryTexts } from './query-text.ts';
+import { withoutKeys } from './redaction.ts';
 import type { Route } from './route.ts';
 import { invalid, validated } from './validation.ts';
 
 const CORRELATION_ID = /^[\w.:/+=-]{1,128}$/;
 
-/** The client's own, if it sent one that is safe to log and to send back. */
+/** The client's own, if it sent one that is safe to log, to record and to send back. */
 export function correlationIdOf(request: Request): string {
   const given = request.headers['x-correlation-id'] ?? request.headers['x-request-id'];
-  return typeof given === 'string' && CORRELATION_ID.test(given) ? given : randomUUID();
+  const isSafe =
+    typeof given === 'string' && CORRELATION_ID.test(given) && withoutKeys(given) === given;
+  return isSafe ? given : randomUUID();
 }
 
 /** @throws LedgerError `validation-failed` */
@@ -98,19 +100,25 @@ export async function receiveBody(
 ): Promise<ReceivedBody> {
   const { body } = route;
   if (body === undefined) return { json: undefined, body: undefined };
-  if (!hasBody(request) && body.isOptional === true) {
-    const [schema] = Object.values(body.content);
-    return { json: undefined, body: schema && validated(schema, {}, 'body') };
-  }
   if (isTable(route, contentType)) {
     const sent = await readBody(request, ITEMS_LIMIT_BYTES);
     const rows = parseTable(sent, route.table.columns, MAX_ITEMS);
     return { json: rows, body: rows };
   }
   const asTable = route.table === undefined ? [] : CSV_TYPES;
-  requireContentType(contentType ?? '', [...Object.keys(body.content), ...asTable]);
+  const accepted = [...Object.keys(body.content), ...asTable];
   const limitBytes = body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
-  const json = parseJson(await readBody(request, limitBytes));
+  if (body.isOptional !== true) requireContentType(contentType ?? '', accepted);
+  const sent = await readBody(request, limitBytes);
+  // That a body in chunks is empty is known once it is read.
+  if (body.isOptional === true) {
+    if (sent.length === 0) {
+      const [schema] = Object.values(body.content);
+      return { json: undefined, body: schema && validated(schema, {}, 'body') };
+    }
+    requireContentType(contentType ?? '', accepted);
+  }
+  const json = parseJson(sent);
   if (body.isCheckedByItem !== true) refuseUnkeepable(json);
   const schema = body.content[contentType ?? ''];
   return { json, body: schema && validated(schema, json, 'body') };

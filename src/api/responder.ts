@@ -9,6 +9,7 @@ import type { Logger } from '../shared/logger.ts';
 import { CSV } from './csv.ts';
 import { isListed } from './precondition.ts';
 import { asLedgerError, problemHeaders, problemOf, statusOf } from './problem.ts';
+import { withoutKeys } from './redaction.ts';
 import { correlationIdOf } from './request-parts.ts';
 import type { Answer } from './route.ts';
 
@@ -16,6 +17,11 @@ export interface ResponderParts {
   readonly models: ReadModels;
   readonly positions: Positions;
   readonly logger: Logger;
+}
+
+interface ProblemOptions {
+  readonly correlationId?: string;
+  readonly isStranger?: boolean;
 }
 
 /** Puts answers and problems on the wire, with the headers that every one of them carries. */
@@ -41,7 +47,8 @@ export class Responder {
     },
   ): void {
     const { headers = {}, shownKeys = [], body, csv } = answer;
-    const isUnchanged = request.method === 'GET' && isNoneMatched(request, headers['ETag']);
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
+    const isUnchanged = isRead && isNoneMatched(request, headers['ETag']);
     const status = isUnchanged ? 304 : answer.status;
     this.#head(response, status, correlationId, answer.position);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
@@ -60,11 +67,12 @@ export class Responder {
     this.#end(response, contentType, JSON.stringify(withKeys(body, shownKeys, entropy)));
   }
 
+  /** `isStranger`: no key of the request was accepted, so the answer says nothing about the log. */
   problem(
     request: Request,
     response: Response,
     error: unknown,
-    correlationId = correlationIdOf(request),
+    { correlationId = correlationIdOf(request), isStranger = true }: ProblemOptions = {},
   ): void {
     const ledgerError = asLedgerError(error);
     const status = statusOf[ledgerError.code];
@@ -74,10 +82,11 @@ export class Responder {
       response.destroy();
       return;
     }
-    this.#head(response, status, correlationId, undefined);
+    if (isStranger) this.#headForStranger(response, status, correlationId);
+    else this.#head(response, status, correlationId, undefined);
     const { 'Content-Type': contentType = '', ...headers } = problemHeaders(ledgerError);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-    const problem = problemOf(ledgerError, request.path, correlationId);
+    const problem = problemOf(ledgerError, withoutKeys(request.path), correlationId);
     this.#end(response, contentType, JSON.stringify(problem));
   }
 
@@ -122,9 +131,13 @@ export class Responder {
     position: Position | undefined,
   ): void {
     const { models, positions } = this.#parts;
+    this.#headForStranger(response, status, correlationId);
+    response.setHeader('Fleetledger-Position', positions.format(position ?? models.newestKnown));
+  }
+
+  #headForStranger(response: Response, status: number, correlationId: string): void {
     response.statusCode = status;
     response.setHeader('X-Correlation-Id', correlationId);
-    response.setHeader('Fleetledger-Position', positions.format(position ?? models.newestKnown));
   }
 
   #end(response: Response, contentType: string, text: string): void {

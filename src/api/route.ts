@@ -3,6 +3,7 @@ import type { CommandGroup } from '../commands/command-group.ts';
 import type { CommandContext } from '../commands/handler.ts';
 import type { ItemResults } from '../commands/kept-results.ts';
 import type { ShownKey } from '../commands/requests.ts';
+import type { Positions } from '../projections/engine/as-of.ts';
 import type { Position, ReadOptions } from '../projections/engine/read-model.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { Entropy } from '../shared/ids.ts';
@@ -17,6 +18,8 @@ export type Access = 'admin' | 'owner' | 'member' | 'viewer' | 'device';
 export interface RouteBody<Body> {
   /** By content type. All are JSON; a schema may transform what was sent into what is handled. */
   readonly content: Readonly<Record<string, z.ZodType<Body>>>;
+  /** By content type: a body that may be sent as it stands. The documentation proposes it. */
+  readonly examples: Readonly<Record<string, Json>>;
   readonly limitBytes?: number;
   /** Whether the handler refuses what cannot be kept, item by item. */
   readonly isCheckedByItem?: boolean;
@@ -27,6 +30,8 @@ export interface RouteBody<Body> {
 /** A body of one JSON value a line, read and answered line by line in bounded memory. */
 export interface RouteStream<Params, Query> {
   readonly contentTypes: readonly string[];
+  /** Lines that may be sent as they stand. */
+  readonly example: string;
   readonly status: number;
   /** What its answer calls the list of what `handle` yields. */
   readonly listName: string;
@@ -100,6 +105,7 @@ export interface ApiRequest<Params, Query, Body> {
   readonly projectId: string;
   readonly headers: RequestHeaders;
   readonly read: ReadOptions;
+  readonly positions: Positions;
   /** When it was received, or, for a repetition, when the first was. */
   readonly now: Date;
   readonly entropy: Entropy;
@@ -140,6 +146,11 @@ export interface Answer {
   readonly isKeptByItem?: boolean;
   /** Keys to show in the body, which itself holds none: it is kept for repetitions. */
   readonly shownKeys?: readonly ShownKey[];
+}
+
+/** A body that is sent as JSON alone, with one that may be sent as it stands. */
+export function jsonBody<Body>(schema: z.ZodType<Body>, example: Json): RouteBody<Body> {
+  return { content: { 'application/json': schema }, examples: { 'application/json': example } };
 }
 
 /** Keeps the types of the schemas together with the handler that they are for. */

@@ -1,15 +1,24 @@
 import { createServer, IncomingMessage, ServerResponse, type Server } from 'node:http';
-import { Server as NetServer, type AddressInfo } from 'node:net';
+import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import helmet from 'helmet';
 import { LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { docsRouter } from './docs.ts';
 import { healthRouter, type Health } from './health.ts';
+import {
+  answerFault,
+  endWithFault,
+  faultOfConnection,
+  faultOfMessage,
+  originForm,
+} from './http-faults.ts';
 import type { Metrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
+import { refuseMethod } from './page.ts';
 import type { Pipeline } from './pipeline.ts';
 import { problemsRouter } from './problems-page.ts';
+import { withoutKeys } from './redaction.ts';
 import type { Responder } from './responder.ts';
 import type { Route } from './route.ts';
 
@@ -51,13 +60,7 @@ export function createApp({
       });
     }
   }
-  for (const [path, methods] of methodsByPath) {
-    app.all(path, (request: Request, response: Response) => {
-      response.setHeader('Allow', methods.join(', '));
-      const detail = `Use ${methods.join(' or ')} here.`;
-      responder.problem(request, response, new LedgerError('method-not-allowed', detail));
-    });
-  }
+  for (const [path, methods] of methodsByPath) app.all(path, refuseMethod(methods));
   app.use(healthRouter(health));
   app.use(metrics.router);
   if (routes.length > 0) {
@@ -69,7 +72,8 @@ export function createApp({
     responder.problem(request, response, new LedgerError('not-found', detail));
   });
   app.use((error: unknown, request: Request, response: Response, _next: NextFunction) => {
-    responder.problem(request, response, pathError(error));
+    setHeadersOf(error, response);
+    responder.problem(request, response, ledgerErrorOf(error));
   });
   return app;
 }
@@ -88,15 +92,37 @@ function securityHeaders(): express.RequestHandler {
   };
 }
 
-/** The router's own complaint about percent-encoding is a mistake of the client's. */
-function pathError(error: unknown): unknown {
-  const isOfRouter = error instanceof Error && 'status' in error && error.status === 400;
-  return isOfRouter
-    ? new LedgerError(
+/** Express, and what serves its files, throw errors with an HTTP status: most are the client's mistakes. */
+function ledgerErrorOf(error: unknown): unknown {
+  const status = error instanceof Error && 'status' in error ? error.status : undefined;
+  switch (status) {
+    case 400:
+      return new LedgerError(
         'validation-failed',
-        'Mend the path: its percent-encoding is not valid UTF-8.',
-      )
-    : error;
+        'The percent-encoding of the path is not valid UTF-8: encode it again.',
+        { fields: [{ path: 'path', message: 'must be percent-encoded UTF-8' }] },
+      );
+    case 412:
+      return new LedgerError(
+        'precondition-failed',
+        'The file is another one by now: ask for it without conditions.',
+      );
+    case 416:
+      return new LedgerError(
+        'range-not-satisfiable',
+        'The file has no such range: Content-Range says how long it is.',
+      );
+    default:
+      return error;
+  }
+}
+
+/** For example `Content-Range`, which says how long a file is whose range cannot be given. */
+function setHeadersOf(error: unknown, response: Response): void {
+  if (!(error instanceof Error) || !('headers' in error)) return;
+  for (const [name, value] of Object.entries(error.headers ?? {})) {
+    response.setHeader(name, String(value));
+  }
 }
 
 function accessLog(logger: Logger): express.RequestHandler {
@@ -107,7 +133,7 @@ function accessLog(logger: Logger): express.RequestHandler {
         {
           method: request.method,
           // Whoever pastes a key into a path must not find it in a log.
-          path: request.path.replace(/fl_\w+/g, 'fl_…'),
+          path: withoutKeys(request.path),
           status: response.statusCode,
           durationMs: Math.round(performance.now() - startedAtMs),
           correlationId: response.getHeader('X-Correlation-Id'),
@@ -140,11 +166,26 @@ export async function listen(
 ): Promise<RunningServer> {
   const running = new Set<ServerResponse>();
   let isDraining = false;
-  const server = createServer(messagesOf(app), (request, response) => {
+  // A missing Host header is refused here, because Node does it without a problem document.
+  const options = { ...messagesOf(app), requireHostHeader: false };
+  const server = createServer(options, (request, response) => {
     if (isDraining) response.shouldKeepAlive = false;
     running.add(response);
     response.once('close', () => running.delete(response));
+    const fault = faultOfMessage(request);
+    if (fault !== undefined) {
+      answerFault(response, fault);
+      return;
+    }
+    request.url = originForm(request.url ?? '/');
     app(request, response);
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    const isAnswered = [...running].some((response) => {
+      return response.socket === socket && response.headersSent;
+    });
+    if (isAnswered || !socket.writable || error.code === 'ECONNRESET') socket.destroy();
+    else endWithFault(socket, faultOfConnection(error));
   });
   // Longer than proxies keep idle connections, so that theirs is the side that closes.
   server.keepAliveTimeout = 75_000;

@@ -87,7 +87,12 @@ const cloudEvent = z.object({
 const BYTES_RULE = 'must be a whole number of bytes, 0 to 2^53 - 1, also as text';
 
 const usageData = z.object({
-  'sim-card-id': z.string('must be text').trim().pipe(idText),
+  'sim-card-id': z
+    .string('must be text')
+    .trim()
+    // Neither could be asked for: clients and proxies resolve these segments of a path.
+    .refine((id) => id !== '.' && id !== '..', "must not be '.' or '..'")
+    .pipe(idText),
   'bytes-used': z
     .union([z.number(), z.string().regex(/^\d+$/).transform(Number)], BYTES_RULE)
     .refine((bytes) => Number.isSafeInteger(bytes) && bytes >= 0, BYTES_RULE),

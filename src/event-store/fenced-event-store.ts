@@ -28,6 +28,7 @@ export function fenced(log: OpenEventStore, fence: Fence): OpenEventStore {
     readAll: (options) => log.readAll(options),
     subscribe: (options) => log.subscribe(options),
     head: () => log.head(),
+    end: () => log.end(),
     positionAt: (time) => log.positionAt(time),
     close: () => log.close(),
   };

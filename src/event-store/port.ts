@@ -38,6 +38,12 @@ export interface EventStore {
   /** The position of the last event, or `BEGINNING` of an empty log. */
   head(): Promise<Position>;
 
+  /**
+   * No position that this log has given lies beyond it: the head, or a later place where the server's
+   * log also holds records of others, because a subscription moves over those.
+   */
+  end(): Promise<Position>;
+
   /** The position of the last event recorded at `time` or before, also where earlier ones were recorded later. */
   positionAt(time: Date): Promise<Position>;
 }

@@ -7,8 +7,7 @@ export function formatPosition(logId: string, position: Position): string {
 }
 
 /**
- * @throws LedgerError `position-of-another-log`, also when the position lies beyond what any log
- *   can hold; `validation-failed` when the text is no position at all.
+ * @throws LedgerError `position-of-another-log`; `validation-failed` when the text is no position at all
  */
 export function parsePosition(logId: string, text: string): Position {
   const match = /^([0-9a-f]{8})-(0|[1-9][0-9]{0,18})$/.exec(text);

@@ -692,7 +692,7 @@ describe('/batch', () => {
     expect(await owner.post(`/batch/${id}/resume`)).toMatchObject({ status: 202 });
     const put = await owner.put('/batch');
     expect(put).toMatchObject(problem(405, 'method-not-allowed'));
-    expect(put.headers.get('Allow')?.split(', ').toSorted()).toEqual(['GET', 'POST']);
+    expect(put.headers.get('Allow')?.split(', ').toSorted()).toEqual(['GET', 'HEAD', 'POST']);
   });
 
   test('is documented beside it, under operation ids of its own', () => {

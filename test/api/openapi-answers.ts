@@ -95,7 +95,8 @@ export class DocumentedAnswers {
     const [path = ''] = pathAndQuery.split('?');
     if (!path.startsWith(`${this.#basePath}/`)) return [];
     return [
-      ...missingHeaders(answer, ['Fleetledger-Position', 'X-Correlation-Id']),
+      ...missingHeaders(answer, ['X-Correlation-Id']),
+      ...complaintsOfPosition(answer),
       ...this.#complaintsOfBody(method, path.slice(this.#basePath.length), answer),
     ];
   }
@@ -185,6 +186,13 @@ function fits(template: string, path: string): boolean {
 
 function contentType({ headers }: WireAnswer): string | undefined {
   return headers.get('content-type')?.split(';')[0]?.trim().toLowerCase();
+}
+
+/** Answers say what position they are of, but not to somebody whose key was not accepted. */
+function complaintsOfPosition({ status, headers }: WireAnswer): string[] {
+  const isThere = headers.has('Fleetledger-Position');
+  if (status === 401 && isThere) return ['a stranger is told the position of the log'];
+  return status < 400 && !isThere ? ['header Fleetledger-Position is missing'] : [];
 }
 
 function missingHeaders({ headers }: WireAnswer, names: readonly string[]): string[] {

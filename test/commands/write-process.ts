@@ -164,6 +164,10 @@ class WatchedStore implements EventStore {
     return this.#store.head();
   }
 
+  end() {
+    return this.#store.end();
+  }
+
   positionAt(time: Date) {
     return this.#store.positionAt(time);
   }

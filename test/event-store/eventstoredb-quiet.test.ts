@@ -22,6 +22,7 @@ test('who comes late to a feed on a quiet log gets where the others stand, and l
     },
     subscribe: (options) => store.subscribe(options),
     head: () => store.head(),
+    end: () => store.end(),
     positionAt: (time) => store.positionAt(time),
   };
   const feed = new SharedFeed(counting, TYPES);

@@ -40,6 +40,7 @@ function counting(): { store: EventStore; subscriptions(): number } {
         return store.subscribe(options);
       },
       head: () => store.head(),
+      end: () => store.end(),
       positionAt: (time) => store.positionAt(time),
     },
     subscriptions: () => subscriptions,

@@ -22,15 +22,14 @@ const recordedAnswer = z
 
 const logQuery = cursorQuery.extend({
   stream: z.string().min(1).optional().meta({
-    description: 'The whole name of one stream',
-    example: 'sensor-acme.s1',
+    description: 'The whole name of one stream, for example `sensor-acme.s1`',
   }),
   type: z
     .string()
     .min(1)
     .transform((types) => types.split(','))
     .optional()
-    .meta({ description: 'Types of events, separated by commas', example: 'SensorPatched' }),
+    .meta({ description: 'Types of events, separated by commas: `SensorPatched,SimAssigned`' }),
   from: momentQuery.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
   to: momentQuery.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
   correlation_id: z.string().min(1).optional(),

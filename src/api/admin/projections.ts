@@ -5,7 +5,7 @@ import type {
 } from '../../projections/engine/administration.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import type { JsonObject } from '../../shared/json.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { defineRoute, jsonBody, type Route } from '../route.ts';
 import type { ProjectionAction, ProjectionActions } from './projection-actions.ts';
 
 export const projectionParams = z.object({ name: z.string() });
@@ -28,15 +28,16 @@ const projectionAnswer = z
   .meta({ id: 'Projection' });
 
 const stoppedAtBody = {
-  content: {
-    'application/json': z.strictObject({
+  ...jsonBody(
+    z.strictObject({
       event_id: z.uuid().optional().meta({
         description: 'Of the event it is stopped at: refused when it is stopped at another',
       }),
     }),
-  },
+    {},
+  ),
   isOptional: true,
-} as const;
+};
 
 export function projectionRoutes(
   actions: ProjectionActions,

@@ -1,17 +1,15 @@
 import { z } from 'zod';
 import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
-import { idField, timeAnswer } from '../fields.ts';
+import { idField, timeAnswer, wholeNumberText } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
 
 const batchParams = z.object({ id: idField });
+/** More than any batch has, and a number that the database can count with. */
+const MAX_PARTITION = 999_999_999;
 const partitionParams = batchParams.extend({
-  n: z
-    .string()
-    .regex(/^[1-9]\d{0,8}$/, 'must be a whole number from 1')
-    .transform(Number)
-    .meta({ override: { type: 'integer', minimum: 1 } }),
+  n: wholeNumberText(1, MAX_PARTITION),
 });
 
 /** What a batch holds, piece by piece: its DevEUIs in partitions, its attempts in pages. */

@@ -29,7 +29,7 @@ import type { JsonObject } from '../../shared/json.ts';
 import { idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
-import { defineRoute, jsonTime, type Answer, type Route } from '../route.ts';
+import { defineRoute, jsonBody, jsonTime, type Answer, type Route } from '../route.ts';
 import { awaitEnd } from './awaited-end.ts';
 import { waitPreference } from './wait-preference.ts';
 
@@ -131,7 +131,8 @@ export function batchRoutes({
     summary: 'Register a batch of DevEUIs with the LoRaWAN provider',
     tag: 'Provisioning',
     access: ['owner', 'member'],
-    body: { content: { 'application/json': batchBody }, isOptional: true },
+    // One, because each DevEUI is paid for.
+    body: { ...jsonBody(batchBody, { batch_size: 1 }), isOptional: true },
     answers: { 201: batchAnswer },
     headers: { Location: 'The batch' },
     errors: ['provider-not-configured'],

@@ -5,12 +5,26 @@ const MAX_WAIT_SECONDS = 60;
  * none. What is not understood is no mistake: a preference may be ignored.
  */
 export function waitPreference(prefer: string | undefined): number | undefined {
-  // Commas and semicolons within quotes separate nothing.
-  const preferences = prefer?.match(/(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|$))+/g) ?? [];
-  for (const preference of preferences) {
-    const [, , seconds] = /^\s*wait\s*=\s*("?)(\d{1,9})\1\s*(?:;|$)/i.exec(preference) ?? [];
+  for (const preference of preferencesIn(prefer ?? '')) {
+    const [, , seconds] = /^wait\s*=\s*("?)(\d{1,9})\1\s*(?:;|$)/i.exec(preference.trim()) ?? [];
     // Of several the first counts.
     if (seconds !== undefined) return Math.min(Number(seconds), MAX_WAIT_SECONDS);
   }
   return undefined;
+}
+
+/** What stands between the commas that are not within quotes. Takes time in proportion to the text. */
+function* preferencesIn(prefer: string): Iterable<string> {
+  let start = 0;
+  let isQuoted = false;
+  for (let index = 0; index < prefer.length; index += 1) {
+    const character = prefer[index];
+    if (character === '"') isQuoted = !isQuoted;
+    else if (character === '\\' && isQuoted) index += 1;
+    else if (character === ',' && !isQuoted) {
+      yield prefer.slice(start, index);
+      start = index + 1;
+    }
+  }
+  yield prefer.slice(start);
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { FirmwareCommands } from '../../commands/firmware.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { timestampField } from '../fields.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { defineRoute, jsonBody, type Route } from '../route.ts';
 import { versionField } from './version-field.ts';
 
 /** Clocks of devices are wrong by hours; what is further off is no time of a report. */
@@ -28,7 +28,7 @@ export function reportRoutes(commands: FirmwareCommands): Route[] {
     summary: 'A device reports the firmware of one of its components',
     tag: 'Firmware',
     access: ['device'],
-    body: { content: { 'application/json': reportBody } },
+    body: jsonBody(reportBody, { version: '1.0.0', timestamp: 1_767_225_600 }),
     answers: { 202: z.object({ message: z.string(), event_id: z.string() }) },
     isInvalid400: true,
     async handle({ body, caller, now, command }) {

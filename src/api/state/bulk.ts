@@ -12,7 +12,7 @@ import {
   type HandledItem,
 } from '../item-results.ts';
 import { NDJSON } from '../lines.ts';
-import { defineRoute, type ApiRequest, type Line, type Route } from '../route.ts';
+import { defineRoute, jsonBody, type ApiRequest, type Line, type Route } from '../route.ts';
 import { validated } from '../validation.ts';
 import { incomingPatch, patchBody, requireOwnSensor } from './patch-body.ts';
 
@@ -24,6 +24,8 @@ const bulkBody = z
     override: { items: { type: 'object', required: ['id', 'data'] } },
     description: 'Each: {"id", "data", "message_id"?, "sequence"?, "timestamp"?}',
   });
+
+const EXAMPLE = { id: 'pump-1-temperature', data: { temperature: 21 } };
 
 const bulkResult = z.object({
   id: z.string().nullable(),
@@ -63,12 +65,13 @@ export function bulkRoutes(commands: StateCommands): Route[] {
     tag: 'State',
     access: ['owner', 'member', 'device'],
     body: {
-      content: { 'application/json': bulkBody },
+      ...jsonBody(bulkBody, [EXAMPLE]),
       limitBytes: ITEMS_LIMIT_BYTES,
       isCheckedByItem: true,
     },
     stream: {
       contentTypes: NDJSON,
+      example: `${JSON.stringify(EXAMPLE)}\n`,
       status: 200,
       listName: 'results',
       handle: (request, lines) =>

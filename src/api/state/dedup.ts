@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { dedupStrategySchema, type StateCommands } from '../../commands/state.ts';
 import { idField, projectIdField } from '../fields.ts';
 import { notFound } from '../problem.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { defineRoute, jsonBody, type Route } from '../route.ts';
 
 export function dedupRoutes(commands: StateCommands): Route[] {
   const setSensorDedup = defineRoute({
@@ -12,7 +12,7 @@ export function dedupRoutes(commands: StateCommands): Route[] {
     tag: 'State',
     access: ['owner', 'member'],
     params: z.object({ id: idField }),
-    body: { content: { 'application/json': dedupStrategySchema } },
+    body: jsonBody(dedupStrategySchema, { strategy: 'window', seconds: 30 }),
     answers: { 200: dedupStrategySchema },
     async handle({ params, body, command }) {
       const { position } = await commands.setSensorDedup(params.id, body, command());
@@ -27,7 +27,7 @@ export function dedupRoutes(commands: StateCommands): Route[] {
     tag: 'State',
     access: ['owner', 'member'],
     params: z.object({ id: projectIdField }),
-    body: { content: { 'application/json': dedupStrategySchema } },
+    body: jsonBody(dedupStrategySchema, { strategy: 'window', seconds: 30 }),
     answers: { 200: dedupStrategySchema },
     errors: ['not-found'],
     async handle({ params, body, projectId, command }) {

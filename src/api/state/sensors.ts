@@ -36,6 +36,10 @@ export function sensorRoutes(
     params: sensorParams,
     body: {
       content: { 'application/json': patchBody, 'application/merge-patch+json': mergePatchBody },
+      examples: {
+        'application/json': { data: { temperature: 21 } },
+        'application/merge-patch+json': { temperature: 22 },
+      },
     },
     answers: { 200: z.object({ data: object }) },
     headers: { 'Fleetledger-Deduplicated': 'Why it was no event: the strategy that knew it' },

@@ -6,7 +6,7 @@ import type { Position } from '../../projections/engine/read-model.ts';
 import { rowSchema } from '../csv.ts';
 import { idField } from '../fields.ts';
 import { answerRows, rowResults } from '../row-results.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { defineRoute, jsonBody, type Route } from '../route.ts';
 import { deviceFields, linksAnswer, linksBody } from './devices.ts';
 
 const newDevice = linksBody.extend({ device_id: idField });
@@ -40,7 +40,7 @@ export function deviceRegistrationRoute(handler: CommandHandler): Route {
     summary: 'Register a device, with its first key; or many, as a table',
     tag: 'Tenancy',
     access: ['owner', 'member'],
-    body: { content: { 'application/json': newDevice } },
+    body: jsonBody(newDevice, { device_id: 'pump-1', sensor_id: 'pump-1-temperature' }),
     answers: {
       200: rowResults('device_id', { key: z.string().optional() }),
       201: deviceFields.extend({ key: z.string() }),
@@ -65,7 +65,8 @@ export function deviceRegistrationRoute(handler: CommandHandler): Route {
     },
     table: {
       columns: { needed: ['device_id'], optional: ['dev_eui', 'sim_card_id', 'sensor_id'] },
-      example: 'device_id,dev_eui,sim_card_id,sensor_id\npump-1,FFA45722AA738240,89440001,s1\n',
+      example:
+        'device_id,dev_eui,sim_card_id,sensor_id\npump-2,FFA45722AA738240,89440002,pump-2-temperature\n',
       handle: (request) =>
         answerRows(request, {
           schema: rowSchema(newDevice),

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { transferDevice } from '../../commands/device-transfer.ts';
 import type { CommandHandler } from '../../commands/handler.ts';
 import { idField, projectIdField } from '../fields.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { defineRoute, jsonBody, type Route } from '../route.ts';
 
 export function deviceTransferRoute(handler: CommandHandler): Route {
   return defineRoute({
@@ -16,7 +16,7 @@ export function deviceTransferRoute(handler: CommandHandler): Route {
     query: z.object({
       project: projectIdField.meta({ description: 'The project that the device is in' }),
     }),
-    body: { content: { 'application/json': z.strictObject({ to: projectIdField }) } },
+    body: jsonBody(z.strictObject({ to: projectIdField }), { to: 'another-project' }),
     answers: { 200: z.object({ device_id: z.string(), from: z.string(), to: z.string() }) },
     errors: ['not-found', 'device-exists', 'device-retired', 'device-transferred'],
     async handle({ params, query, body, now, command }) {

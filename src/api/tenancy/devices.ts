@@ -27,10 +27,19 @@ export const linksBody = z.strictObject({
   sensor_id: idField.nullable().optional(),
 });
 
+/** The `+` of a build, which a query decodes to a blank; no version holds one. */
+const versionQuery = z
+  .string()
+  .transform((version) => version.replaceAll(' ', '+'))
+  .optional()
+  .meta({ description: 'The version that a component of the device has now, for example `1.4.0`' });
+
+const EXAMPLE = { sim_card_id: '89440001' };
+
 const filterQuery = z.object({
   has_dev_eui: booleanQuery,
   retired: booleanQuery,
-  version: z.string().optional().meta({ description: 'What a component of it has now' }),
+  version: versionQuery,
   org_id: z.string().optional().meta({ description: 'Who holds its SIM card now' }),
   seen_after: timeQuery,
   seen_before: timeQuery,
@@ -80,6 +89,7 @@ export function deviceRoutes(handler: CommandHandler, queries: TenancyQueries): 
     params: z.object({ id: idField }),
     body: {
       content: { 'application/json': linksBody, 'application/merge-patch+json': linksBody },
+      examples: { 'application/json': EXAMPLE, 'application/merge-patch+json': EXAMPLE },
     },
     answers: { 200: deviceFields },
     errors: ['not-found', 'device-retired', 'device-transferred', 'precondition-failed'],

@@ -13,7 +13,14 @@ import { dayOrTimestampField, idField, simCardIdField, timeAnswer } from '../fie
 import { ITEMS_LIMIT_BYTES } from '../item-results.ts';
 import { answerPage, numberedPage, pageQuery } from '../page-paging.ts';
 import { answerRows, rowResults, rowsBody } from '../row-results.ts';
-import { defineRoute, jsonTime, type Answer, type ApiRequest, type Route } from '../route.ts';
+import {
+  defineRoute,
+  jsonBody,
+  jsonTime,
+  type Answer,
+  type ApiRequest,
+  type Route,
+} from '../route.ts';
 
 /** `null` is what nobody is called where usage is asked for. */
 const orgIdField = idField.refine((id) => id !== 'null', 'must not be null');
@@ -57,7 +64,7 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     tag: 'Inventory',
     access: ['owner', 'member'],
     params: z.object({ sim: simCardIdField }),
-    body: { content: { 'application/json': assignment } },
+    body: jsonBody(assignment, { org_id: 'x00g8' }),
     answers: { 200: heldSim },
     async handle({ params, body, now, command }) {
       const assigning = assignCommand(params.sim, body, now);
@@ -77,7 +84,7 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     tag: 'Inventory',
     access: ['owner', 'member'],
     body: {
-      content: { 'application/json': rowsBody(COLUMNS) },
+      ...jsonBody(rowsBody(COLUMNS), [{ sim_card_id: '89440001', org_id: 'x00g8' }]),
       limitBytes: ITEMS_LIMIT_BYTES,
       isCheckedByItem: true,
     },

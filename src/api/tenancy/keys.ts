@@ -15,7 +15,7 @@ import type { ErrorCode } from '../../shared/errors.ts';
 import { idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
-import { defineRoute, jsonTime, type Route } from '../route.ts';
+import { defineRoute, jsonBody, jsonTime, type Route } from '../route.ts';
 
 const keyAnswer = z.object({
   id: z.string(),
@@ -137,7 +137,7 @@ function issueRoute({ path, summary, kind, errors, issue }: Issuing): Route {
     tag: 'Tenancy',
     access: ['owner'],
     params: z.object({ id: idField }),
-    body: { content: { 'application/json': z.strictObject({}) }, isOptional: true },
+    body: { ...jsonBody(z.strictObject({}), {}), isOptional: true },
     answers: { 201: keyAnswer.extend({ key: z.string() }) },
     errors,
     async handle({ params, now, entropy, command }) {

@@ -6,7 +6,7 @@ import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.t
 import { shortId } from '../../shared/ids.ts';
 import { idField, nameField } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPositionAsOf, walkPage } from '../paging.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { defineRoute, jsonBody, type Route } from '../route.ts';
 
 const memberAnswer = z.object({ id: z.string(), name: z.string(), role: roleSchema });
 
@@ -17,9 +17,10 @@ export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): 
     summary: 'Add a member to the project',
     tag: 'Tenancy',
     access: ['owner'],
-    body: {
-      content: { 'application/json': z.strictObject({ name: nameField, role: roleSchema }) },
-    },
+    body: jsonBody(z.strictObject({ name: nameField, role: roleSchema }), {
+      name: 'Ada',
+      role: 'viewer',
+    }),
     answers: { 201: memberAnswer.extend({ key: z.string() }) },
     async handle({ body, projectId, now, entropy, command }) {
       const memberId = shortId(entropy('member', 12));

@@ -9,7 +9,7 @@ import type { Caller } from '../authentication.ts';
 import { idField, nameField, projectIdField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterId, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
-import { defineRoute, jsonTime, type Route } from '../route.ts';
+import { defineRoute, jsonBody, jsonTime, type Route } from '../route.ts';
 
 const projectAnswer = z
   .object({ id: z.string(), name: z.string(), created_at: timeAnswer })
@@ -22,11 +22,9 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
     summary: 'Create a project, with its first owner',
     tag: 'Tenancy',
     access: ['admin'],
-    body: {
-      content: {
-        'application/json': z.strictObject({ id: projectIdField.optional(), name: nameField }),
-      },
-    },
+    body: jsonBody(z.strictObject({ id: projectIdField.optional(), name: nameField }), {
+      name: 'My fleet',
+    }),
     answers: {
       201: projectAnswer.extend({
         owner: z.object({ id: z.string(), role: z.literal('owner'), key: z.string() }),

@@ -18,28 +18,39 @@ const EXAMPLES = {
   time_zone: 'Europe/Berlin / UTC',
 } as const;
 
-function parameter(description: string, example: string): z.ZodType<string | undefined> {
-  return z.string().optional().meta({ description, example });
+function parameter(description: string): z.ZodType<string | undefined> {
+  return z.string().optional().meta({ description });
 }
 
-function timeParameter(description: string, example: string): z.ZodType<string | undefined> {
-  return z.string().transform(withPlusRestored).optional().meta({ description, example });
+function timeParameter(description: string): z.ZodType<string | undefined> {
+  return z.string().transform(withPlusRestored).optional().meta({ description });
+}
+
+/** A missing one is refused in the words of `required`, so the schema lets it pass. */
+function neededParameter(
+  field: z.ZodType<string | undefined>,
+  example: string,
+): z.ZodType<string | undefined> {
+  return field.meta({ ...field.meta(), example, param: { required: true } });
 }
 
 /** Texts: what is wrong with one is said in the words that clients of such services know. */
 export const rangeQuery = z.object({
-  start: timeParameter('A day, or an RFC 3339 time', '2020-02-01'),
-  end: timeParameter('A day, which is included, or an RFC 3339 time, which is not', '2020-02-29'),
-  time_zone: parameter('Where days begin (IANA). Default: UTC', 'Europe/Berlin'),
+  start: timeParameter('A day (`2020-02-01`), or an RFC 3339 time'),
+  end: timeParameter('A day (`2020-02-29`), which is included, or an RFC 3339 time, which is not'),
+  time_zone: parameter('Where days begin: a name of IANA such as `Europe/Berlin`. Default: `UTC`'),
 });
 
 export const bucketQuery = rangeQuery.extend({
-  end: timeParameter(
-    'A day, or an RFC 3339 time: a bucket that begins at it belongs to the answer',
+  start: neededParameter(rangeQuery.shape.start, '2020-02-01'),
+  end: neededParameter(
+    timeParameter('A day, or an RFC 3339 time: a bucket that begins at it belongs to the answer'),
     '2020-02-29',
   ),
-  every: parameter(
-    'The length of a bucket: so many of minute, hour, day, week or month, or an ISO 8601 duration of one unit',
+  every: neededParameter(
+    parameter(
+      'The length of a bucket: so many of minute, hour, day, week or month, or an ISO 8601 duration of one unit',
+    ),
     '1day',
   ),
 });

@@ -25,6 +25,12 @@ const RECORD = {
   },
 } as const;
 
+const EXAMPLE = { 'sim-card-id': '89440001', 'bytes-used': 1024, date: '2026-01-01T00:00:00Z' };
+
+function exampleEvent(id: string): JsonObject {
+  return { specversion: '1.0', id, source: '/gateway-1', type: 'usage', data: EXAMPLE };
+}
+
 /** Each record is checked for itself, so that a bad one stops no other. */
 const oneOrMany = z
   .unknown()
@@ -62,11 +68,17 @@ export function recordRoutes(commands: UsageCommands): Route[] {
         'application/cloudevents+json': oneOrMany,
         'application/cloudevents-batch+json': oneOrMany,
       },
+      examples: {
+        'application/json': EXAMPLE,
+        'application/cloudevents+json': exampleEvent('1'),
+        'application/cloudevents-batch+json': [exampleEvent('2'), exampleEvent('3')],
+      },
       limitBytes: ITEMS_LIMIT_BYTES,
       isCheckedByItem: true,
     },
     stream: {
       contentTypes: NDJSON,
+      example: `${JSON.stringify(EXAMPLE)}\n`,
       status: 202,
       listName: 'rejected',
       async *handle(request, body) {

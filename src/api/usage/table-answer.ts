@@ -4,13 +4,19 @@ import type { Counted, PageOf } from '../../projections/usage/usage-queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { tableOf } from '../csv.ts';
-import { answerPage, pageQuery } from '../page-paging.ts';
+import { answerPage, DEFAULT_SIZE, FIRST_PAGE, pageQuery } from '../page-paging.ts';
 import type { Answer } from '../route.ts';
 
 /** Both have no default here: a table (CSV) is whole unless a page of it is asked for. */
 export const tablePageQuery = pageQuery.extend({
-  page: pageQuery.shape.page.unwrap().optional(),
-  size: pageQuery.shape.size.unwrap().optional(),
+  page: pageQuery.shape.page
+    .unwrap()
+    .optional()
+    .meta({ description: 'Which page, from 1 (default: 1)' }),
+  size: pageQuery.shape.size
+    .unwrap()
+    .optional()
+    .meta({ description: 'How many items a page has (default: 50; a table has all)' }),
 });
 
 interface TableAnswer<Row> {
@@ -29,7 +35,7 @@ export async function answerTable<Row>(
   { columns, item, rows }: TableAnswer<Row>,
 ): Promise<Answer> {
   const isWhole = isCsv && query.page === undefined && query.size === undefined;
-  const { page, size } = pageQuery.parse(query);
+  const { page = FIRST_PAGE, size = DEFAULT_SIZE } = query;
   const found = await rows(
     isWhole ? { limit: MAX_TABLE_ROWS, offset: 0 } : { limit: size, offset: (page - 1) * size },
   );

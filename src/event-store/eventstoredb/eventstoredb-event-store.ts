@@ -236,6 +236,10 @@ class EventStoreDBEventStore implements OpenEventStore {
     return untilAnswered(() => this.#head.position());
   }
 
+  end(): Promise<Position> {
+    return untilAnswered(() => this.#lastRecord());
+  }
+
   async positionAt(time: Date): Promise<Position> {
     const { book } = this.#parts;
     const last = await untilAnswered(() => this.#head.event());
@@ -334,15 +338,7 @@ class EventStoreDBEventStore implements OpenEventStore {
    */
   async #isWithinLog(position: Position, signal: AbortSignal): Promise<boolean> {
     try {
-      let end = BEGINNING;
-      await this.#parts.reading.all('end', {
-        direction: 'backwards',
-        maxCount: 1,
-        take(event) {
-          end = positionOf(event);
-          return true;
-        },
-      });
+      const end = await this.#lastRecord();
       // It has grown since: whether there is a record at the position, reading on will tell.
       if (end > position) return false;
       if (end === position) return true;
@@ -352,6 +348,20 @@ class EventStoreDBEventStore implements OpenEventStore {
     }
     await pause(BEYOND_PAUSE_MS, signal);
     return false;
+  }
+
+  /** The place of the last record of the server's log, whosever it is. */
+  async #lastRecord(): Promise<Position> {
+    let last = BEGINNING;
+    await this.#parts.reading.all('end', {
+      direction: 'backwards',
+      maxCount: 1,
+      take(event) {
+        last = positionOf(event);
+        return true;
+      },
+    });
+    return last;
   }
 
   #startTail(position: Position): LiveTail {

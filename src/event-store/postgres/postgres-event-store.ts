@@ -143,6 +143,10 @@ class PostgresEventStore implements OpenEventStore {
     }
   }
 
+  end(): Promise<Position> {
+    return this.head();
+  }
+
   async head(): Promise<Position> {
     const [row] = await this.#followers.query<{ head: bigint | null }>({
       name: 'head',

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { formatPosition, parsePosition } from '../../event-store/position.ts';
 import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
@@ -5,12 +6,26 @@ import { canonicalTime } from '../../shared/time.ts';
 
 const RFC3339 = /^(\d{4}-\d{2}-\d{2})T([01]\d|2[0-3]):\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
 
+/**
+ * A node of a cluster that is not its leader shows an event a moment after the event was acknowledged,
+ * so a position beyond the end that it sees is looked for again, this long.
+ */
+const END_GRACE_MS = 500;
+const END_POLL_MS = 50;
+
 /** Positions as clients write them: of this log, by themselves or by a time. */
 export class Positions {
   readonly #store: EventStore;
+  /** Up to here the log is known to reach. */
+  #reached: Position = BEGINNING;
 
   constructor(store: EventStore) {
     this.#store = store;
+  }
+
+  /** What names the log in positions and cursors. */
+  get logId(): string {
+    return this.#store.logId;
   }
 
   format(position: Position): string {
@@ -22,9 +37,29 @@ export class Positions {
     return this.format(BigInt(position) as Position);
   }
 
-  /** @throws LedgerError `validation-failed`, `position-of-another-log` */
-  parse(text: string): Position {
-    return parsePosition(this.#store.logId, text);
+  /**
+   * @throws LedgerError `validation-failed`; `position-of-another-log`, also for a position beyond the
+   *   end of this one
+   */
+  async parse(text: string): Promise<Position> {
+    const position = parsePosition(this.#store.logId, text);
+    await this.requireReached(position);
+    return position;
+  }
+
+  /**
+   * Refuses a position beyond the end of the log: no read model would ever reach it.
+   * @throws LedgerError `position-of-another-log`
+   */
+  async requireReached(position: Position): Promise<void> {
+    const endsAtMs = performance.now() + END_GRACE_MS;
+    while (position > this.#reached) {
+      const end = await this.#store.end();
+      if (end > this.#reached) this.#reached = end;
+      if (position <= end) return;
+      if (performance.now() >= endsAtMs) throw beyondEnd();
+      await delay(END_POLL_MS);
+    }
   }
 
   /**
@@ -62,9 +97,16 @@ export class Positions {
     const time = timeIn(text);
     // The log's own times have milliseconds.
     if (time !== undefined) return this.#store.positionAt(new Date(time.getTime() - 1));
-    const position = this.parse(text);
+    const position = await this.parse(text);
     return position === BEGINNING ? BEGINNING : ((position - 1n) as Position);
   }
+}
+
+function beyondEnd(): LedgerError {
+  return new LedgerError(
+    'position-of-another-log',
+    'Send a position that this ledger gave: the log ends before this one.',
+  );
 }
 
 /**

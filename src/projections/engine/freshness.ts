@@ -144,6 +144,7 @@ export class Freshness {
       readAll: (options) => store.readAll(options),
       subscribe: (options) => store.subscribe(options),
       head: () => store.head(),
+      end: () => store.end(),
       positionAt: (time) => store.positionAt(time),
     };
   }

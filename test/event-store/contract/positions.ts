@@ -30,6 +30,18 @@ export function positions(log: LogUnderTest): void {
     }
   });
 
+  test('no position that was given lies beyond the end', async () => {
+    const project = new TestProject();
+    const another = await log.openAnother();
+    for (let count = 0; count < 2; count += 1) {
+      await mustAppend(log.store, project.stream(String(count)), project.events(1));
+      const batches = await collectBatches(log.store.readAll({ after: BEGINNING }), BEGINNING);
+      const given = [await log.store.head(), batches.at(-1)?.position ?? Infinity];
+      const end = await another.end();
+      for (const position of given) expect(end).toBeGreaterThanOrEqual(position);
+    }
+  });
+
   test('all of the log lies after the beginning', async () => {
     const project = new TestProject();
     const events = project.events(3, 'ContractBegun');

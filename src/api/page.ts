@@ -1,0 +1,20 @@
+import type { RequestHandler, Router } from 'express';
+import { LedgerError } from '../shared/errors.ts';
+
+/** Answers GET and HEAD at a path, and refuses every other method there. */
+export function page(router: Router, path: string, handler: RequestHandler): void {
+  router
+    .route(path)
+    .get(handler)
+    .all(refuseMethod(['GET']));
+}
+
+/** Refuses a method at a path where others are answered. HEAD is, wherever GET is. */
+export function refuseMethod(answered: readonly string[]): RequestHandler {
+  const methods = answered.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
+  const detail = `Use ${answered.join(' or ')} here.`;
+  return (_request, response) => {
+    response.setHeader('Allow', methods.join(', '));
+    throw new LedgerError('method-not-allowed', detail);
+  };
+}
