@@ -158,6 +158,7 @@ function failingStore(store: EventStore, failing: Process['failing']): EventStor
     readAll: (options) => store.readAll(options),
     subscribe: (options) => store.subscribe(options),
     head: () => store.head(),
+    end: () => store.end(),
     positionAt: (time) => store.positionAt(time),
   };
 }

@@ -42,10 +42,10 @@ export const rangeQuery = z.object({
 });
 
 export const bucketQuery = rangeQuery.extend({
-  start: neededParameter(rangeQuery.shape.start, '2020-02-01'),
+  start: neededParameter(rangeQuery.shape.start, '2026-01-01'),
   end: neededParameter(
     timeParameter('A day, or an RFC 3339 time: a bucket that begins at it belongs to the answer'),
-    '2020-02-29',
+    '2026-01-31',
   ),
   every: neededParameter(
     parameter(

@@ -25,6 +25,20 @@ const RECORD = {
   },
 } as const;
 
+/** A CloudEvent (version 1.0) in structured mode. */
+const EVENT = {
+  type: 'object',
+  required: ['specversion', 'id', 'source', 'type', 'data'],
+  properties: {
+    specversion: { const: '1.0' },
+    id: { type: 'string', description: 'The same source and id again are the same record' },
+    source: { type: 'string' },
+    type: { type: 'string' },
+    time: { type: 'string', format: 'date-time', description: 'Stands in for a missing `date`' },
+    data: { type: 'object', description: 'A record' },
+  },
+} as const;
+
 const EXAMPLE = { 'sim-card-id': '89440001', 'bytes-used': 1024, date: '2026-01-01T00:00:00Z' };
 
 function exampleEvent(id: string): JsonObject {
@@ -38,9 +52,20 @@ const oneOrMany = z
     error: `must not be more than ${MAX_ITEMS} records: send more of them as NDJSON`,
   })
   .meta({
-    override: { oneOf: [RECORD, { type: 'array', items: RECORD, maxItems: MAX_ITEMS }] },
+    override: {
+      anyOf: [
+        RECORD,
+        EVENT,
+        { type: 'array', items: { anyOf: [RECORD, EVENT] }, maxItems: MAX_ITEMS },
+      ],
+    },
     description: `A record, a CloudEvent with one as its data, or up to ${MAX_ITEMS}`,
   });
+const event = oneOrMany.meta({ override: EVENT, description: 'With a record as its data' });
+const events = oneOrMany.meta({
+  override: { type: 'array', items: EVENT, maxItems: MAX_ITEMS },
+  description: `Up to ${MAX_ITEMS} events`,
+});
 
 const ingested = z.object({
   accepted: z.int(),
@@ -65,8 +90,8 @@ export function recordRoutes(commands: UsageCommands): Route[] {
     body: {
       content: {
         'application/json': oneOrMany,
-        'application/cloudevents+json': oneOrMany,
-        'application/cloudevents-batch+json': oneOrMany,
+        'application/cloudevents+json': event,
+        'application/cloudevents-batch+json': events,
       },
       examples: {
         'application/json': EXAMPLE,
