@@ -36,7 +36,7 @@ export const httpPatchRow = httpRow({
   title: 'HTTP PATCH, 64 connections',
   kind: 'patch',
   eventType: 'SensorPatched',
-  schema: 'read_state_v2',
+  schema: 'read_state_v3',
   table: 'history',
   keyOf: memberKey,
 });
