@@ -10,6 +10,7 @@ import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
 import { usageRoutes } from './api/usage/usage.ts';
 import { batchStream } from './commands/deveui.ts';
+import { DeviceCommands } from './commands/devices.ts';
 import { FirmwareCommands } from './commands/firmware.ts';
 import { FollowedBatch } from './commands/followed-batch.ts';
 import { formatApiKey, mintKey } from './commands/keys.ts';
@@ -34,6 +35,7 @@ import { FirmwareQueries } from './projections/firmware/firmware-queries.ts';
 import { Positions } from './projections/engine/as-of.ts';
 import { LogReader } from './projections/engine/log-reader.ts';
 import { StateQueries } from './projections/state/state-queries.ts';
+import { LinkQueries } from './projections/tenancy/link-queries.ts';
 import { KeyQueries } from './projections/tenancy/key-queries.ts';
 import { KeyDirectory } from './projections/tenancy/key-directory.ts';
 import { TimelineQueries } from './projections/tenancy/timeline-queries.ts';
@@ -156,6 +158,7 @@ async function serveApi(
   const firmware = new FirmwareQueries(models);
   const usage = new UsageQueries(models);
   const positions = new Positions(store);
+  const links = new LinkQueries(models);
   const directory = new KeyDirectory(new KeyQueries(ledger.keyModels), store);
   await inheritWrites(ledger);
   engine.freshness.onAppended((write, position) => directory.appended(write, position));
@@ -198,6 +201,7 @@ async function serveApi(
       ...tenancyRoutes({
         models,
         handler,
+        devices: new DeviceCommands(store, handler, (...link) => links.devicesWith(...link)),
         queries: tenancy,
         states,
         firmware,

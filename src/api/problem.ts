@@ -20,6 +20,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'device-exists': 409,
   'device-retired': 409,
   'device-transferred': 409,
+  'link-taken': 409,
   'last-owner': 409,
   'projection-busy': 409,
   'projection-not-stopped': 409,
@@ -105,7 +106,9 @@ export function problemHeaders(error: LedgerError): Record<string, string> {
 }
 
 function locationOf({ kind, id }: { readonly kind: string; readonly id: string }): string {
-  return `/api/v1/admin/${kind}s/${id}`;
+  return kind === 'device'
+    ? `/api/v1/devices/${encodeURIComponent(id)}`
+    : `/api/v1/admin/${kind}s/${id}`;
 }
 
 /** The same words for what is missing and for what is another project's. */

@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
 import { formatApiKey, mintKey, type MintedKey } from '../commands/keys.ts';
+import { deviceDecider } from '../commands/device-decider.ts';
 import {
-  deviceDecider,
   deviceStream,
   installationDecider,
   installationStream,

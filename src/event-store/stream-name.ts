@@ -9,6 +9,7 @@ export const STREAM_CATEGORIES = [
   'device',
   'firmware',
   'installation',
+  'link',
   'message',
   'project',
   'projection',

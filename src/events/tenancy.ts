@@ -45,6 +45,36 @@ const deviceLinks = z.object({
 });
 export type DeviceLinks = z.infer<typeof deviceLinks>;
 
+/** What of its project a device has for itself alone. */
+const linkKind = z.enum(['devEui', 'simCardId', 'sensorId']);
+export type LinkKind = z.infer<typeof linkKind>;
+
+/** By which claim a link was set: the revision of a `LinkClaimed`, for each link that was set anew. */
+const linkClaims = z.object({
+  devEui: z.number().exactOptional(),
+  simCardId: z.number().exactOptional(),
+  sensorId: z.number().exactOptional(),
+});
+export type LinkClaims = z.infer<typeof linkClaims>;
+
+/**
+ * A device claims a DevEUI, SIM card or sensor, in the stream of that: `link-<project>.<kind>/<value>`.
+ * The last claim counts, for as long as the device has the value.
+ */
+const linkClaimed = defineEvent(
+  'LinkClaimed',
+  z.object({ kind: linkKind, value: z.string(), deviceId: z.string() }),
+);
+
+/**
+ * In the stream of a device: it did not use that claim, nor older ones of the same value, and may not
+ * any more, since another device claims the value.
+ */
+const linkClaimVoided = defineEvent(
+  'LinkClaimVoided',
+  z.object({ deviceId: z.string(), kind: linkKind, value: z.string(), claim: z.number() }),
+);
+
 /** Stream `device-<project>.<device>`, with the device's keys. */
 const deviceRegistered = defineEvent(
   'DeviceRegistered',
@@ -54,12 +84,14 @@ const deviceRegistered = defineEvent(
     createdAt: z.iso.datetime(),
     /** The project that it came from, with its keys. */
     transferredFrom: z.string().exactOptional(),
+    transferId: z.string().exactOptional(),
+    claims: linkClaims.exactOptional(),
   }),
 );
 /** All links as they are from now on. */
 const deviceChanged = defineEvent(
   'DeviceChanged',
-  z.object({ deviceId: z.string(), ...deviceLinks.shape }),
+  z.object({ deviceId: z.string(), ...deviceLinks.shape, claims: linkClaims.exactOptional() }),
 );
 const deviceRetired = defineEvent('DeviceRetired', z.object({ deviceId: z.string() }));
 /**
@@ -68,7 +100,17 @@ const deviceRetired = defineEvent('DeviceRetired', z.object({ deviceId: z.string
  */
 const deviceTransferStarted = defineEvent(
   'DeviceTransferStarted',
-  z.object({ deviceId: z.string(), to: z.string() }),
+  z.object({
+    deviceId: z.string(),
+    to: z.string(),
+    /** The name of the transfer in both projects. Earlier releases gave none. */
+    transferId: z.string().exactOptional(),
+  }),
+);
+/** In the project that it was to go to: it is not received there by that transfer. */
+const deviceTransferRefused = defineEvent(
+  'DeviceTransferRefused',
+  z.object({ deviceId: z.string(), from: z.string(), transferId: z.string() }),
 );
 /** It could not be received there: it stays, as it was. */
 const deviceTransferCancelled = defineEvent(
@@ -107,7 +149,10 @@ export const tenancyEvents = [
   deviceRetired,
   deviceTransferStarted,
   deviceTransferCancelled,
+  deviceTransferRefused,
   deviceTransferred,
+  linkClaimed,
+  linkClaimVoided,
   simAssigned,
 ] as const;
 
@@ -124,6 +169,8 @@ export type DeviceEvent =
   | EventOf<typeof deviceRetired>
   | EventOf<typeof deviceTransferStarted>
   | EventOf<typeof deviceTransferCancelled>
+  | EventOf<typeof deviceTransferRefused>
   | EventOf<typeof deviceTransferred>
+  | EventOf<typeof linkClaimVoided>
   | KeyEvent;
 export type SimEvent = EventOf<typeof simAssigned>;

@@ -22,6 +22,7 @@ export const errorTable = {
   'device-exists': 'A device with this id exists',
   'device-retired': 'The device is retired',
   'device-transferred': 'The device goes to another project',
+  'link-taken': 'Another device has this DevEUI, SIM card or sensor',
   'last-owner': 'The last owner of a project, and its last key, cannot be removed',
   'precondition-failed': 'The precondition does not hold',
   'idempotency-key-reused': 'The idempotency key belongs to another request',

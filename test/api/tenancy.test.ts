@@ -304,7 +304,7 @@ describe('a device', () => {
   });
 
   test('is changed in what is sent; null removes', async () => {
-    const device = await addDevice({ dev_eui: 'ffa45722aa738240', sensor_id: 's' });
+    const device = await addDevice({ dev_eui: 'ffa45722aa738241', sensor_id: 'changed' });
     const path = `/devices/${device.device_id}`;
     const answer = await owner.patch(path, { json: { sensor_id: null, sim_card_id: '1' } });
     const { key: _shownOnce, ...before } = device;
@@ -382,12 +382,16 @@ describe('a device', () => {
   });
 
   test('that is retired stays to be read, and its keys are refused', async () => {
-    const { device_id, key } = await addDevice({ sensor_id: 's' });
+    const { device_id, key } = await addDevice({ sensor_id: 'retired' });
     const device = service.client(key);
     const path = `/devices/${device_id}`;
-    expect(await device.patch('/sensors/s', { json: { data: {} } })).toMatchObject({ status: 200 });
+    expect(await device.patch('/sensors/retired', { json: { data: {} } })).toMatchObject({
+      status: 200,
+    });
     expect(await owner.delete(path)).toMatchObject({ status: 204, text: '' });
-    expect(await device.patch('/sensors/s', { json: { data: {} } })).toMatchObject(UNAUTHENTICATED);
+    expect(await device.patch('/sensors/retired', { json: { data: {} } })).toMatchObject(
+      UNAUTHENTICATED,
+    );
     expect(await owner.get(path)).toMatchObject({
       body: { retired_at: expect.stringMatching(TIME) },
     });
@@ -395,6 +399,88 @@ describe('a device', () => {
     const retired = problem(409, 'device-retired');
     expect(await owner.patch(path, { json: { sensor_id: null } })).toMatchObject(retired);
     expect(await owner.post(`${path}/keys`)).toMatchObject(retired);
+  });
+});
+
+describe('a DevEUI, SIM card or sensor', () => {
+  const links = (): [string, string][] => [
+    ['dev_eui', `FFA45722${(0xaa00_0000 + names).toString(16).toUpperCase()}`],
+    ['sim_card_id', newId('sim')],
+    ['sensor_id', newId('sensor')],
+  ];
+  const taken = (by: string) => ({
+    status: 409,
+    body: { code: 'link-taken', conflicting: { kind: 'device', id: by } },
+  });
+
+  test('that another device has is refused, and the answer says which', async () => {
+    for (const [name, value] of links()) {
+      const first = await addDevice({ [name]: value });
+      const second = await addDevice();
+      const json = { [name]: value };
+      const added = { json: { device_id: newId('device'), ...json } };
+      for (const client of [owner, otherService.client(owner.key)]) {
+        const posted = await client.post('/devices', added);
+        expect(posted).toMatchObject(taken(first.device_id));
+        expect(posted.headers.get('Location')).toBe(`/api/v1/devices/${first.device_id}`);
+        const path = `/devices/${second.device_id}`;
+        expect(await client.patch(path, { json })).toMatchObject(taken(first.device_id));
+      }
+      expect(await owner.patch(`/devices/${first.device_id}`, { json })).toMatchObject({
+        status: 200,
+      });
+      const { owner: other } = await service.newProject();
+      expect(await other.post('/devices', { json: { device_id: 'd', ...json } })).toMatchObject({
+        status: 201,
+      });
+    }
+  });
+
+  test('is free again when its device changes, is retired, or goes to another project', async () => {
+    const { id: to } = await service.newProject();
+    for (const [name, value] of links()) {
+      const json = { [name]: value };
+      const ends = [
+        (id: string) => owner.patch(`/devices/${id}`, { json: { [name]: null } }),
+        (id: string) => owner.delete(`/devices/${id}`),
+        (id: string) =>
+          service.admin.post(`/devices/${id}/transfer?project=${project.id}`, { json: { to } }),
+      ];
+      for (const end of ends) {
+        const { device_id: id } = await addDevice(json);
+        expect((await end(id)).status).toBeLessThan(300);
+      }
+      const { device_id: id } = await addDevice(json);
+      expect(await owner.get(`/devices/${id}`)).toMatchObject({ body: json });
+    }
+  });
+
+  test('goes to the first row of a table that names it', async () => {
+    const sim = newId('sim');
+    const ids = Array.from({ length: 20 }, () => newId('device'));
+    const body = ['device_id,sim_card_id', ...ids.map((id) => `${id},${sim}`)].join('\n');
+    const answer = await owner.post<{ results: object[] }>('/devices', {
+      body,
+      headers: { 'content-type': 'text/csv' },
+    });
+    expect(answer.body.results).toMatchObject(
+      ids.map((_, index) => (index === 0 ? { status: 201 } : { status: 409, code: 'link-taken' })),
+    );
+  });
+
+  test('goes to one of many devices that want it at once in two processes', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const sim = newId('sim');
+      const answers = await Promise.all(
+        [owner, otherService.client(owner.key)].flatMap((client) =>
+          Array.from({ length: 4 }, () =>
+            client.post('/devices', { json: { device_id: newId('device'), sim_card_id: sim } }),
+          ),
+        ),
+      );
+      const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b);
+      expect(statuses).toEqual([201, ...Array.from({ length: 7 }, () => 409)]);
+    }
   });
 });
 
@@ -479,7 +565,7 @@ describe('the list of devices', () => {
 describe('a key', () => {
   test('is issued to a device and to a member, and works at once beside the first', async () => {
     const member = await addMember('viewer');
-    const device = await addDevice({ sensor_id: 's' });
+    const device = await addDevice({ sensor_id: 'issued' });
     const holders = [
       { path: `/members/${member.id}`, kind: 'mem', holder: member.id, first: member.key },
       {
@@ -637,10 +723,11 @@ describe('a request', () => {
     ['X-Device-Api-Key', (key: string) => ({ 'x-device-api-key': key })],
   ])('may carry its key in %s', async (_where, headers) => {
     const nobody = service.client();
-    const device = await addDevice({ sensor_id: 'legacy' });
+    const sensor = newId('legacy');
+    const device = await addDevice({ sensor_id: sensor });
     const key = _where === 'X-Device-Api-Key' ? device.key : (owner.key ?? '');
     expect(
-      await nobody.patch('/sensors/legacy', { json: { data: {} }, headers: headers(key) }),
+      await nobody.patch(`/sensors/${sensor}`, { json: { data: {} }, headers: headers(key) }),
     ).toMatchObject({ status: 200 });
   });
 
@@ -848,8 +935,10 @@ describe('an Idempotency-Key', () => {
         body,
         headers: { 'idempotency-key': key, 'content-type': 'application/json' },
       });
-    const first = await send(`{"device_id":"${device_id}","sensor_id":"s","dev_eui":null}`);
-    const again = await send(`{ "dev_eui":null, "sensor_id":"s","device_id":"${device_id}" }\n`);
+    const first = await send(`{"device_id":"${device_id}","sensor_id":"ordered","dev_eui":null}`);
+    const again = await send(
+      `{ "dev_eui":null, "sensor_id":"ordered","device_id":"${device_id}" }\n`,
+    );
     expect(again).toMatchObject({ status: 201, text: first.text });
   });
 
@@ -861,7 +950,7 @@ describe('an Idempotency-Key', () => {
     const reused = problem(422, 'idempotency-key-reused');
     const others: [string, object | undefined][] = [
       ['/devices', { device_id: newId('device') }],
-      ['/devices', { device_id, sensor_id: 's' }],
+      ['/devices', { device_id, sensor_id: newId('sensor') }],
       [`/devices/${device_id}/keys`, undefined],
       ['/members', { name: 'M', role: 'viewer' }],
       ['/sensors/patches', []],

@@ -33,7 +33,7 @@ interface Device {
 }
 
 async function newDevice(by: TestProject = from, id = newId()): Promise<Device> {
-  const json = { device_id: id, sensor_id: `${id}-flow`, sim_card_id: '8944' };
+  const json = { device_id: id, sensor_id: `${id}-flow`, sim_card_id: `8944-${id}` };
   const { body } = await by.owner.post<{ key: string }>('/devices', { json });
   return { id, client: service.client(body.key) };
 }
@@ -66,7 +66,7 @@ describe('a device that is transferred', () => {
     expect((await to.owner.get(`/devices/${device.id}`)).body).toMatchObject({
       device_id: device.id,
       sensor_id: `${device.id}-flow`,
-      sim_card_id: '8944',
+      sim_card_id: `8944-${device.id}`,
       retired_at: null,
       firmware: [],
       state: null,

@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { deviceDecider, type DeviceCommand } from '../../src/commands/device-decider.ts';
 import {
-  deviceDecider,
   installationDecider,
   projectDecider,
-  type DeviceCommand,
   type InstallationCommand,
   type NewKey,
   type ProjectCommand,
@@ -449,11 +448,15 @@ describe('a device that goes to another project', () => {
   };
   const received: DeviceEvent = {
     type: 'DeviceRegistered',
-    data: { deviceId: 'd1', ...links, createdAt: NOON, transferredFrom: 'there' },
+    data: { deviceId: 'd1', ...links, createdAt: NOON, transferredFrom: 'there', transferId: 't1' },
   };
   const started: DeviceEvent = {
     type: 'DeviceTransferStarted',
-    data: { deviceId: 'd1', to: 'here' },
+    data: { deviceId: 'd1', to: 'here', transferId: 't1' },
+  };
+  const refused: DeviceEvent = {
+    type: 'DeviceTransferRefused',
+    data: { deviceId: 'd1', from: 'there', transferId: 't1' },
   };
   const cancelled: DeviceEvent = { type: 'DeviceTransferCancelled', data: { deviceId: 'd1' } };
   const left: DeviceEvent = { type: 'DeviceTransferred', data: { deviceId: 'd1', to: 'here' } };
@@ -463,9 +466,15 @@ describe('a device that goes to another project', () => {
     links,
     createdAt: NOON,
     from: 'there',
+    transferId: 't1',
     keys: keyIds.map(key),
   });
-  const start = (to = 'here'): DeviceCommand => ({ type: 'start-transfer', deviceId: 'd1', to });
+  const start = (to = 'here', transferId = 't1'): DeviceCommand => ({
+    type: 'start-transfer',
+    deviceId: 'd1',
+    to,
+    transferId,
+  });
   const finish: DeviceCommand = { type: 'finish-transfer', deviceId: 'd1' };
   const cancel: DeviceCommand = { type: 'cancel-transfer', deviceId: 'd1' };
 
@@ -494,7 +503,6 @@ describe('a device that goes to another project', () => {
       { type: 'change', deviceId: 'd1', links: { sensorId: null } },
       { type: 'retire', deviceId: 'd1' },
       { type: 'issue-key', deviceId: 'd1', key: key('k2') },
-      { type: 'revoke-key', deviceId: 'd1', keyId: 'k1' },
     ];
     const before = [registered, issued('dev', 'd1', 'k1'), started];
     for (const command of commands) {
@@ -505,18 +513,57 @@ describe('a device that goes to another project', () => {
         .when(command)
         .thenRefused('device-transferred');
     }
+    const revoke: DeviceCommand = { type: 'revoke-key', deviceId: 'd1', keyId: 'k1' };
+    device(...before)
+      .when(revoke)
+      .thenEvents(revoked('dev', 'd1', 'k1'));
+    device(...before, left)
+      .when(revoke)
+      .thenRefused('device-transferred');
   });
 
   test('takes no place that another device has, or had; then it stays as it was', () => {
-    device(registered).when(receive('k1')).thenRefused('device-exists');
+    const refuse: DeviceCommand = {
+      type: 'refuse-transfer',
+      deviceId: 'd1',
+      from: 'there',
+      transferId: 't1',
+    };
+    device(registered).when(receive('k1')).thenEvents(refused);
     device(registered, { type: 'DeviceRetired', data: { deviceId: 'd1' } })
       .when(receive('k1'))
-      .thenRefused('device-exists');
+      .thenEvents(refused);
+    device().when(refuse).thenEvents(refused);
+    device(refused).when(receive('k1')).thenNothing();
+    device(registered, refused, started, left).when(receive('k1')).thenNothing();
+    device(received).when(refuse).thenNothing();
     device(registered, started).when(cancel).thenEvents(cancelled);
     device(registered, started, left).when(cancel).thenNothing();
     device(registered, started, cancelled)
-      .when(start('elsewhere'))
-      .thenEvents({ type: 'DeviceTransferStarted', data: { deviceId: 'd1', to: 'elsewhere' } });
+      .when(start('elsewhere', 't2'))
+      .thenEvents({
+        type: 'DeviceTransferStarted',
+        data: { deviceId: 'd1', to: 'elsewhere', transferId: 't2' },
+      });
+  });
+
+  test('is received once by a transfer, whatever has become of it there since', () => {
+    const retired: DeviceEvent = { type: 'DeviceRetired', data: { deviceId: 'd1' } };
+    device(received, retired).when(receive()).thenNothing();
+    device(received, started, left).when(receive()).thenNothing();
+  });
+
+  test('is received by a transfer without a name as in earlier releases', () => {
+    const { transferId: _, ...unnamed } = receive() as Extract<DeviceCommand, { type: 'receive' }>;
+    const command: DeviceCommand = { ...unnamed, transferId: undefined };
+    device(received).when(command).thenNothing();
+    device(registered).when(command).thenRefused('device-exists');
+    device()
+      .when(command)
+      .thenEvents({
+        type: 'DeviceRegistered',
+        data: { deviceId: 'd1', ...links, createdAt: NOON, transferredFrom: 'there' },
+      });
   });
 
   test('comes back with the keys that it has then', () => {

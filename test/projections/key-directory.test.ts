@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { DeviceCommands } from '../../src/commands/devices.ts';
 import { transferDevice } from '../../src/commands/device-transfer.ts';
 import type { CommandContext } from '../../src/commands/handler.ts';
+import { deviceDecider, type DeviceCommand } from '../../src/commands/device-decider.ts';
 import {
-  deviceDecider,
   deviceStream,
   projectDecider,
   projectStream,
-  type DeviceCommand,
   type ProjectCommand,
 } from '../../src/commands/tenancy.ts';
 import { openDatabase } from '../../src/database/database.ts';
@@ -143,7 +143,8 @@ const transfer = fc.record({ type: fc.constant('transfer' as const), deviceId: f
 describe('keys are found as the log has them', () => {
   test('wherever the tables stand in it, and by every process', async () => {
     const ledger = await Ledger.start();
-    const { handler } = ledger.process;
+    const { handler, store } = ledger.process;
+    const devices = new DeviceCommands(store, handler, () => Promise.resolve([]));
 
     async function run(
       projectId: string,
@@ -152,8 +153,8 @@ describe('keys are found as the log has them', () => {
     ): Promise<void> {
       if (command.type === 'transfer') {
         const { deviceId } = command;
-        const named = { deviceId, from: projectId, to, now: NOW };
-        await transferDevice(handler, named, () => ledger.context(projectId));
+        const named = { deviceId, from: projectId, to, transferId: 't', now: NOW };
+        await transferDevice({ handler, devices }, named, () => ledger.context(projectId));
       } else if ('deviceId' in command) await ledger.device(projectId, command);
       else await ledger.project(projectId, command);
     }

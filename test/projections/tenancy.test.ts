@@ -2,15 +2,14 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { CommandContext } from '../../src/commands/handler.ts';
 import { sensorStream } from '../../src/commands/state.ts';
+import { deviceDecider, type DeviceCommand } from '../../src/commands/device-decider.ts';
 import {
-  deviceDecider,
   deviceStream,
   INSTALLATION_PROJECT,
   installationDecider,
   installationStream,
   projectDecider,
   projectStream,
-  type DeviceCommand,
   type NewKey,
 } from '../../src/commands/tenancy.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';

@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
+import type { DeviceCommands } from '../../commands/devices.ts';
+import type { CommandContext } from '../../commands/handler.ts';
 import { mintKey, type MintedKey } from '../../commands/keys.ts';
-import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
+import type { DeviceLinks } from '../../commands/tenancy.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
 import { rowSchema } from '../csv.ts';
 import { idField } from '../fields.ts';
@@ -12,7 +13,7 @@ import { deviceFields, linksAnswer, linksBody } from './devices.ts';
 const newDevice = linksBody.extend({ device_id: idField });
 
 /** One device, or many in a table. */
-export function deviceRegistrationRoute(handler: CommandHandler): Route {
+export function deviceRegistrationRoute(devices: DeviceCommands): Route {
   async function register(
     { device_id: deviceId, ...body }: z.infer<typeof newDevice>,
     { newKey }: MintedKey,
@@ -25,10 +26,8 @@ export function deviceRegistrationRoute(handler: CommandHandler): Route {
       sensorId: body.sensor_id ?? null,
     };
     const createdAt = now.toISOString();
-    const { position } = await handler.execute(
-      deviceDecider,
-      deviceStream(context.projectId, deviceId),
-      { type: 'register', deviceId, links, createdAt, key: newKey },
+    const { position } = await devices.register(
+      { deviceId, links, createdAt, key: newKey },
       context,
     );
     return { links, createdAt, position };
@@ -46,7 +45,7 @@ export function deviceRegistrationRoute(handler: CommandHandler): Route {
       201: deviceFields.extend({ key: z.string() }),
     },
     headers: { Location: 'The device' },
-    errors: ['device-exists'],
+    errors: ['device-exists', 'link-taken'],
     async handle({ body, now, entropy, command }) {
       const key = mintKey('dev', entropy, now);
       const { links, createdAt, position } = await register(body, key, now, command());

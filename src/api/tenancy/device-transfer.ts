@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { transferDevice } from '../../commands/device-transfer.ts';
+import type { DeviceCommands } from '../../commands/devices.ts';
 import type { CommandHandler } from '../../commands/handler.ts';
+import { shortId } from '../../shared/ids.ts';
 import { idField, projectIdField } from '../fields.ts';
 import { defineRoute, jsonBody, type Route } from '../route.ts';
 
-export function deviceTransferRoute(handler: CommandHandler): Route {
+export function deviceTransferRoute(handler: CommandHandler, devices: DeviceCommands): Route {
   return defineRoute({
     method: 'post',
     path: '/devices/{id}/transfer',
@@ -18,10 +20,11 @@ export function deviceTransferRoute(handler: CommandHandler): Route {
     }),
     body: jsonBody(z.strictObject({ to: projectIdField }), { to: 'another-project' }),
     answers: { 200: z.object({ device_id: z.string(), from: z.string(), to: z.string() }) },
-    errors: ['not-found', 'device-exists', 'device-retired', 'device-transferred'],
-    async handle({ params, query, body, now, command }) {
-      const transfer = { deviceId: params.id, from: query.project, to: body.to, now };
-      const { position } = await transferDevice(handler, transfer, (ordinal) =>
+    errors: ['not-found', 'device-exists', 'device-retired', 'device-transferred', 'link-taken'],
+    async handle({ params, query, body, now, entropy, command }) {
+      const transferId = shortId(entropy('transfer', 16));
+      const transfer = { deviceId: params.id, from: query.project, to: body.to, transferId, now };
+      const { position } = await transferDevice({ handler, devices }, transfer, (ordinal) =>
         command({ ordinal }),
       );
       const { deviceId, from, to } = transfer;

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { CommandHandler } from '../../commands/handler.ts';
-import { deviceDecider, deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
+import { deviceDecider } from '../../commands/device-decider.ts';
+import type { DeviceCommands } from '../../commands/devices.ts';
+import { deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
 import { atLeast } from '../../projections/engine/read-model.ts';
 import type {
   DeviceFilter,
@@ -53,7 +55,11 @@ export const deviceFields = z.object({
   created_at: timeAnswer,
   retired_at: timeAnswer.nullable(),
 });
-export function deviceRoutes(handler: CommandHandler, queries: TenancyQueries): Route[] {
+export function deviceRoutes(
+  handler: CommandHandler,
+  devices: DeviceCommands,
+  queries: TenancyQueries,
+): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/devices',
@@ -92,7 +98,13 @@ export function deviceRoutes(handler: CommandHandler, queries: TenancyQueries): 
       examples: { 'application/json': EXAMPLE, 'application/merge-patch+json': EXAMPLE },
     },
     answers: { 200: deviceFields },
-    errors: ['not-found', 'device-retired', 'device-transferred', 'precondition-failed'],
+    errors: [
+      'not-found',
+      'device-retired',
+      'device-transferred',
+      'link-taken',
+      'precondition-failed',
+    ],
     hasEtag: true,
     async handle({ params, body, projectId, headers, read, command }) {
       const refuse = precondition(headers);
@@ -101,12 +113,10 @@ export function deviceRoutes(handler: CommandHandler, queries: TenancyQueries): 
         ...(body.sim_card_id !== undefined && { simCardId: body.sim_card_id }),
         ...(body.sensor_id !== undefined && { sensorId: body.sensor_id }),
       };
-      const { position } = await handler.execute(
-        deviceDecider,
-        deviceStream(projectId, params.id),
-        { type: 'change', deviceId: params.id, links },
-        { ...command(), ...(refuse !== undefined && { precondition: refuse }) },
-      );
+      const { position } = await devices.change(params.id, links, {
+        ...command(),
+        ...(refuse !== undefined && { precondition: refuse }),
+      });
       const changed = atLeast(read, position);
       const { value: device } = await queries.device(projectId, params.id, changed);
       if (device === undefined) throw notFound();

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import { mintKey } from '../../commands/keys.ts';
+import { deviceDecider } from '../../commands/device-decider.ts';
 import {
-  deviceDecider,
   deviceStream,
   projectDecider,
   projectStream,

@@ -1,3 +1,4 @@
+import type { DeviceCommands } from '../../commands/devices.ts';
 import type { CommandHandler } from '../../commands/handler.ts';
 import type { InventoryQueries } from '../../projections/tenancy/inventory-queries.ts';
 import type { KeyDirectory } from '../../projections/tenancy/key-directory.ts';
@@ -15,6 +16,7 @@ import { twinRoute, type TwinRouteParts } from './twin.ts';
 
 export interface TenancyRoutesParts extends TwinRouteParts {
   readonly handler: CommandHandler;
+  readonly devices: DeviceCommands;
   readonly inventory: InventoryQueries;
   readonly timelines: TimelineQueries;
   readonly directory: KeyDirectory;
@@ -22,6 +24,7 @@ export interface TenancyRoutesParts extends TwinRouteParts {
 
 export function tenancyRoutes({
   handler,
+  devices,
   inventory,
   timelines,
   directory,
@@ -31,10 +34,10 @@ export function tenancyRoutes({
   return [
     ...projectRoutes(handler, queries),
     ...memberRoutes(handler, queries),
-    deviceRegistrationRoute(handler),
+    deviceRegistrationRoute(devices),
     twinRoute(parts),
-    ...deviceRoutes(handler, queries),
-    deviceTransferRoute(handler),
+    ...deviceRoutes(handler, devices, queries),
+    deviceTransferRoute(handler, devices),
     ...timelineRoutes(timelines, positions),
     ...inventoryRoutes(handler, inventory),
     ...keyRoutes(handler, queries, directory),

@@ -20,7 +20,7 @@ import { addSimAssignments, simAssignmentsTable } from './sim-assignments.ts';
  */
 export const tenancyProjection: Projection = {
   name: 'tenancy',
-  version: 2,
+  version: 3,
   handles: [
     'ProjectCreated',
     'MemberAdded',
@@ -30,7 +30,9 @@ export const tenancyProjection: Projection = {
     'DeviceRetired',
     'DeviceTransferStarted',
     'DeviceTransferCancelled',
+    'DeviceTransferRefused',
     'DeviceTransferred',
+    'LinkClaimVoided',
     'KeyIssued',
     'KeyRevoked',
     'SimAssigned',
@@ -84,6 +86,10 @@ export const tenancyProjection: Projection = {
     create index members_of_project on members (project_id, from_position);
     create index devices_by_deveui on devices (project_id, dev_eui, device_id)
       where to_position is null;
+    create index devices_by_sim_card on devices (project_id, sim_card_id)
+      where to_position is null and sim_card_id is not null;
+    create index devices_by_sensor on devices (project_id, sensor_id)
+      where to_position is null and sensor_id is not null;
     ${subjectEventsKey('device_events')}`,
   apply,
 };
@@ -111,7 +117,9 @@ async function apply(batch: readonly RecordedEvent[], tx: Queryable): Promise<vo
   await addSimAssignments(ofType(applied, 'SimAssigned'), tx);
   const ofDevices = applied.filter(isOfDevice);
   await changeDevices(ofDevices, tx);
-  await saveSubjectEvents('device_events', ofDevices.map(deviceEvent), tx);
+  // A claim that was given up for another device is nothing that happened to this one.
+  const told = ofDevices.filter(({ event }) => event.type !== 'LinkClaimVoided');
+  await saveSubjectEvents('device_events', told.map(deviceEvent), tx);
 }
 
 function deviceEvent({ projectId, recorded, event }: AppliedToDevice): SubjectEvent {

@@ -1,0 +1,73 @@
+import type { LinkKind } from '../../events/tenancy.ts';
+import { Batched } from '../../shared/batched.ts';
+import type { ReadModels } from '../engine/read-model.ts';
+
+const MAX_LINKS_PER_QUERY = 500;
+
+/** Which devices have a DevEUI, SIM card or sensor, as far as the tables know. */
+export class LinkQueries {
+  readonly #models: ReadModels;
+  readonly #lookups = new Batched<string, readonly string[]>(MAX_LINKS_PER_QUERY, (links) =>
+    this.#read(links),
+  );
+
+  constructor(models: ReadModels) {
+    this.#models = models;
+  }
+
+  /**
+   * Devices of the project that have this value and are not retired; as the tables are, without
+   * waiting for what was written last.
+   */
+  devicesWith(projectId: string, kind: LinkKind, value: string): Promise<readonly string[]> {
+    return this.#lookups.load(JSON.stringify([projectId, kind, value]));
+  }
+
+  async #read(links: readonly string[]): Promise<Map<string, string[]>> {
+    const parsed = links.map((link) => JSON.parse(link) as [string, LinkKind, string]);
+    const { value } = await this.#models.readAsIs<{ ordinal: number; deviceId: string }>(
+      'tenancy',
+      {
+        name: 'devices-with-links',
+        text: `
+          select wanted.ordinal::integer as "ordinal", d.device_id as "deviceId"
+          from unnest(
+            $1::text[], /* projects */
+            $2::text[], /* kinds */
+            $3::text[]  /* values */
+          ) with ordinality as wanted (project_id, kind, value, ordinal)
+          cross join lateral (
+            select device_id, retired_at
+            from read_tenancy.devices
+            where wanted.kind = 'devEui'
+              and project_id = wanted.project_id
+              and dev_eui = wanted.value
+              and to_position is null
+            union all
+            select device_id, retired_at
+            from read_tenancy.devices
+            where wanted.kind = 'simCardId'
+              and project_id = wanted.project_id
+              and sim_card_id = wanted.value
+              and to_position is null
+            union all
+            select device_id, retired_at
+            from read_tenancy.devices
+            where wanted.kind = 'sensorId'
+              and project_id = wanted.project_id
+              and sensor_id = wanted.value
+              and to_position is null
+          ) d
+          where d.retired_at is null`,
+        values: [
+          parsed.map(([projectId]) => projectId),
+          parsed.map(([, kind]) => kind),
+          parsed.map(([, , linked]) => linked),
+        ],
+      },
+    );
+    const found = new Map(links.map((link): [string, string[]] => [link, []]));
+    for (const { ordinal, deviceId } of value) found.get(links[ordinal - 1] ?? '')?.push(deviceId);
+    return found;
+  }
+}
