@@ -10,6 +10,7 @@ import { stateRoutes } from './api/state/state.ts';
 import { tenancyRoutes } from './api/tenancy/tenancy.ts';
 import { usageRoutes } from './api/usage/usage.ts';
 import { batchStream } from './commands/deveui.ts';
+import { DeviceSightings } from './commands/device-sightings.ts';
 import { DeviceCommands } from './commands/devices.ts';
 import { FirmwareCommands } from './commands/firmware.ts';
 import { FollowedBatch } from './commands/followed-batch.ts';
@@ -162,6 +163,8 @@ async function serveApi(
   const directory = new KeyDirectory(new KeyQueries(ledger.keyModels), store);
   await inheritWrites(ledger);
   engine.freshness.onAppended((write, position) => directory.appended(write, position));
+  const sightings = new DeviceSightings(store, systemClock, logger);
+  engine.freshness.onAppended((write) => sightings.appended(write));
   const { ended: following } = await directory.follow(stopping);
   following.catch((error: unknown) => {
     logger.fatal({ err: error }, 'the key directory can no longer follow the log');
@@ -174,6 +177,7 @@ async function serveApi(
     positions,
     responder,
     clock: systemClock,
+    sightings,
   });
   const app = createApp({
     routes: [

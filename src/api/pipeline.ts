@@ -8,6 +8,7 @@ import type {
   KeptAnswer,
   RepeatableRun,
 } from '../commands/requests.ts';
+import type { DeviceSightings } from '../commands/device-sightings.ts';
 import type { Positions } from '../projections/engine/as-of.ts';
 import type { ReadModels, ReadOptions } from '../projections/engine/read-model.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -43,6 +44,7 @@ export interface PipelineParts {
   readonly positions: Positions;
   readonly responder: Responder;
   readonly clock: Clock;
+  readonly sightings: DeviceSightings;
 }
 
 /** A request whose key, right, path, query and headers have been found good. */
@@ -103,6 +105,10 @@ export class Pipeline {
     response: Response,
     { correlationId, caller }: Pick<Admitted, 'correlationId' | 'caller'>,
   ): Promise<Admitted> {
+    if (caller.kind === 'device') {
+      // Afterwards, since the request may record something that tells the same.
+      response.once('close', () => this.#parts.sightings.seen(caller, correlationId));
+    }
     authorize(caller, route);
     const sentQuery = parseQueryText(request.url);
     return {

@@ -11,6 +11,8 @@ export interface Decider<State, Command, Event extends DomainEvent> {
   evolve(state: State, event: Event): State;
   /** Names the fold, with its version: a snapshot of another one is not read. */
   readonly fold: `${string}:${number}`;
+  /** Events say more once they are recorded: what was decided is not kept as the state, but read again. */
+  readonly isTimedByLog?: boolean;
   /** About how much memory a state takes, in bytes. */
   sizeOf(state: State): number;
 }

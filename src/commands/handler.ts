@@ -153,11 +153,14 @@ export class CommandHandler {
           { stream, events, expectedRevision: endOf(folded) },
         ]);
         if (appended?.outcome === 'appended') {
-          this.#states.remember(decider, stream, {
-            state: decided.state,
-            revision: appended.revision,
-            position: appended.position,
-          });
+          if (decider.isTimedByLog === true) this.#states.forget(stream);
+          else {
+            this.#states.remember(decider, stream, {
+              state: decided.state,
+              revision: appended.revision,
+              position: appended.position,
+            });
+          }
           settle(decided.results, folded, appended.position);
           // What did not fit into this append is decided on the state it left.
           const rest = waiting.slice(decided.results.length);

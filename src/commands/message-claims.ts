@@ -18,6 +18,8 @@ export interface MessageClaim {
 interface Message {
   readonly sensorId: string;
   readonly messageId: string;
+  /** Undefined before any strategy was set that forgets. */
+  readonly memory?: string | undefined;
 }
 
 /**
@@ -31,7 +33,11 @@ export async function claimMessage(
   sensorRevision: bigint | 'no-stream',
   context: CommandContext,
 ): Promise<MessageClaim> {
-  const stream = streamName('message', context.projectId, message.sensorId, message.messageId);
+  const { sensorId, messageId, memory } = message;
+  const stream =
+    memory === undefined
+      ? streamName('message', context.projectId, sensorId, messageId)
+      : streamName('message', context.projectId, sensorId, messageId, memory);
   const id = nameBasedId(MESSAGE_NAMESPACE, stream);
   const claim = claimEvent(stream, message, sensorRevision, context);
   const write = { stream, expectedRevision: 'no-stream', events: [claim] } as const;

@@ -12,6 +12,8 @@ export interface SimAssignment {
 export interface SimState {
   /** By time, one for each: of several from one time, the last that was recorded. */
   readonly assignments: readonly SimAssignment[];
+  /** When the last assignment "from now" was recorded: now is not before it, whatever a clock says. */
+  readonly recordedUpTo: string | null;
 }
 
 export interface AssignSim {
@@ -31,29 +33,45 @@ export interface LookAtSim {
 }
 
 export const simDecider: Decider<SimState, AssignSim | LookAtSim, SimEvent> = {
-  fold: 'sim:1',
-  initialState: { assignments: [] },
+  fold: 'sim:2',
+  isTimedByLog: true,
+  initialState: { assignments: [], recordedUpTo: null },
 
   decide(sim, command) {
     if (command.type === 'look') return [];
     const { simCardId, orgId, from: given, now } = command;
-    const from = given?.toISOString() ?? (sim.assignments.length > 0 ? now.toISOString() : null);
+    const from = given?.toISOString() ?? (sim.assignments.length > 0 ? presentOf(sim, now) : null);
     const before = assignmentAt(sim, from);
     // A time that was given is kept even where the organization holds the SIM already: another's
     // assignment may yet come in between, and must end there. So the order in which they come does not
     // matter, and the same file sent again finds each of its times.
     const isKept = given === undefined || before?.from === from;
     if (isKept && before?.orgId === orgId) return [];
-    return [{ type: 'SimAssigned', data: { simCardId, orgId, from } }];
+    const isFromRecording = given === undefined && from !== null;
+    return [
+      {
+        type: 'SimAssigned',
+        data: { simCardId, orgId, from, ...(isFromRecording && { isFromRecording }) },
+      },
+    ];
   },
 
-  evolve({ assignments }, { data: { orgId, from } }) {
+  evolve({ assignments, recordedUpTo }, { data: { orgId, from, isFromRecording = false } }) {
     const others = assignments.filter((assignment) => assignment.from !== from);
-    return { assignments: [...others, { from, orgId }].toSorted(byTime) };
+    return {
+      assignments: [...others, { from, orgId }].toSorted(byTime),
+      recordedUpTo: isFromRecording ? from : recordedUpTo,
+    };
   },
 
   sizeOf: ({ assignments }) => 100 + 100 * assignments.length,
 };
+
+/** Now, by the clock of this process, or by the log where that is further. */
+export function presentOf({ recordedUpTo }: SimState, now: Date): string {
+  const time = now.toISOString();
+  return recordedUpTo !== null && recordedUpTo > time ? recordedUpTo : time;
+}
 
 /** The assignment that counts at a time; null: at the beginning. */
 export function assignmentAt(

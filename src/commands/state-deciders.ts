@@ -20,6 +20,12 @@ const MAX_RECENT_PATCHES = 1_024;
 export interface SensorState extends SensorMemory {
   /** The sensor's own; undefined: the project's. */
   readonly strategy: DedupStrategy | undefined;
+  /** Numbers the settings of its own strategy, each of which forgets what was remembered before. */
+  readonly ownMemory: number;
+  /** The setting of the project's strategy that what is remembered belongs to. */
+  readonly projectMemory: number;
+  /** Whether anything was recorded since its own strategy was set. */
+  readonly isUsed: boolean;
   /** Of `current`, in characters of JSON, at most: counted when it may have doubled since. */
   readonly sizeBound: number;
   readonly recountAt: number;
@@ -31,17 +37,22 @@ export type SensorCommand =
       readonly sensorId: string;
       readonly incoming: IncomingPatch;
       readonly projectStrategy: DedupStrategy;
+      /** Which setting of the project's strategy. Default: 0, of earlier releases. */
+      readonly projectMemory?: number;
     }
   | { readonly type: 'set-dedup'; readonly sensorId: string; readonly strategy: DedupStrategy };
 
 export const sensorDecider: Decider<SensorState, SensorCommand, SensorEvent> = {
-  fold: 'sensor:2',
+  fold: 'sensor:3',
 
   initialState: {
     current: undefined,
     lastSequence: undefined,
     recent: [],
     strategy: undefined,
+    ownMemory: 0,
+    projectMemory: 0,
+    isUsed: false,
     sizeBound: 0,
     recountAt: MIN_RECOUNT_SIZE,
   },
@@ -50,13 +61,17 @@ export const sensorDecider: Decider<SensorState, SensorCommand, SensorEvent> = {
     const { sensorId } = command;
     if (command.type === 'set-dedup') {
       const isSame = JSON.stringify(sensor.strategy) === JSON.stringify(command.strategy);
-      return isSame
-        ? []
-        : [{ type: 'SensorDedupSet', data: { sensorId, strategy: command.strategy } }];
+      // The same strategy is set again to forget what was remembered, if there is anything.
+      if (isSame && !sensor.isUsed) return [];
+      const { strategy } = command;
+      const memory = sensor.ownMemory + 1;
+      return [{ type: 'SensorDedupSet', data: { sensorId, strategy, memory } }];
     }
     const { patch, messageId, sequence, receivedAt } = command.incoming;
     const strategy = sensor.strategy ?? command.projectStrategy;
-    if (dedupRule(strategy)(sensor, command.incoming) !== 'fresh') return [];
+    const projectMemory = sensor.strategy === undefined ? (command.projectMemory ?? 0) : 0;
+    const remembered = remembering(sensor, projectMemory);
+    if (dedupRule(strategy)(remembered, command.incoming) !== 'fresh') return [];
     refuseTooLarge(sensor, patch);
     return [
       {
@@ -68,19 +83,26 @@ export const sensorDecider: Decider<SensorState, SensorCommand, SensorEvent> = {
           ...(messageId !== undefined && { messageId }),
           ...(sequence !== undefined && { sequence }),
           ...(strategy.strategy === 'window' && { windowSeconds: strategy.seconds }),
+          ...(projectMemory > 0 && { memory: projectMemory }),
         },
       },
     ];
   },
 
-  evolve(sensor, event) {
-    if (event.type === 'SensorDedupSet') return { ...sensor, strategy: event.data.strategy };
-    const { patch, sequence, windowSeconds, receivedAt } = event.data;
+  evolve(before, event) {
+    if (event.type === 'SensorDedupSet') {
+      const { strategy, memory = before.ownMemory } = event.data;
+      return { ...before, ...FORGOTTEN, strategy, ownMemory: memory, isUsed: false };
+    }
+    const { patch, sequence, windowSeconds, receivedAt, memory = 0 } = event.data;
+    const sensor = remembering(before, memory);
     const current = mergePatch(sensor.current, patch);
     return {
-      strategy: sensor.strategy,
+      ...sensor,
+      isUsed: true,
       current,
-      lastSequence: latest(sensor.lastSequence, sequence),
+      // What is recorded under `sequence` is fresh, hence the newest, also where the numbers wrap.
+      lastSequence: sequence ?? sensor.lastSequence,
       recent:
         windowSeconds === undefined ? [] : within(windowSeconds, sensor.recent, patch, receivedAt),
       ...sizeAfter(sensor, current, patch),
@@ -93,6 +115,8 @@ export const sensorDecider: Decider<SensorState, SensorCommand, SensorEvent> = {
 /** The project's own strategy, in a stream apart: patches read it, and tenancy need not know. */
 export interface ProjectDedup {
   readonly strategy: DedupStrategy;
+  /** Numbers the settings, each of which forgets what was remembered before. */
+  readonly memory: number;
 }
 
 export const projectDedupDecider: Decider<
@@ -100,15 +124,26 @@ export const projectDedupDecider: Decider<
   { readonly strategy: DedupStrategy },
   ProjectDedupEvent
 > = {
-  fold: 'project-dedup:1',
-  initialState: { strategy: { strategy: 'unchanged' } },
-  decide: (current, { strategy }) =>
-    JSON.stringify(current.strategy) === JSON.stringify(strategy)
-      ? []
-      : [{ type: 'ProjectDedupSet', data: { strategy } }],
-  evolve: (_current, event) => ({ strategy: event.data.strategy }),
+  fold: 'project-dedup:2',
+  initialState: { strategy: { strategy: 'unchanged' }, memory: 0 },
+  // The same strategy is set again to forget what all sensors remember.
+  decide: ({ memory }, { strategy }) => [
+    { type: 'ProjectDedupSet', data: { strategy, memory: memory + 1 } },
+  ],
+  evolve: ({ memory }, event) => ({
+    strategy: event.data.strategy,
+    memory: event.data.memory ?? memory,
+  }),
   sizeOf: () => 100,
 };
+
+const FORGOTTEN = { lastSequence: undefined, recent: [] } as const;
+
+/** The sensor as a setting of the project's strategy sees it: what an earlier one remembered is forgotten. */
+function remembering(sensor: SensorState, projectMemory: number): SensorState {
+  if (projectMemory <= sensor.projectMemory) return sensor;
+  return { ...sensor, ...FORGOTTEN, projectMemory };
+}
 
 // Patches mostly replace what is there: added up for ever, they would make a small state count large.
 function sizeAfter(
@@ -131,11 +166,6 @@ function refuseTooLarge(sensor: SensorState, patch: JsonObject): void {
     'state-too-large',
     `The state would take ${size} characters of ${MAX_STATE_SIZE}: remove keys by patching them with null.`,
   );
-}
-
-function latest(last: number | undefined, sequence: number | undefined): number | undefined {
-  if (sequence === undefined || last === undefined) return sequence ?? last;
-  return Math.max(last, sequence);
 }
 
 function within(

@@ -37,8 +37,9 @@ export function dedupRule(strategy: DedupStrategy): DedupRule {
     case 'sequence':
       return ({ lastSequence }, { sequence }) => {
         if (sequence === undefined || lastSequence === undefined) return 'fresh';
-        if (sequence === lastSequence) return 'duplicate';
-        return sequence < lastSequence ? 'stale' : 'fresh';
+        const ahead = distance(lastSequence, sequence, strategy.bits);
+        if (ahead === 0) return 'duplicate';
+        return ahead < 0 ? 'stale' : 'fresh';
       };
     case 'window':
       return ({ recent }, { patch, receivedAt }) => {
@@ -55,6 +56,17 @@ export function dedupRule(strategy: DedupStrategy): DedupRule {
     case 'none':
       return () => 'fresh';
   }
+}
+
+/**
+ * How far one number is ahead of another. A counter of so many bits wraps: what is less than half its
+ * range ahead is ahead, anything else is behind (RFC 1982).
+ */
+function distance(from: number, to: number, bits: number | undefined): number {
+  if (bits === undefined) return to - from;
+  const range = 2 ** bits;
+  const ahead = (((to - from) % range) + range) % range;
+  return ahead < range / 2 ? ahead : ahead - range;
 }
 
 /** Of a patch's content: the order of its keys does not count. */

@@ -52,12 +52,13 @@ export class StateCommands {
       context.group?.fail(error, stream);
       throw error;
     });
-    const turn = prepared.then(async ({ projectStrategy, claim }) => {
+    const turn = prepared.then(async ({ project, claim }) => {
+      const { strategy: projectStrategy, memory: projectMemory } = project;
       await before?.catch(() => undefined);
       const handled = this.#handler.execute(
         sensorDecider,
         stream,
-        { type: 'patch', sensorId, incoming, projectStrategy },
+        { type: 'patch', sensorId, incoming, projectStrategy, projectMemory },
         {
           ...context,
           ...(claim !== undefined && { identity: claim.identity }),
@@ -82,21 +83,25 @@ export class StateCommands {
     sensorId: string,
     { messageId }: IncomingPatch,
     context: CommandContext,
-  ): Promise<{ projectStrategy: DedupStrategy; claim: MessageClaim | undefined }> {
-    const project = await this.#handler.peek(
+  ): Promise<{ project: ProjectDedup; claim: MessageClaim | undefined }> {
+    const { state: project } = await this.#handler.peek(
       projectDedupDecider,
       projectDedupStream(context.projectId),
       STRATEGY_MAX_AGE_MS,
     );
-    const projectStrategy = project.state.strategy;
-    if (messageId === undefined) return { projectStrategy, claim: undefined };
+    if (messageId === undefined) return { project, claim: undefined };
     const sensor = await this.#handler.peek(sensorDecider, stream, STRATEGY_MAX_AGE_MS);
-    const { strategy } = sensor.state.strategy ?? projectStrategy;
+    const { strategy, ownMemory } = sensor.state;
     const claim =
-      strategy === 'message-id'
-        ? await claimMessage(this.#store, { sensorId, messageId }, sensor.revision, context)
+      (strategy ?? project.strategy).strategy === 'message-id'
+        ? await claimMessage(
+            this.#store,
+            { sensorId, messageId, memory: memoryName(strategy && ownMemory, project.memory) },
+            sensor.revision,
+            context,
+          )
         : undefined;
-    return { projectStrategy, claim };
+    return { project, claim };
   }
 
   setSensorDedup(
@@ -133,6 +138,12 @@ function ofSensor(
     const isThere = (state as SensorState).current !== undefined;
     precondition(isThere ? revision : 'no-stream', state);
   };
+}
+
+/** Names what ids are remembered in: another setting of the strategy, its own or the project's, is another. */
+function memoryName(ownMemory: number | undefined, projectMemory: number): string | undefined {
+  if (ownMemory !== undefined) return ownMemory === 0 ? undefined : `sensor-${ownMemory}`;
+  return projectMemory === 0 ? undefined : `project-${projectMemory}`;
 }
 
 export function sensorStream(projectId: string, sensorId: string): StreamName {

@@ -14,6 +14,7 @@ export const STREAM_CATEGORIES = [
   'project',
   'projection',
   'request',
+  'seen',
   'sensor',
   'sim',
   'usage',

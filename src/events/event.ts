@@ -31,7 +31,11 @@ export interface EventDefinition<
   readonly schema: z.ZodType<Data>;
   /** `upcasters[n]` takes data of version `n + 1` to version `n + 2`. */
   readonly upcasters: readonly ((data: JsonObject) => JsonObject)[];
+  /** Fills in what only the log knows: when it was recorded. */
+  readonly withRecordedAt?: WithRecordedAt;
 }
+
+type WithRecordedAt = (data: JsonObject, recordedAt: Date) => JsonObject;
 
 /** The event as deciders produce it and folds read it: a member of a union, told apart by `type`. */
 export type EventOf<Definition> =
@@ -48,6 +52,8 @@ export function defineEvent<const Type extends string, Data extends JsonObject>(
   type: Type,
   schema: z.ZodType<Data>,
   upcasters: readonly ((data: JsonObject) => JsonObject)[] = [],
+  withRecordedAt?: WithRecordedAt,
 ): EventDefinition<Type, Data> {
-  return { type, version: upcasters.length + 1, schema, upcasters };
+  const version = upcasters.length + 1;
+  return { type, version, schema, upcasters, ...(withRecordedAt && { withRecordedAt }) };
 }

@@ -45,9 +45,12 @@ export function domainEvent(recorded: {
   readonly type: string;
   readonly data: JsonObject;
   readonly metadata: EventMetadata;
+  readonly recordedAt?: Date;
 }): DomainEvent {
-  const { type, data, metadata } = recorded;
-  return { type, data: upcast(type, metadata.schemaVersion, data) };
+  const { type, data, metadata, recordedAt } = recorded;
+  const upcasted = upcast(type, metadata.schemaVersion, data);
+  const fill = definitions.get(type)?.withRecordedAt;
+  return { type, data: fill && recordedAt ? fill(upcasted, recordedAt) : upcasted };
 }
 
 /**

@@ -6,7 +6,12 @@ import { defineEvent, type EventOf } from './event.ts';
 export const dedupStrategySchema = z.discriminatedUnion('strategy', [
   z.strictObject({ strategy: z.literal('unchanged') }),
   z.strictObject({ strategy: z.literal('message-id') }),
-  z.strictObject({ strategy: z.literal('sequence') }),
+  z.strictObject({
+    strategy: z.literal('sequence'),
+    bits: z.int().min(2).max(52).exactOptional().meta({
+      description: 'The counter has so many bits: after its highest number it goes on at 0',
+    }),
+  }),
   z.strictObject({
     strategy: z.literal('window'),
     seconds: z.number().positive().max(86_400),
@@ -29,6 +34,8 @@ const sensorPatched = defineEvent(
     sequence: z.number().exactOptional(),
     /** The window it was judged in; the fold keeps digests of patches for just as long. */
     windowSeconds: z.number().exactOptional(),
+    /** Of the project's strategy: which setting of it, where that was set since memory is forgotten. */
+    memory: z.number().exactOptional(),
     /** When the service received it (RFC 3339): what windows are measured by. */
     receivedAt: z.iso.datetime(),
   }),
@@ -37,11 +44,19 @@ const sensorPatched = defineEvent(
 /** A sensor got a dedup strategy of its own. Stream `sensor-<project>.<sensor>`. */
 const sensorDedupSet = defineEvent(
   'SensorDedupSet',
-  z.object({ sensorId: z.string(), strategy: dedupStrategySchema }),
+  z.object({
+    sensorId: z.string(),
+    strategy: dedupStrategySchema,
+    /** Numbers what is remembered from here on; earlier releases gave none. */
+    memory: z.number().exactOptional(),
+  }),
 );
 
 /** The project's dedup strategy changed. Stream `dedup-<project>.project`. */
-const projectDedupSet = defineEvent('ProjectDedupSet', z.object({ strategy: dedupStrategySchema }));
+const projectDedupSet = defineEvent(
+  'ProjectDedupSet',
+  z.object({ strategy: dedupStrategySchema, memory: z.number().exactOptional() }),
+);
 
 /**
  * A message id was seen for the first time: the stream `message-<project>.<sensor>/<message>` takes

@@ -124,6 +124,13 @@ const deviceTransferred = defineEvent(
 );
 
 /**
+ * The key of a device authenticated a request, and nothing else that tells so was recorded within the
+ * last minutes. Stream `seen-<project>.<device>/<slot>`: one for each slot of five minutes, whatever
+ * process saw it.
+ */
+const deviceSeen = defineEvent('DeviceSeen', z.object({ deviceId: z.string() }));
+
+/**
  * A SIM belongs to an organization, or to none (`orgId` is null), from a time on until the next assignment by time.
  * `from` is null where that is from the beginning. Of two from one time, the later event counts. Stream
  * `sim-<project>.<SIM card>`. In version 1 there was always an organization.
@@ -134,8 +141,12 @@ const simAssigned = defineEvent(
     simCardId: z.string(),
     orgId: z.string().nullable(),
     from: z.iso.datetime().nullable(),
+    /** From when it is recorded: `from` is read as the log's own time, whatever the clock of a process said. */
+    isFromRecording: z.boolean().exactOptional(),
   }),
   [(data) => data],
+  (data, recordedAt) =>
+    data['isFromRecording'] === true ? { ...data, from: recordedAt.toISOString() } : data,
 );
 
 export const tenancyEvents = [
@@ -153,6 +164,7 @@ export const tenancyEvents = [
   deviceTransferred,
   linkClaimed,
   linkClaimVoided,
+  deviceSeen,
   simAssigned,
 ] as const;
 
@@ -173,4 +185,5 @@ export type DeviceEvent =
   | EventOf<typeof deviceTransferred>
   | EventOf<typeof linkClaimVoided>
   | KeyEvent;
+export type DeviceSeenEvent = EventOf<typeof deviceSeen>;
 export type SimEvent = EventOf<typeof simAssigned>;

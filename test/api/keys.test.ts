@@ -51,6 +51,30 @@ test('the last key of the last owner stays', async () => {
   expect(await service.client(body.key).get('/keys')).toMatchObject({ status: 200 });
 });
 
+test('a device is seen when its key is used, once in minutes, by whatever process', async () => {
+  const json = { device_id: 'seen', sensor_id: 'seen' };
+  const { key } = (await owner.post<{ key: string }>('/devices', { json })).body;
+  const sightings = async (): Promise<number> =>
+    (await service.admin.walk('/admin/log?type=DeviceSeen')).length;
+  const before = await sightings();
+  for (const { client } of [service, otherService]) {
+    for (let n = 0; n < 3; n += 1) await client(key).get('/sensors/seen');
+  }
+  await expect
+    .poll(async () => (await owner.get<{ last_seen_at: unknown }>('/devices/seen')).body)
+    .toMatchObject({ last_seen_at: expect.any(String) as string });
+  expect(await sightings()).toBe(before + 1);
+});
+
+test('a device that reports is seen by that, without a further event', async () => {
+  const json = { device_id: 'reports', sensor_id: 'reports' };
+  const { key } = (await owner.post<{ key: string }>('/devices', { json })).body;
+  const patch = { json: { data: { n: 1 } } };
+  for (let n = 0; n < 3; n += 1) await service.client(key).patch('/sensors/reports', patch);
+  const log = await service.admin.walk<{ stream: string }>('/admin/log?type=DeviceSeen');
+  expect(log.filter(({ stream }) => stream.includes('reports'))).toEqual([]);
+});
+
 describe('while the read model of keys is paused', () => {
   let member: NewMember;
 

@@ -7,6 +7,7 @@ import {
   type SimState,
 } from '../../src/commands/sim-inventory.ts';
 import type { SimEvent } from '../../src/events/tenancy.ts';
+import { domainEvent, recordable } from '../../src/events/registry.ts';
 import { given } from './given-when-then.ts';
 
 const NOON = '2026-01-31T12:00:00.000Z';
@@ -28,6 +29,12 @@ function assign(orgId: string | null, from?: string, now = NOON): AssignSim {
   };
 }
 
+/** From when the log recorded it, here said to be at this time. */
+function recorded(orgId: string, from: string): SimEvent {
+  const data = { simCardId: '894', orgId, from, isFromRecording: true };
+  return { type: 'SimAssigned', data };
+}
+
 describe('an assignment without a time', () => {
   test('is from the beginning when it is the first', () => {
     sim().when(assign('acme')).thenEvents(assigned('acme', null));
@@ -35,7 +42,7 @@ describe('an assignment without a time', () => {
 
   test('is from now on when there was another, whenever that is from', () => {
     for (const from of [null, '2020-01-01T00:00:00.000Z', ONE]) {
-      sim(assigned('acme', from)).when(assign('beta')).thenEvents(assigned('beta', NOON));
+      sim(assigned('acme', from)).when(assign('beta')).thenEvents(recorded('beta', NOON));
     }
   });
 
@@ -53,10 +60,25 @@ describe('an assignment without a time', () => {
   test('to the organization that held it before, or will, counts', () => {
     sim(assigned('acme', null), assigned('beta', '2020-01-01T00:00:00.000Z'))
       .when(assign('acme'))
-      .thenEvents(assigned('acme', NOON));
+      .thenEvents(recorded('acme', NOON));
     sim(assigned('acme', null), assigned('beta', ONE))
       .when(assign('beta'))
-      .thenEvents(assigned('beta', NOON));
+      .thenEvents(recorded('beta', NOON));
+  });
+
+  test('is from when the log recorded it, whatever the clock of the process said', () => {
+    const { data } = domainEvent({
+      ...recordable(recorded('beta', ONE), { projectId: 'p', actor: 'a', correlationId: 'c' }),
+      recordedAt: new Date(NOON),
+    });
+    expect(data).toMatchObject({ orgId: 'beta', from: NOON });
+  });
+
+  test('comes after one that was recorded before, also where the clock is behind', () => {
+    const early = '2026-01-01T00:00:00.000Z';
+    const held = sim(assigned('acme', null), recorded('beta', NOON));
+    held.when(assign('acme', undefined, early)).thenEvents(recorded('acme', NOON));
+    held.when(assign('beta', undefined, early)).thenNothing();
   });
 });
 
@@ -126,11 +148,15 @@ describe('whatever is assigned', () => {
           return found?.orgId;
         };
         let state = simDecider.initialState;
+        let recordedUpTo = -Infinity;
         for (const { orgId: org, from, now } of assignments) {
-          const isKnown = from === undefined && holder(Date.parse(now)) === org;
-          const since = all.length === 0 ? -Infinity : Date.parse(now);
-          if (!isKnown)
+          const present = Math.max(Date.parse(now), recordedUpTo);
+          const isKnown = from === undefined && holder(present) === org;
+          const since = all.length === 0 ? -Infinity : present;
+          if (!isKnown) {
+            if (from === undefined && since !== -Infinity) recordedUpTo = since;
             all.push({ orgId: org, from: from === undefined ? since : Date.parse(from) });
+          }
           state = after(state, assign(org, from, now));
           for (const moment of moments) {
             const time = moment === null ? -Infinity : Date.parse(moment);

@@ -34,8 +34,8 @@ function patchedInWindow(patch: JsonObject, seconds: number, windowSeconds = 30)
   return patched(patch, { receivedAt: at(seconds).toISOString(), windowSeconds });
 }
 
-function dedupSet(strategy: DedupStrategy): SensorEvent {
-  return { type: 'SensorDedupSet', data: { sensorId: SENSOR, strategy } };
+function dedupSet(strategy: DedupStrategy, memory = 1): SensorEvent {
+  return { type: 'SensorDedupSet', data: { sensorId: SENSOR, strategy, memory } };
 }
 
 function patch(
@@ -168,10 +168,25 @@ describe('under `sequence`', () => {
       .thenNothing();
   });
 
-  test('the highest number counts, also when a lower one was recorded after it', () => {
-    sensor(patched({ a: 1 }, { sequence: 9 }), patched({ a: 2 }, { sequence: 3 }))
-      .when(patch({ a: 3 }, SEQUENCE, { sequence: 8 }))
-      .thenNothing();
+  test('a counter of so many bits goes on at 0 after its highest number', () => {
+    const wraps: DedupStrategy = { strategy: 'sequence', bits: 16 };
+    const verdict = (last: number, sequence: number): number =>
+      sensor(patched({ a: 1 }, { sequence: last })).when(patch({ a: 1 }, wraps, { sequence }))
+        .events.length;
+
+    expect(verdict(65_535, 0)).toBe(1);
+    expect(verdict(65_530, 3)).toBe(1);
+    expect(verdict(3, 65_530)).toBe(0);
+    expect(verdict(7, 7)).toBe(0);
+    expect(verdict(7, 7 + 65_536)).toBe(0);
+    expect(verdict(0, 32_767)).toBe(1);
+    expect(verdict(0, 32_768)).toBe(0);
+    fc.assert(
+      fc.property(fc.nat(65_535), fc.integer({ min: 1, max: 32_767 }), (last, ahead) => {
+        const next = (last + ahead) % 65_536;
+        expect([verdict(last, next), verdict(next, last)]).toEqual([1, 0]);
+      }),
+    );
   });
 });
 
@@ -286,41 +301,62 @@ describe('the strategy of a sensor', () => {
   });
 
   test('may change', () => {
-    sensor(dedupSet(NONE)).when(setDedup(WINDOW)).thenEvents(dedupSet(WINDOW));
+    sensor(dedupSet(NONE)).when(setDedup(WINDOW)).thenEvents(dedupSet(WINDOW, 2));
     sensor(dedupSet({ strategy: 'window', seconds: 5 }))
       .when(setDedup(WINDOW))
-      .thenEvents(dedupSet(WINDOW));
+      .thenEvents(dedupSet(WINDOW, 2));
   });
 
-  test('the same again is not recorded', () => {
+  test('the same again is recorded when there is something to forget', () => {
+    sensor(dedupSet(WINDOW)).when(setDedup(WINDOW)).thenNothing();
     sensor(dedupSet(WINDOW), patched({ a: 1 }))
       .when(setDedup(WINDOW))
-      .thenNothing();
+      .thenEvents(dedupSet(WINDOW, 2));
   });
 
-  test('changes nothing of the state', () => {
+  test('changes nothing of the state, and forgets what was remembered', () => {
     const { state } = sensor(patched({ a: 1 }, { sequence: 5 })).when(setDedup(SEQUENCE));
 
-    expect(state).toMatchObject({ current: { a: 1 }, lastSequence: 5, strategy: SEQUENCE });
+    expect(state).toMatchObject({ current: { a: 1 }, strategy: SEQUENCE });
+    expect(state.lastSequence).toBeUndefined();
+    sensor(dedupSet(SEQUENCE), patched({ a: 1 }, { sequence: 5 }), dedupSet(SEQUENCE, 2))
+      .when(patch({ a: 2 }, NONE, { sequence: 1 }))
+      .thenEvents(patched({ a: 2 }, { sequence: 1 }));
+    sensor(dedupSet(WINDOW), patchedInWindow({ a: 1 }, 0), dedupSet(WINDOW, 2))
+      .when(patch({ a: 1 }, NONE, { receivedAt: at(1) }))
+      .thenEvents(patchedInWindow({ a: 1 }, 1));
   });
 });
 
 describe('the strategy of a project', () => {
-  const set = (strategy: DedupStrategy) =>
-    ({ type: 'ProjectDedupSet', data: { strategy } }) as const;
-
-  test('is `unchanged` until another is set', () => {
-    given(projectDedupDecider, []).when({ strategy: UNCHANGED }).thenNothing();
-    given(projectDedupDecider, []).when({ strategy: WINDOW }).thenEvents(set(WINDOW));
+  const set = (strategy: DedupStrategy, memory = 1) =>
+    ({ type: 'ProjectDedupSet', data: { strategy, memory } }) as const;
+  const judged = (sequence: number, projectMemory: number): SensorCommand => ({
+    ...(patch({ a: 2 }, SEQUENCE, { sequence }) as Extract<SensorCommand, { type: 'patch' }>),
+    projectMemory,
   });
 
-  test('the same again is not recorded; going back is', () => {
+  test('is recorded each time that it is set, since it forgets', () => {
+    given(projectDedupDecider, []).when({ strategy: UNCHANGED }).thenEvents(set(UNCHANGED));
     given(projectDedupDecider, [set(WINDOW)])
       .when({ strategy: WINDOW })
+      .thenEvents(set(WINDOW, 2));
+  });
+
+  test('that is set anew forgets what sensors without their own remember', () => {
+    const before = [patched({ a: 1 }, { sequence: 5, memory: 1 })];
+    sensor(...before)
+      .when(judged(1, 1))
       .thenNothing();
-    given(projectDedupDecider, [set(WINDOW)])
-      .when({ strategy: UNCHANGED })
-      .thenEvents(set(UNCHANGED));
+    sensor(...before)
+      .when(judged(1, 2))
+      .thenEvents(patched({ a: 2 }, { sequence: 1, memory: 2 }));
+    sensor(...before, patched({ a: 2 }, { sequence: 1, memory: 2 }))
+      .when(judged(1, 2))
+      .thenNothing();
+    sensor(dedupSet(SEQUENCE), patched({ a: 1 }, { sequence: 5 }))
+      .when(judged(1, 2))
+      .thenNothing();
   });
 });
 

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import {
   assignmentAt,
+  presentOf,
   simDecider,
   simStream,
   type AssignSim,
@@ -122,10 +123,11 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     const { position } = handled;
     const given = assigning.from?.toISOString();
     if (given !== undefined) return { from: given, position };
-    if (handled.outcome === 'recorded') {
-      return { from: handled.events[0]?.data.from ?? null, position };
+    if (handled.outcome === 'recorded' && handled.events[0]?.data.from === null) {
+      return { from: null, position };
     }
-    // A repeated command has no state: it is looked up, by a command that is no repetition.
+    // From when it was recorded: the log knows. A repeated command has no state either. So it is
+    // looked up, by a command that is no repetition.
     const { identity: _identity, ...plain } = context;
     const look = { type: 'look', simCardId: assigning.simCardId } as const;
     const seen =
@@ -133,7 +135,7 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
         ? handled
         : await handler.execute(simDecider, stream, look, plain);
     const state = seen.outcome === 'nothing' ? seen.state : simDecider.initialState;
-    return { from: assignmentAt(state, assigning.now.toISOString())?.from ?? null, position };
+    return { from: assignmentAt(state, presentOf(state, assigning.now))?.from ?? null, position };
   }
 
   return [list, assign, assignMany];

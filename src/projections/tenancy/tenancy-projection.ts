@@ -1,6 +1,6 @@
 import type { Queryable } from '../../database/database.ts';
 import { domainEvent } from '../../events/registry.ts';
-import type { DeviceEvent, ProjectEvent, SimEvent } from '../../events/tenancy.ts';
+import type { DeviceEvent, DeviceSeenEvent, ProjectEvent, SimEvent } from '../../events/tenancy.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
@@ -36,6 +36,7 @@ export const tenancyProjection: Projection = {
     'KeyIssued',
     'KeyRevoked',
     'SimAssigned',
+    'DeviceSeen',
   ],
   tables: `
     create table projects (
@@ -79,6 +80,13 @@ export const tenancyProjection: Projection = {
       revoked_at  timestamptz,
       position    bigint      not null
     );
+    create table sightings (
+      project_id  text        not null collate "C",
+      device_id   text        not null collate "C",
+      position    bigint      not null,
+      recorded_at timestamptz not null,
+      primary key (project_id, device_id, position)
+    );
     ${simAssignmentsTable}
     ${subjectEventsTable('device_events')}`,
   indexes: `
@@ -94,7 +102,7 @@ export const tenancyProjection: Projection = {
   apply,
 };
 
-type TenancyEvent = ProjectEvent | DeviceEvent | SimEvent;
+type TenancyEvent = ProjectEvent | DeviceEvent | SimEvent | DeviceSeenEvent;
 
 interface Applied<Event> {
   readonly projectId: string;
@@ -114,6 +122,7 @@ async function apply(batch: readonly RecordedEvent[], tx: Queryable): Promise<vo
   await removeMembers(ofType(applied, 'MemberRemoved'), tx);
   await addKeys(ofType(applied, 'KeyIssued'), tx);
   await revokeKeys(ofType(applied, 'KeyRevoked'), tx);
+  await addSightings(ofType(applied, 'DeviceSeen'), tx);
   await addSimAssignments(ofType(applied, 'SimAssigned'), tx);
   const ofDevices = applied.filter(isOfDevice);
   await changeDevices(ofDevices, tx);
@@ -142,6 +151,31 @@ function ofType<Type extends TenancyEvent['type']>(
   return applied.filter(({ event }) => event.type === type) as Applied<
     Extract<TenancyEvent, { type: Type }>
   >[];
+}
+
+async function addSightings(
+  seen: readonly Applied<DeviceSeenEvent>[],
+  tx: Queryable,
+): Promise<void> {
+  if (seen.length === 0) return;
+  await tx.query({
+    name: 'add-sightings',
+    text: `
+      insert into sightings (project_id, device_id, position, recorded_at)
+      select *
+      from unnest(
+        $1::text[],       /* projects */
+        $2::text[],       /* devices */
+        $3::bigint[],     /* positions */
+        $4::timestamptz[] /* recorded at */
+      )`,
+    values: [
+      seen.map(({ projectId }) => projectId),
+      seen.map(({ event }) => event.data.deviceId),
+      seen.map(({ recorded }) => recorded.position),
+      seen.map(({ recorded }) => recorded.recordedAt),
+    ],
+  });
 }
 
 async function addProjects(

@@ -161,7 +161,7 @@ export class TenancyQueries {
     return { value: row && deviceView({ ...row, last_seen_at: null }), position };
   }
 
-  /** The devices of a project as of a position, by id; each was last seen when it or its sensor reported. */
+  /** The devices of a project as of a position, by id; each was last seen when its key was used, or its sensor reported. */
   async devices(
     projectId: string,
     page: { after?: string; only?: string; limit: number; asOf?: Position } & DeviceFilter,
@@ -175,7 +175,7 @@ export class TenancyQueries {
         text: `
           select
             d.device_id, d.dev_eui, d.sim_card_id, d.sensor_id, d.created_at, d.retired_at,
-            counted.revision, greatest(s.updated_at, f.received_at) as last_seen_at
+            counted.revision, greatest(s.updated_at, f.received_at, n.recorded_at) as last_seen_at
           from read_tenancy.devices d
           /* Every event of a device is kept, so their number is the revision that it had then. */
           cross join lateral (
@@ -203,6 +203,15 @@ export class TenancyQueries {
             order by r.position desc
             limit 1
           ) f on true
+          left join lateral (
+            select seen.recorded_at
+            from read_tenancy.sightings seen
+            where seen.project_id = d.project_id
+              and seen.device_id = d.device_id
+              and seen.position <= $2 /* as of */
+            order by seen.position desc
+            limit 1
+          ) n on true
           where d.project_id = $1 /* project */
             and d.from_position <= $2 /* as of */
             and (d.to_position is null or d.to_position > $2) /* as of */
@@ -210,8 +219,8 @@ export class TenancyQueries {
             and ($4::text is null or d.device_id > $4) /* after */
             and ($5::boolean is null or (d.dev_eui is not null) = $5) /* has a DevEUI */
             and ($6::boolean is null or (d.retired_at is not null) = $6) /* retired */
-            and ($7::timestamptz is null or greatest(s.updated_at, f.received_at) > $7) /* seen after */
-            and ($8::timestamptz is null or greatest(s.updated_at, f.received_at) < $8) /* seen before */
+            and ($7::timestamptz is null or greatest(s.updated_at, f.received_at, n.recorded_at) > $7) /* seen after */
+            and ($8::timestamptz is null or greatest(s.updated_at, f.received_at, n.recorded_at) < $8) /* seen before */
             and ($9::text is null or exists (
               select
               from (
