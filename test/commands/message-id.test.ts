@@ -163,7 +163,7 @@ describe('a message that arrives again', () => {
 
 /** How often a message was claimed, or tried to be. */
 function claims({ store }: StateProcess, messageId: string): number {
-  return store.appended.filter(({ write }) => write.stream.endsWith(`/${messageId}`)).length;
+  return store.appended.filter(({ write }) => `${write.stream}/`.includes(`/${messageId}/`)).length;
 }
 
 describe('patches that are sent at once', () => {
