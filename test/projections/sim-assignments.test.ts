@@ -8,6 +8,7 @@ import {
 } from '../../src/commands/sim-inventory.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
+import { domainEvent } from '../../src/events/registry.ts';
 import type { SimEvent } from '../../src/events/tenancy.ts';
 import type { RecordedEvent } from '../../src/event-store/port.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
@@ -171,7 +172,7 @@ describe('the inventory', () => {
               const state = events
                 .filter(({ stream }) => stream === simStream(projectId, id))
                 .reduce(
-                  (before, event) => simDecider.evolve(before, event as unknown as SimEvent),
+                  (before, event) => simDecider.evolve(before, domainEvent(event) as SimEvent),
                   simDecider.initialState,
                 );
               const holder = assignmentAt(state, time)?.orgId;
