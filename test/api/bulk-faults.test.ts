@@ -8,6 +8,7 @@ import type { Authentication } from '../../src/api/authentication.ts';
 import { Pipeline } from '../../src/api/pipeline.ts';
 import { Responder } from '../../src/api/responder.ts';
 import { bulkRoutes } from '../../src/api/state/bulk.ts';
+import { DeviceSightings } from '../../src/commands/device-sightings.ts';
 import { FoldedStates } from '../../src/commands/folded-states.ts';
 import { CommandHandler } from '../../src/commands/handler.ts';
 import { IdempotentRequests } from '../../src/commands/requests.ts';
@@ -118,6 +119,7 @@ async function startProcess(): Promise<Process> {
       }),
     } as unknown as Authentication,
     requests: new IdempotentRequests(store, Buffer.alloc(32, 1), () => new Date()),
+    sightings: new DeviceSightings(store, () => new Date(), logger),
     models,
     positions,
     responder: new Responder({ models, positions, logger: listening }),
