@@ -101,6 +101,7 @@ function methodsOf(store: EventStore): EventStore {
     readAll: (options) => store.readAll(options),
     subscribe: (options) => store.subscribe(options),
     head: () => store.head(),
+    end: () => store.end(),
     positionAt: (time) => store.positionAt(time),
   };
 }
