@@ -1,19 +1,19 @@
 import { Router, type Response } from 'express';
+import { sharedResult } from '../shared/shared-result.ts';
 import { page } from './page.ts';
 
 export type PartHealth =
   | { readonly status: 'ok'; readonly detail?: string }
   | { readonly status: 'failing'; readonly detail: string };
 
-/** How to find out how each part is, by name. A check that throws is failing, with its message. */
+/** How to find out how each part is, by name. No check throws, and each answers within seconds. */
 export type HealthChecks = Readonly<Record<string, () => Promise<PartHealth>>>;
 
-/** The checks are made anew for each request, so that those of one request share what they read. */
 export interface Health {
   /** What this process cannot do its own roles without: whether requests are sent to it depends on these. */
-  readiness(): HealthChecks;
+  readonly readiness: HealthChecks;
   /** Everything that somebody may want to be alerted about. */
-  everything(): HealthChecks;
+  readonly everything: HealthChecks;
 }
 
 export function healthRouter(health: Health): Router {
@@ -21,15 +21,15 @@ export function healthRouter(health: Health): Router {
   page(router, '/health/live', (_request, response) => {
     response.json({ status: 'ok' });
   });
-  page(router, '/health/ready', (_request, response) => answer(response, health.readiness()));
-  page(router, '/health', (_request, response) => answer(response, health.everything()));
+  page(router, '/health/ready', (_request, response) => answer(response, health.readiness));
+  page(router, '/health', (_request, response) => answer(response, health.everything));
   return router;
 }
 
 async function answer(response: Response, checks: HealthChecks): Promise<void> {
   const parts = Object.fromEntries(
     await Promise.all(
-      Object.entries(checks).map(async ([name, check]) => [name, await outcomeOf(check)] as const),
+      Object.entries(checks).map(async ([name, check]) => [name, await check()] as const),
     ),
   );
   const isOk = Object.values(parts).every(({ status }) => status === 'ok');
@@ -37,6 +37,16 @@ async function answer(response: Response, checks: HealthChecks): Promise<void> {
 }
 
 const CHECK_TIMEOUT_MS = 3_000;
+/** How old the answers of health and metrics may be. Anybody may ask for them, as often as they like. */
+export const CHECK_FRESH_MS = 250;
+
+/**
+ * A check that asks its part once for everybody who asks at about the same time. One that throws is
+ * failing, with its message; so is one that takes too long.
+ */
+export function sharedCheck(check: () => Promise<PartHealth>): () => Promise<PartHealth> {
+  return sharedResult(() => outcomeOf(check), CHECK_FRESH_MS);
+}
 
 async function outcomeOf(check: () => Promise<PartHealth>): Promise<PartHealth> {
   let timer: NodeJS.Timeout | undefined;

@@ -1,6 +1,8 @@
 import { Router, type RequestHandler, type Response } from 'express';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
+import { sharedResult } from '../shared/shared-result.ts';
+import { CHECK_FRESH_MS } from './health.ts';
 import { page } from './page.ts';
 import type { Route } from './route.ts';
 
@@ -98,17 +100,23 @@ export function createMetrics({
   });
   registry.registerMetric(deadLetters);
 
-  const router = Router();
-  page(router, '/metrics', async (_request, response) => {
-    // While the store is away, what the process knows of itself is still served.
+  // A text of some thousand lines takes milliseconds to write, and strangers may ask for it.
+  const text = sharedResult(async () => {
+    // While the store is unavailable, what the process knows of itself is still served.
     for (const projection of await projections().catch(() => [])) {
       const { name, status } = projection;
       lagEvents.set({ projection: name }, projection.lagEvents);
       lagSeconds.set({ projection: name }, projection.lagSeconds);
       stopped.set({ projection: name }, status === 'stopped' ? 1 : 0);
     }
+    return registry.metrics();
+  }, CHECK_FRESH_MS);
+
+  const router = Router();
+  page(router, '/metrics', async (_request, response) => {
+    const metrics = await text();
     response.setHeader('Content-Type', registry.contentType);
-    response.end(await registry.metrics());
+    response.end(metrics);
   });
 
   return {

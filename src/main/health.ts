@@ -1,4 +1,4 @@
-import type { Health, HealthChecks, PartHealth } from '../api/health.ts';
+import { sharedCheck, type Health, type HealthChecks, type PartHealth } from '../api/health.ts';
 import type { Config } from '../config.ts';
 import type { UsageIngest, UsageIngestStatus } from '../ingest/usage-ingest.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
@@ -9,27 +9,44 @@ import type { OpenProvisioning } from './provisioning.ts';
 /** How far a projection may be behind before health turns red. */
 const MAX_LAG_SECONDS = 10;
 
+export interface HealthParts {
+  readonly ledger: Ledger;
+  /** The state of every projection, read once for all who ask at about the same time. */
+  readonly statuses: () => Promise<ProjectionStatus[]>;
+  readonly provisioning: OpenProvisioning | undefined;
+  readonly ingest: UsageIngest | undefined;
+}
+
 export function healthOf(
   { roles }: Pick<Config, 'roles'>,
-  ledger: Ledger,
-  provisioning: OpenProvisioning | undefined,
-  ingest: UsageIngest | undefined,
+  { ledger, statuses, provisioning, ingest }: HealthParts,
 ): Health {
-  const work: HealthChecks = {
+  const stores = shared(storeChecks(ledger));
+  const work = shared({
     ...(provisioning !== undefined && {
       provisioning: () => Promise.resolve(healthOfProvisioning(provisioning.status)),
     }),
     ...(ingest !== undefined && { kafka: () => Promise.resolve(healthOfIngest(ingest)) }),
-  };
+  });
   return {
     // Where there is an API, what else the process does must not take it out of service.
-    readiness: () => ({
-      ...storeChecks(ledger),
+    readiness: {
+      ...stores,
       ...(!roles.includes('api') && work),
       ...(!roles.includes('api') && ingest !== undefined && { kafka: readinessOf(ingest) }),
-    }),
-    everything: () => ({ ...storeChecks(ledger), ...work, ...projectionChecks(ledger) }),
+    },
+    everything: {
+      ...stores,
+      ...work,
+      ...shared(projectionChecks(ledger.administration.names, statuses)),
+    },
   };
+}
+
+function shared(checks: HealthChecks): HealthChecks {
+  return Object.fromEntries(
+    Object.entries(checks).map(([name, check]) => [name, sharedCheck(check)]),
+  );
 }
 
 function storeChecks({ database, store }: Ledger): HealthChecks {
@@ -49,15 +66,15 @@ function storeChecks({ database, store }: Ledger): HealthChecks {
   };
 }
 
-function projectionChecks({ administration }: Ledger): HealthChecks {
-  const statuses = administration.statuses();
-  // Each check waits for it, and none may be there to do so when it fails.
-  statuses.catch(() => undefined);
+function projectionChecks(
+  names: readonly string[],
+  statuses: () => Promise<ProjectionStatus[]>,
+): HealthChecks {
   return Object.fromEntries(
-    administration.names.map((name) => [
+    names.map((name) => [
       `projection:${name}`,
       async () => {
-        const found = (await statuses).find((candidate) => candidate.name === name);
+        const found = (await statuses()).find((candidate) => candidate.name === name);
         return found === undefined ? { status: 'ok' as const } : healthOfProjection(found);
       },
     ]),

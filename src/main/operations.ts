@@ -1,10 +1,11 @@
 import { createMetrics, type Metrics } from '../api/metrics.ts';
 import { Responder } from '../api/responder.ts';
 import { createApp, listen, type RunningServer } from '../api/server.ts';
-import type { Health } from '../api/health.ts';
+import { CHECK_FRESH_MS, type Health } from '../api/health.ts';
 import type { Config } from '../config.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
 import { Positions } from '../projections/engine/as-of.ts';
+import { sharedResult } from '../shared/shared-result.ts';
 import { healthOf } from './health.ts';
 import type { Ledger } from './ledger.ts';
 import type { OpenProvisioning } from './provisioning.ts';
@@ -22,10 +23,11 @@ export function operationsOf(
   ingest: UsageIngest | undefined,
 ): Operations {
   const { administration, log } = ledger;
+  const statuses = sharedResult(() => administration.statuses(), CHECK_FRESH_MS);
   return {
-    health: healthOf(config, ledger, provisioning, ingest),
+    health: healthOf(config, { ledger, statuses, provisioning, ingest }),
     metrics: createMetrics({
-      projections: () => administration.statuses(),
+      projections: statuses,
       resumedSubscriptions: () => log.resumedSubscriptions,
       ingestedUsage: () => ingest?.counts,
     }),

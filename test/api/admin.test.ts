@@ -685,18 +685,22 @@ describe('a paused projection', () => {
       });
       const headers = { 'fleetledger-min-position': position };
       expect(await elsewhere.get(`/sensors/${sensor}`, { headers })).toMatchObject(BEHIND);
-      expect(await health(service)).toMatchObject({
-        status: 200,
-        body: {
-          status: 'ok',
-          parts: {
-            'projection:state': {
+      await vi.waitFor(
+        async () =>
+          expect(await health(service)).toMatchObject({
+            status: 200,
+            body: {
               status: 'ok',
-              detail: expect.stringMatching(/paused by an admin/),
+              parts: {
+                'projection:state': {
+                  status: 'ok',
+                  detail: expect.stringMatching(/paused by an admin/),
+                },
+              },
             },
-          },
-        },
-      });
+          }),
+        EVENTUALLY,
+      );
       const meanwhile = await projection('state');
       expect(meanwhile).toMatchObject({ status: 'paused', position: paused.body.position });
       expect(meanwhile.lag_events).toBeGreaterThan(0);
@@ -772,21 +776,25 @@ describe('an event that cannot be applied', () => {
     const { last_error: lastError, position } = await stopped();
     expect(lastError).toMatchObject({ event_id: eventId, message: expect.stringMatching(error) });
     expect(at({ position: lastError?.position ?? '' })).toBeGreaterThan(at({ position }));
-    expect(await health(service)).toMatchObject({
-      status: 503,
-      body: {
-        status: 'failing',
-        parts: {
-          database: { status: 'ok' },
-          log: { status: 'ok' },
-          'projection:tenancy': { status: 'ok' },
-          'projection:state': {
+    await vi.waitFor(
+      async () =>
+        expect(await health(service)).toMatchObject({
+          status: 503,
+          body: {
             status: 'failing',
-            detail: `stopped at event ${eventId}: ${lastError?.message}`,
+            parts: {
+              database: { status: 'ok' },
+              log: { status: 'ok' },
+              'projection:tenancy': { status: 'ok' },
+              'projection:state': {
+                status: 'failing',
+                detail: `stopped at event ${eventId}: ${lastError?.message}`,
+              },
+            },
           },
-        },
-      },
-    });
+        }),
+      EVENTUALLY,
+    );
     // Commands are still taken, and the other projection goes on.
     await patch(sensor, { n: 3 });
     const device = newId('device');

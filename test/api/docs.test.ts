@@ -227,6 +227,13 @@ describe('/metrics', () => {
     }
   });
 
+  test('is made once for all who ask at about the same time', async () => {
+    const answers = await Promise.all(Array.from({ length: 100 }, () => anybody.get('//metrics')));
+    const texts = new Set(answers.map(({ text }) => text));
+    // Made for each, no two would be the same: they hold the processor time of the process.
+    expect(texts.size).toBeLessThan(answers.length / 2);
+  });
+
   test('files requests under their route, so that ids make no metrics', async () => {
     await owner.get('/sensors/an-id-of-mine');
     const { text } = await anybody.get('//metrics');
@@ -262,6 +269,8 @@ describe('/health', () => {
       await owner.patch(sensor, { json: { data: { n: 1 } } });
       await owner.get(sensor);
       connection.interrupt();
+      // An answer may be a quarter of a second old.
+      await vi.waitUntil(async () => (await anybody.get('//health')).status === 503);
       for (const path of ['//health', '//health/ready']) {
         expect(await anybody.get<Readiness>(path)).toMatchObject({
           status: 503,

@@ -89,6 +89,8 @@ export async function throughAnOutage(outage: Outage): Promise<void> {
   ]);
   const parts = Object.fromEntries(outage.failing.map((name) => [name, { status: 'failing' }]));
   const failing = { status: 503, body: { status: 'failing', parts } };
+  // An answer may be a quarter of a second old.
+  await vi.waitFor(async () => expect(await health()).toMatchObject(failing), EVENTUALLY);
   while (!over.aborted) {
     expect(await health()).toMatchObject(failing);
     expect(await api.client().get('//health/live')).toMatchObject({ status: 200 });
