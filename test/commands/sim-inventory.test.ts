@@ -30,7 +30,7 @@ function assign(orgId: string | null, from?: string, now = NOON): AssignSim {
 }
 
 /** From when the log recorded it, here said to be at this time. */
-function recorded(orgId: string, from: string): SimEvent {
+function recorded(orgId: string | null, from: string): SimEvent {
   const data = { simCardId: '894', orgId, from, isFromRecording: true };
   return { type: 'SimAssigned', data };
 }
@@ -53,7 +53,7 @@ describe('an assignment without a time', () => {
   });
 
   test('to none takes the SIM from whoever holds it, once', () => {
-    sim(assigned('acme', null)).when(assign(null)).thenEvents(assigned(null, NOON));
+    sim(assigned('acme', null)).when(assign(null)).thenEvents(recorded(null, NOON));
     sim(assigned('acme', null), assigned(null, NOON)).when(assign(null)).thenNothing();
   });
 
