@@ -4,7 +4,7 @@ import { LedgerError } from '../shared/errors.ts';
 import { parseJsonText as parsedText, UNSAFE_NUMBER } from '../shared/json-text.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
-import { contentCoding, inflated, isBrokenEncoding } from './encoding.ts';
+import { contentCoding, inflated, isBrokenEncoding, refuseDeclaredLength } from './encoding.ts';
 import { invalid } from './validation.ts';
 
 export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
@@ -57,27 +57,20 @@ export function requireContentType(contentType: string, accepted: readonly strin
  * The whole body, inflated.
  * @throws LedgerError `body-too-large`, `malformed-json` when it breaks off
  */
-export function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
-  const tooLarge = (): LedgerError =>
-    new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
-  if (Number(request.headers['content-length'] ?? 0) > limitBytes) {
-    return Promise.reject(tooLarge());
-  }
-  const body = inflated(request);
-  return new Promise((resolve, reject) => {
+export async function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
+  refuseDeclaredLength(request, limitBytes);
+  const { stream: body, count, dropRest } = inflated(request, limitBytes);
+  return await new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
-    let size = 0;
     body.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size <= limitBytes) {
+      try {
+        count(chunk.length);
         chunks.push(chunk);
-        return;
+      } catch (error) {
+        chunks.length = 0;
+        dropRest();
+        reject(error);
       }
-      // The rest is taken and dropped, not decoded: the client sends it before it reads our answer.
-      chunks.length = 0;
-      request.unpipe();
-      request.resume();
-      reject(tooLarge());
     });
     body.on('end', () =>
       resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)),

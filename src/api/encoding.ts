@@ -1,6 +1,15 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { pipeline, type Readable, type Transform } from 'node:stream';
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { Readable } from 'node:stream';
+import {
+  createBrotliDecompress,
+  createGunzip,
+  createInflate,
+  type BrotliDecompress,
+  type Gunzip,
+  type Inflate,
+} from 'node:zlib';
+import { LedgerError } from '../shared/errors.ts';
+import { INFLATE_RATIO_FROM_BYTES, MAX_INFLATE_RATIO } from './admission/limits.ts';
 
 /** By the codes of zlib, and of Brotli. */
 export function isBrokenEncoding(error: unknown): boolean {
@@ -31,14 +40,69 @@ export function contentCoding(headers: IncomingHttpHeaders): ContentCoding | und
   }
 }
 
-/** The bytes of the body; its coding is known. */
-export function inflated(request: IncomingMessage): Readable {
-  const decoder = decoderOf(contentCoding(request.headers));
-  // An error of either reaches whoever reads, through the decoder.
-  return decoder === undefined ? request : pipeline(request, decoder, () => undefined);
+/** The bytes of a body as they are read: inflated, and counted against its limits. */
+export interface InflatedBody {
+  readonly stream: Readable;
+  /** @throws LedgerError `body-too-large` once the bytes are more than the body may be */
+  readonly count: (bytes: number) => void;
+  /**
+   * Reads no further. The rest is taken and dropped, not decoded, because clients send all before they
+   * read an answer; destroying the request would destroy the connection, and the answer with it.
+   */
+  readonly dropRest: () => void;
 }
 
-function decoderOf(coding: ContentCoding | undefined): Transform | undefined {
+/** The body of a request whose coding is known. */
+export function inflated(request: IncomingMessage, limitBytes: number): InflatedBody {
+  const decoder = decoderOf(contentCoding(request.headers));
+  if (decoder !== undefined) {
+    // `pipe` tells the decoder neither of an error nor of a client that leaves.
+    request.once('error', (error) => decoder.destroy(error));
+    request.once('close', () => {
+      if (!request.complete) decoder.destroy(new Error('the body ended before its time'));
+    });
+    request.pipe(decoder);
+  }
+  let size = 0;
+  return {
+    stream: decoder ?? request,
+    count(bytes) {
+      size += bytes;
+      if (size > limitBytes) throw tooLarge(limitBytes);
+      if (decoder === undefined || size <= INFLATE_RATIO_FROM_BYTES) return;
+      if (size > decoder.bytesWritten * MAX_INFLATE_RATIO) throw inflatesTooMuch();
+    },
+    dropRest() {
+      if (decoder === undefined) {
+        request.removeAllListeners('data');
+      } else {
+        request.unpipe(decoder);
+        decoder.destroy();
+      }
+      request.resume();
+    },
+  };
+}
+
+/** @throws LedgerError `body-too-large` for a body that says itself that it is, before any of it is read */
+export function refuseDeclaredLength({ headers }: IncomingMessage, limitBytes: number): void {
+  if (Number(headers['content-length'] ?? 0) > limitBytes) throw tooLarge(limitBytes);
+}
+
+function tooLarge(limitBytes: number): LedgerError {
+  return new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
+}
+
+function inflatesTooMuch(): LedgerError {
+  return new LedgerError(
+    'body-too-large',
+    `Send the body without Content-Encoding: it inflates more than ${MAX_INFLATE_RATIO} times.`,
+  );
+}
+
+type Decoder = Gunzip | Inflate | BrotliDecompress;
+
+function decoderOf(coding: ContentCoding | undefined): Decoder | undefined {
   switch (coding) {
     case 'gzip':
       return createGunzip();

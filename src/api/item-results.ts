@@ -164,9 +164,26 @@ function refusalOf(error: unknown): JsonObject & { status: number } {
   return {
     status: statusOf[code],
     code,
-    detail: message,
-    ...(errors !== undefined && { errors: errors.map((field) => ({ ...field })) }),
+    detail: clipped(message),
+    ...(errors !== undefined && {
+      errors: errors
+        .slice(0, MAX_SHOWN_ERRORS)
+        .map(({ path, message }) => ({ path: clipped(path), message: clipped(message) })),
+    }),
   };
+}
+
+/** What the result of a refused item repeats of the item is short, since it is kept in an event. */
+const MAX_SHOWN_ERRORS = 20;
+const MAX_SHOWN_LENGTH = 512;
+
+function clipped(text: string): string {
+  return text.length <= MAX_SHOWN_LENGTH ? text : `${text.slice(0, MAX_SHOWN_LENGTH)}…`;
+}
+
+/** The id that a result names its item by; null for what is no id, or much longer than any id may be. */
+export function shownId(value: unknown): string | null {
+  return typeof value === 'string' && value.length <= MAX_SHOWN_LENGTH ? value : null;
 }
 
 export function newestOf(positions: readonly Position[]): Position | undefined {

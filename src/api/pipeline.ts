@@ -1,7 +1,6 @@
 import { pipeline as pipe } from 'node:stream/promises';
 import type { Request, Response } from 'express';
 import { CommandGroup } from '../commands/command-group.ts';
-import { UNKEPT_RESULTS } from '../commands/kept-results.ts';
 import type {
   IdempotentRequest,
   IdempotentRequests,
@@ -15,9 +14,12 @@ import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { randomEntropy, type Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
+import { resultsWhileOpen } from './admission/closing.ts';
+import { DEVICE_LIMIT_BYTES, STREAM_LIMITS } from './admission/limits.ts';
 import { authorize, type Authentication, type Caller } from './authentication.ts';
 import { contentTypeOf } from './body.ts';
 import { CSV } from './csv.ts';
+import { refuseDeclaredLength } from './encoding.ts';
 import { readLines } from './lines.ts';
 import { problemHeaders, problemOf, statusOf } from './problem.ts';
 import { parseQueryText, type QueryTexts } from './query-text.ts';
@@ -130,7 +132,7 @@ export class Pipeline {
   async #runPlain(admitted: Admitted): Promise<void> {
     const { route, request, response, correlationId, contentType } = admitted;
     const { body } = await receiveBody(route, request, contentType);
-    const run = this.#newRun();
+    const run = this.#newRun(response);
     const answer = await handled(this.#requestFor(admitted, body, run), admitted);
     this.#parts.responder.send(request, response, answer, {
       correlationId,
@@ -176,12 +178,14 @@ export class Pipeline {
   async #runStream(admitted: Admitted, stream: RouteStream<unknown, unknown>): Promise<void> {
     const { request, response, correlationId, idempotencyKey } = admitted;
     const { requests, responder } = this.#parts;
+    const limitBytes = streamLimitBytes(admitted);
     const run =
       idempotencyKey === undefined
-        ? { ...this.#newRun(), isReplayed: false }
+        ? { ...this.#newRun(response), isReplayed: false }
         : await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed'));
-    const results = stream.handle(this.#requestFor(admitted, undefined, run), readLines(request));
-    const spool = new Spool();
+    const lines = readLines(request, { limitBytes, isClosed: () => response.destroyed });
+    const results = stream.handle(this.#requestFor(admitted, undefined, run), lines);
+    const spool = new Spool(STREAM_LIMITS.resultBytes);
     try {
       for await (const part of documentOf(stream.listName, results)) await spool.write(part);
       responder.beginStream(response, {
@@ -192,17 +196,19 @@ export class Pipeline {
       });
       await pipe(spool.read(), response);
     } finally {
+      await lines.return();
       await spool.dispose();
     }
   }
 
   /** Without an idempotency key. */
-  #newRun(): Run {
-    return { now: this.#parts.clock(), entropy: randomEntropy(), results: UNKEPT_RESULTS };
+  #newRun(response: Response): Run {
+    const results = resultsWhileOpen(() => response.destroyed);
+    return { now: this.#parts.clock(), entropy: randomEntropy(), results };
   }
 
   #requestFor<Body>(
-    { route, request, contentType, params, query, caller, read, correlationId }: Admitted,
+    { route, request, response, contentType, params, query, caller, read, correlationId }: Admitted,
     body: Body,
     { now, entropy, identity, results }: Run,
   ): ApiRequest<unknown, unknown, Body> {
@@ -236,6 +242,7 @@ export class Pipeline {
       }),
       group,
       results,
+      isClosed: () => response.destroyed,
       reportError: (error) => {
         // One failure of the store refuses many items.
         if (reported.has(error)) return;
@@ -270,6 +277,13 @@ function handled(
   return isTable(route, contentType)
     ? route.table.handle(apiRequest as ApiRequest<unknown, unknown, readonly unknown[]>)
     : route.handle(apiRequest);
+}
+
+/** @throws LedgerError `body-too-large` */
+function streamLimitBytes({ caller, request }: Admitted): number {
+  const limitBytes = caller.kind === 'device' ? DEVICE_LIMIT_BYTES : STREAM_LIMITS.bytes;
+  refuseDeclaredLength(request, limitBytes);
+  return limitBytes;
 }
 
 function idempotentRequest(

@@ -118,6 +118,8 @@ export interface ApiRequest<Params, Query, Body> {
   readonly group: CommandGroup;
   /** Where the results of its items are kept, for its repetitions. */
   readonly results: ItemResults;
+  /** Whether the client has left: nobody reads the answer, so work that only it is for may end. */
+  readonly isClosed: () => boolean;
   /** Logs an error that is not the client's and concerns one item of many. */
   readonly reportError: (error: unknown) => void;
 }

@@ -4,7 +4,7 @@ import type { Position } from '../projections/engine/read-model.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { refuseUnkeepable } from './body.ts';
 import type { TableColumns } from './csv.ts';
-import { answerEach, itemRefusal, MAX_ITEMS } from './item-results.ts';
+import { answerEach, itemRefusal, MAX_ITEMS, shownId } from './item-results.ts';
 import type { Answer, ApiRequest } from './route.ts';
 import { validated } from './validation.ts';
 
@@ -68,6 +68,5 @@ export function rowsBody({ needed, optional }: TableColumns): z.ZodType<unknown[
 
 function textIn(row: unknown, name: string): string | null {
   if (typeof row !== 'object' || row === null || !Object.hasOwn(row, name)) return null;
-  const value = (row as Record<string, unknown>)[name];
-  return typeof value === 'string' ? value : null;
+  return shownId((row as Record<string, unknown>)[name]);
 }

@@ -1,25 +1,39 @@
 import { randomUUID } from 'node:crypto';
-import { open, rm, type FileHandle } from 'node:fs/promises';
+import { open, unlink, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
+import { LedgerError } from '../shared/errors.ts';
 
 const MEMORY_BYTES = 1024 * 1024;
 
 /** Text that is written first and read afterwards: small in memory, the rest in a temporary file. */
 export class Spool {
+  readonly #limitBytes: number;
   #inMemory: string[] = [];
   #inMemoryBytes = 0;
-  #file: { readonly handle: FileHandle; readonly name: string } | undefined;
+  #file: FileHandle | undefined;
   #fileBytes = 0;
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
 
   get sizeBytes(): number {
     return this.#fileBytes + this.#inMemoryBytes;
   }
 
+  /** @throws LedgerError `body-too-large`: so much to answer means that too much was sent */
   async write(text: string): Promise<void> {
     this.#inMemory.push(text);
     this.#inMemoryBytes += Buffer.byteLength(text);
+    if (this.sizeBytes > this.#limitBytes) {
+      throw new LedgerError(
+        'body-too-large',
+        `Send fewer lines at a time: the results take more than ${this.#limitBytes} bytes. ` +
+          'The lines before were handled.',
+      );
+    }
     if (this.#inMemoryBytes > MEMORY_BYTES) await this.#spill();
   }
 
@@ -28,16 +42,14 @@ export class Spool {
   }
 
   async dispose(): Promise<void> {
-    if (this.#file === undefined) return;
-    await this.#file.handle.close();
-    await rm(this.#file.name, { force: true });
+    await this.#file?.close();
   }
 
   async *#parts(): AsyncIterable<Buffer | string> {
     if (this.#file !== undefined) {
       const chunk = Buffer.alloc(64 * 1024);
       for (let position = 0; position < this.#fileBytes;) {
-        const { bytesRead } = await this.#file.handle.read(chunk, 0, chunk.length, position);
+        const { bytesRead } = await this.#file.read(chunk, 0, chunk.length, position);
         if (bytesRead === 0) break;
         position += bytesRead;
         yield Buffer.from(chunk.subarray(0, bytesRead));
@@ -47,15 +59,19 @@ export class Spool {
   }
 
   async #spill(): Promise<void> {
-    if (this.#file === undefined) {
-      const name = path.join(tmpdir(), `fleetledger-${randomUUID()}`);
-      this.#file = { handle: await open(name, 'wx+', 0o600), name };
-    }
-    const { handle } = this.#file;
+    this.#file ??= await openNameless();
     const text = Buffer.from(this.#inMemory.join(''));
-    await handle.appendFile(text);
+    await this.#file.appendFile(text);
     this.#fileBytes += text.length;
     this.#inMemory = [];
     this.#inMemoryBytes = 0;
   }
+}
+
+/** A file that is gone when it is closed, and also when the process is killed. */
+async function openNameless(): Promise<FileHandle> {
+  const name = path.join(tmpdir(), `fleetledger-${randomUUID()}`);
+  const file = await open(name, 'wx+', 0o600);
+  await unlink(name);
+  return file;
 }

@@ -5,20 +5,25 @@ import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
 const POLL_INTERVAL_MS = 100;
 
 /**
- * Waits until nothing more is asked for a batch, or the time is over. The read model is polled: whoever
+ * Waits until nothing more is asked for a batch, the time is over, or the client has left. The read model is polled: whoever
  * works on the batch may be another process, and its progress is nobody's request.
  */
 export async function awaitEnd(
   queries: DevEuiQueries,
   batch: { readonly projectId: string; readonly batchId: string },
   waitMs: number,
-  { draining, ...options }: ReadOptions & { readonly draining: AbortSignal },
+  {
+    draining,
+    isClosed,
+    ...options
+  }: ReadOptions & { readonly draining: AbortSignal; readonly isClosed: () => boolean },
 ): Promise<void> {
   const endsAtMs = performance.now() + waitMs;
   for (;;) {
     const { value } = await queries.summary(batch.projectId, batch.batchId, options);
     const leftMs = endsAtMs - performance.now();
-    if (value?.status !== 'Processing' || leftMs <= 0 || draining.aborted) return;
+    if (value?.status !== 'Processing' || leftMs <= 0) return;
+    if (draining.aborted || isClosed()) return;
     await delay(Math.min(POLL_INTERVAL_MS, leftMs), undefined, { signal: draining }).catch(
       () => undefined,
     );

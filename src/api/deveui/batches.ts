@@ -29,7 +29,14 @@ import type { JsonObject } from '../../shared/json.ts';
 import { idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
-import { defineRoute, jsonBody, jsonTime, type Answer, type Route } from '../route.ts';
+import {
+  defineRoute,
+  jsonBody,
+  jsonTime,
+  type Answer,
+  type ApiRequest,
+  type Route,
+} from '../route.ts';
 import { awaitEnd } from './awaited-end.ts';
 import { waitPreference } from './wait-preference.ts';
 
@@ -137,7 +144,7 @@ export function batchRoutes({
     headers: { Location: 'The batch' },
     errors: ['provider-not-configured'],
     takesWait: true,
-    async handle({ body, headers, projectId, now, entropy, read, command }) {
+    async handle({ body, headers, projectId, now, entropy, read, command, isClosed }) {
       const batchId = shortId(entropy('batch:id', 16));
       const requestedAt = now.toISOString();
       const { position } = await execute(
@@ -158,7 +165,7 @@ export function batchRoutes({
       const found =
         waitSeconds === undefined
           ? undefined
-          : await whenDone({ projectId, batchId }, waitSeconds, atLeast(read, position));
+          : await whenDone({ projectId, batchId, isClosed }, waitSeconds, atLeast(read, position));
       return {
         status: 201,
         headers: {
@@ -175,7 +182,13 @@ export function batchRoutes({
    * client ask for another one.
    */
   async function whenDone(
-    { projectId, batchId }: { readonly projectId: string; readonly batchId: string },
+    {
+      projectId,
+      batchId,
+      isClosed,
+    }: Pick<ApiRequest<unknown, unknown, unknown>, 'projectId' | 'isClosed'> & {
+      readonly batchId: string;
+    },
     waitSeconds: number,
     options: ReadOptions,
   ): Promise<Fresh<BatchView | undefined> | undefined> {
@@ -183,6 +196,7 @@ export function batchRoutes({
       await awaitEnd(queries, { projectId, batchId }, waitSeconds * 1_000, {
         ...options,
         draining,
+        isClosed,
       });
       return await queries.batch(projectId, batchId, options);
     } catch (error) {

@@ -9,6 +9,7 @@ import {
   itemRefusal,
   ITEMS_LIMIT_BYTES,
   MAX_ITEMS,
+  shownId,
   type HandledItem,
 } from '../item-results.ts';
 import { NDJSON } from '../lines.ts';
@@ -104,7 +105,7 @@ function itemOf({ number, text }: Line): SentItem {
 function named(sent: SentItem): JsonObject {
   const item = sent.isRead ? sent.item : undefined;
   const id = typeof item === 'object' && item !== null && 'id' in item ? item.id : null;
-  return { id: typeof id === 'string' ? id : null };
+  return { id: shownId(id) };
 }
 
 function bulkAnswer(patched: PatchResult): JsonObject {

@@ -1,0 +1,21 @@
+import { UNKEPT_RESULTS, type ItemResults } from '../../commands/kept-results.ts';
+import { LedgerError } from '../../shared/errors.ts';
+
+/** Ends the work for a client that has left. Nobody reads it as an answer. */
+export function clientLeft(): LedgerError {
+  return new LedgerError('request-timeout', 'The client left before it was answered.');
+}
+
+/**
+ * The results of a request without an idempotency key, whose work ends when its response closes. One with
+ * a key goes on, because a concurrent duplicate may wait for the same run.
+ */
+export function resultsWhileOpen(isClosed: () => boolean): ItemResults {
+  return {
+    ...UNKEPT_RESULTS,
+    async next(part, run) {
+      if (isClosed()) throw clientLeft();
+      return await UNKEPT_RESULTS.next(part, run);
+    },
+  };
+}
