@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parse as parseDotenv } from 'dotenv';
 import { z } from 'zod';
 import { projectIdField } from './api/fields.ts';
+import type { RateLimitSettings } from './api/rate-limits.ts';
 
 const ROLES = ['api', 'projections', 'provisioning', 'ingest'] as const;
 type ProcessRole = (typeof ROLES)[number];
@@ -61,6 +62,9 @@ const brokersField = z
 /** Shorter ones can be guessed, and this key may do everything. */
 const MIN_ADMIN_KEY = 16;
 
+/** In a minute: more than people mistype behind one address, and far too few to guess a key. */
+const FAILURES_PER_ADDRESS = 300;
+
 const environment = z.object({
   HOST: z
     .string()
@@ -106,6 +110,7 @@ const environment = z.object({
       `must be ${MIN_ADMIN_KEY} characters or more of printable ASCII without spaces, for example what openssl rand -hex 32 prints`,
     )
     .optional(),
+  RATE_LIMIT_PER_KEY: wholeNumber(1, 1_000_000, 1_000),
   ROLES: rolesField,
   LOG_LEVEL: z
     .enum(
@@ -160,6 +165,7 @@ export interface Config {
   readonly lorawan: LorawanSettings;
   readonly dataDir: string;
   readonly adminApiKey: string | undefined;
+  readonly rateLimits: RateLimitSettings;
   readonly roles: readonly ProcessRole[];
   readonly logLevel: string;
 }
@@ -261,6 +267,10 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
     },
     dataDir: settings.DATA_DIR,
     adminApiKey: settings.ADMIN_API_KEY,
+    rateLimits: {
+      perKey: settings.RATE_LIMIT_PER_KEY,
+      failuresPerAddress: FAILURES_PER_ADDRESS,
+    },
     roles: settings.ROLES,
     logLevel: settings.LOG_LEVEL,
   };

@@ -3,6 +3,7 @@ import { Authentication } from './api/authentication.ts';
 import { devEuiRoutes } from './api/deveui/deveui.ts';
 import { firmwareRoutes } from './api/firmware/firmware.ts';
 import { Pipeline } from './api/pipeline.ts';
+import { RateLimits } from './api/rate-limits.ts';
 import { Responder } from './api/responder.ts';
 import { adminRoutes } from './api/admin/admin.ts';
 import { createApp, listen, type RunningServer } from './api/server.ts';
@@ -170,8 +171,10 @@ async function serveApi(
     logger.fatal({ err: error }, 'the key directory can no longer follow the log');
   });
   const responder = new Responder({ models, positions, logger });
+  const limits = new RateLimits(config.rateLimits);
   const pipeline = new Pipeline({
-    authentication: new Authentication(directory, config.adminApiKey),
+    authentication: new Authentication(directory, limits, config.adminApiKey),
+    limits,
     requests: new IdempotentRequests(store, await installationSecret(database), systemClock),
     models,
     positions,

@@ -35,7 +35,7 @@ GroupCommit.prototype.append = function append(writes) {
 
 const [databaseUrl, adminApiKey] = process.argv.slice(2);
 const service = await startService({
-  ...parseConfig({}),
+  ...parseConfig({ RATE_LIMIT_PER_KEY: '1000000' }),
   port: 0,
   databaseUrl,
   eventStoreUrl: undefined,

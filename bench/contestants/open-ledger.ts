@@ -11,7 +11,7 @@ export async function openBenchLedger(
   const { openLedger } = await compiled<typeof ledgerModule>('main/ledger.ts');
   return openLedger(
     {
-      ...parseConfig({}),
+      ...parseConfig({ RATE_LIMIT_PER_KEY: '1000000' }),
       port: 0,
       databaseUrl,
       eventStoreUrl,

@@ -4,6 +4,7 @@ import { isSecretOf, parseApiKey, type ApiKey } from '../commands/keys.ts';
 import { INSTALLATION_PROJECT } from '../commands/tenancy.ts';
 import type { KeyDirectory } from '../projections/tenancy/key-directory.ts';
 import { LedgerError } from '../shared/errors.ts';
+import type { RateLimits } from './rate-limits.ts';
 import type { Access, Route } from './route.ts';
 
 const HASH_OF_NO_SECRET = '0'.repeat(64);
@@ -28,31 +29,39 @@ export type Caller =
 
 export class Authentication {
   readonly #directory: KeyDirectory;
+  readonly #limits: RateLimits;
   readonly #configuredAdminKey: string | undefined;
 
   /** `configuredAdminKey`: the admin key that the operator set, of any form. */
-  constructor(directory: KeyDirectory, configuredAdminKey: string | undefined) {
+  constructor(directory: KeyDirectory, limits: RateLimits, configuredAdminKey: string | undefined) {
     this.#directory = directory;
+    this.#limits = limits;
     this.#configuredAdminKey = configuredAdminKey;
   }
 
-  /** @throws LedgerError `unauthenticated`, `store-unavailable`, `read-model-behind` */
-  async authenticate(headers: IncomingHttpHeaders): Promise<Caller> {
-    const text = keyText(headers);
-    if (text === undefined) {
-      throw unauthenticated(
-        'Send a key as Authorization: Bearer fl_…, or in X-Device-Api-Key or X-Project-Membership-Api-Key.',
-      );
-    }
+  /**
+   * `address`: where the request comes from. Once too many requests of it had no valid key, keys are
+   * only compared with those in memory: strangers cost no query then, and clients behind the same
+   * proxy, whose keys are in use, are not shut out with them.
+   * @throws LedgerError `unauthenticated`, `too-many-requests`, `store-unavailable`, `read-model-behind`
+   */
+  async authenticate(headers: IncomingHttpHeaders, address: string): Promise<Caller> {
+    const text = keyText(headers) ?? '';
     if (this.#isConfiguredAdminKey(text)) {
       return { kind: 'admin', keyId: 'configured', projectId: INSTALLATION_PROJECT };
     }
     const key = parseApiKey(text);
+    const isInMemory = key !== undefined && this.#directory.holds(key.id);
+    if (!isInMemory) await this.#limits.checkFailures(address);
     const caller = key && (await this.#callerOf(key));
-    if (caller === undefined) {
-      throw unauthenticated('The key is not valid: it is malformed, unknown or revoked.');
-    }
-    return caller;
+    if (caller !== undefined) return caller;
+    await this.#limits.checkFailures(address);
+    await this.#limits.countFailure(address);
+    throw unauthenticated(
+      text === ''
+        ? 'Send a key as Authorization: Bearer fl_…, or in X-Device-Api-Key or X-Project-Membership-Api-Key.'
+        : 'The key is not valid: it is malformed, unknown or revoked.',
+    );
   }
 
   /** The length is no secret, and spares most requests the digests. */

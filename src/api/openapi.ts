@@ -17,6 +17,7 @@ const COMMON_ERRORS: readonly ErrorCode[] = [
   'read-model-behind',
   'newer-event-version',
   'store-unavailable',
+  'too-many-requests',
   'overloaded',
   'shutting-down',
   'internal-error',
@@ -233,7 +234,19 @@ function answers(route: Route): Record<string, unknown> {
   return Object.fromEntries(entries) as Record<string, unknown>;
 }
 
+const RATE_LIMIT_HEADERS = {
+  'RateLimit-Policy': z
+    .string()
+    .optional()
+    .meta({ description: 'How much the key may ask in a window: `"key";q=1000;w=1`' }),
+  RateLimit: z
+    .string()
+    .optional()
+    .meta({ description: 'What is left of it, and for how many seconds: `"key";r=998;t=1`' }),
+};
+
 const COMMON_HEADERS = {
+  ...RATE_LIMIT_HEADERS,
   'Fleetledger-Position': z.string().meta({ description: 'The position the answer is of' }),
   'X-Correlation-Id': z.string().meta({ description: 'Of the request, for whoever reads the log' }),
 };
@@ -246,7 +259,9 @@ function problemHeaders(status: number): z.ZodObject {
     ...(status !== 401 && { 'Fleetledger-Position': position.optional() }),
     ...(status === 401 && { 'WWW-Authenticate': z.string() }),
     ...(status === 409 && { Location: z.string().optional() }),
-    ...(status === 503 && { 'Retry-After': z.string().meta({ description: 'In seconds' }) }),
+    ...((status === 429 || status === 503) && {
+      'Retry-After': z.string().meta({ description: 'In seconds' }),
+    }),
   });
 }
 

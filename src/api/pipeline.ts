@@ -34,6 +34,7 @@ import {
   receiveBody,
   type DigestedBody,
 } from './request-parts.ts';
+import type { RateLimits } from './rate-limits.ts';
 import { withoutKeys } from './redaction.ts';
 import type { Responder } from './responder.ts';
 import type { Answer, ApiRequest, Route, RouteStream } from './route.ts';
@@ -41,6 +42,7 @@ import { Spool } from './spool.ts';
 
 export interface PipelineParts {
   readonly authentication: Authentication;
+  readonly limits: RateLimits;
   readonly requests: IdempotentRequests;
   readonly models: ReadModels;
   readonly positions: Positions;
@@ -82,8 +84,10 @@ export class Pipeline {
     const correlationId = correlationIdOf(request);
     let isStranger = true;
     try {
-      const caller = await this.#parts.authentication.authenticate(request.headers);
+      const address = request.socket.remoteAddress ?? '';
+      const caller = await this.#parts.authentication.authenticate(request.headers, address);
       isStranger = false;
+      response.set(await this.#parts.limits.countRequest(caller.keyId));
       const admitted = await this.#admit(route, request, response, { correlationId, caller });
       const { contentType, idempotencyKey } = admitted;
       if (route.stream?.contentTypes.includes(contentType ?? '') === true) {

@@ -1,3 +1,4 @@
+import { TooManyRequests } from './rate-limits.ts';
 import { errorTable, LedgerError, type ErrorCode, type FieldError } from '../shared/errors.ts';
 
 /** The HTTP status of each code of the table. Nothing else in the service knows HTTP. */
@@ -32,6 +33,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'read-model-behind': 503,
   'newer-event-version': 503,
   'store-unavailable': 503,
+  'too-many-requests': 429,
   overloaded: 503,
   'shutting-down': 503,
   'internal-error': 500,
@@ -99,6 +101,7 @@ export function problemHeaders(error: LedgerError): Record<string, string> {
   const status = statusOf[error.code];
   return {
     'Content-Type': 'application/problem+json',
+    ...(error instanceof TooManyRequests && error.headers),
     ...(status === 503 && { 'Retry-After': String(RETRY_AFTER_SECONDS) }),
     ...(error.conflicting !== undefined && { Location: locationOf(error.conflicting) }),
     ...(status === 401 && { 'WWW-Authenticate': 'Bearer realm="fleetledger"' }),

@@ -34,6 +34,7 @@ export const errorTable = {
   'read-model-behind': 'The read model has not reached the position yet',
   'newer-event-version': 'A newer release has written what this one cannot read',
   'store-unavailable': 'The store is away',
+  'too-many-requests': 'Too many requests',
   overloaded: 'Too much is waiting',
   'shutting-down': 'The process is shutting down',
   'internal-error': 'Something went wrong on our side',

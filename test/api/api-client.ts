@@ -80,6 +80,8 @@ export async function startTestService(
     adminApiKey: ADMIN_KEY,
     roles: ['api', 'projections'],
     logLevel: 'silent',
+    // The requests of a file of tests come from one address, and as fast as they can.
+    rateLimits: { perKey: 1_000_000, failuresPerAddress: 1_000_000 },
     ...settings,
   });
   if (running.server === undefined) throw new Error('the service serves no API');

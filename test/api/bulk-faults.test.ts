@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Authentication } from '../../src/api/authentication.ts';
 import { Pipeline } from '../../src/api/pipeline.ts';
+import { RateLimits } from '../../src/api/rate-limits.ts';
 import { Responder } from '../../src/api/responder.ts';
 import { bulkRoutes } from '../../src/api/state/bulk.ts';
 import { DeviceSightings } from '../../src/commands/device-sightings.ts';
@@ -118,6 +119,7 @@ async function startProcess(): Promise<Process> {
         projectId,
       }),
     } as unknown as Authentication,
+    limits: new RateLimits({ perKey: 1_000_000, failuresPerAddress: 1_000_000 }),
     requests: new IdempotentRequests(store, Buffer.alloc(32, 1), () => new Date()),
     sightings: new DeviceSightings(store, () => new Date(), logger),
     models,

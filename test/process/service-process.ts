@@ -29,6 +29,8 @@ function environment(settings: Readonly<Record<string, string>>): NodeJS.Process
     PATH: process.env['PATH'],
     DATA_DIR: dataDir,
     PORT: '0',
+    // Tests send as fast as they can, with one key.
+    RATE_LIMIT_PER_KEY: '1000000',
     ...(eventStoreUrl !== undefined && { EVENTSTORE_URL: eventStoreUrl }),
     ...settings,
   };

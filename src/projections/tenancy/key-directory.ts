@@ -83,6 +83,11 @@ export class KeyDirectory {
     return within(MAX_WAIT_MS, this.#lookups.load(keyId));
   }
 
+  /** Whether `find` gives this key without a query. */
+  holds(keyId: string): boolean {
+    return this.#known.has(keyId);
+  }
+
   /**
    * Follows the log from where the tables stand, until aborted. Resolved when the head is reached, or
    * after some seconds: until it is, no key is accepted. `ended` rejects when it can follow no longer.
