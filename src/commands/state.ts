@@ -10,6 +10,7 @@ import {
   type SensorState,
 } from './state-deciders.ts';
 import type { IncomingPatch } from './state-dedup.ts';
+import { Turns } from './turns.ts';
 
 export { dedupStrategySchema };
 
@@ -28,8 +29,8 @@ const STRATEGY_MAX_AGE_MS = 1_000;
 export class StateCommands {
   readonly #handler: CommandHandler;
   readonly #store: EventStore;
-  /** By sensor, resolved when the patch that came last has been handed on. */
-  readonly #turns = new Map<StreamName, Promise<unknown>>();
+  /** The turn of a patch ends when the patch is in the queue of its sensor, or has failed. */
+  readonly #turns = new Turns();
 
   constructor(handler: CommandHandler, store: EventStore) {
     this.#handler = handler;
@@ -47,34 +48,35 @@ export class StateCommands {
     context: CommandContext,
   ): Promise<PatchResult> {
     const stream = sensorStream(context.projectId, sensorId);
-    const before = this.#turns.get(stream);
     const prepared = this.#prepare(stream, sensorId, incoming, context).catch((error: unknown) => {
       context.group?.fail(error, stream);
       throw error;
     });
-    const turn = prepared.then(async ({ project, claim }) => {
-      const { strategy: projectStrategy, memory: projectMemory } = project;
-      await before?.catch(() => undefined);
-      const handled = this.#handler.execute(
-        sensorDecider,
-        stream,
-        { type: 'patch', sensorId, incoming, projectStrategy, projectMemory },
-        {
+    const turn = this.#turns.take([stream], async () => {
+      const { project, claim } = await prepared;
+      const { strategy, memory: projectMemory } = project;
+      const command = {
+        type: 'patch',
+        sensorId,
+        incoming,
+        projectStrategy: strategy,
+        projectMemory,
+      } as const;
+      // In an object: the turn ends with the patch in the queue, and does not wait for the outcome.
+      return {
+        handled: this.#handler.execute(sensorDecider, stream, command, {
           ...context,
           ...(claim !== undefined && { identity: claim.identity }),
           ...(context.precondition && { precondition: ofSensor(context.precondition) }),
-        },
-      );
-      // In an object: the next one waits for the handing on, not for the outcome.
-      return { handled, isClaimed: claim?.isOwn === false, projectStrategy };
+        }),
+        isClaimed: claim?.isOwn === false,
+        projectStrategy: strategy,
+      };
     });
-    this.#turns.set(stream, turn);
-    try {
-      const { handled, isClaimed, projectStrategy } = await turn;
-      return patchResult(await handled, isClaimed, projectStrategy);
-    } finally {
-      if (this.#turns.get(stream) === turn) this.#turns.delete(stream);
-    }
+    // A patch that cannot be prepared is answered at once. Its turn comes all the same, after the
+    // patches before it, so that those behind it do not overtake them.
+    const [{ handled, isClaimed, projectStrategy }] = await Promise.all([turn, prepared]);
+    return patchResult(await handled, isClaimed, projectStrategy);
   }
 
   /** What a patch is decided with; how long that takes to find out differs from patch to patch. */

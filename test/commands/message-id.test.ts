@@ -176,6 +176,23 @@ describe('patches that are sent at once', () => {
 
     expect(await taken(process, sensorId)).toEqual(ids);
   });
+
+  test('keep their order when the claim of one is slow and the claim behind it fails', async () => {
+    const process = await start();
+    const sensorId = await newSensor(process);
+    const release = process.store.holdAppends('message');
+    const slow = send(process, sensorId, 'm1', { n: 1 });
+    await process.store.holdsOne();
+    process.store.holdAppends('no category: later claims are not held up');
+    process.store.failNextAppend('message', 'before it is stored');
+    const failing = send(process, sensorId, 'm2', { n: 2 });
+    const last = send(process, sensorId, undefined, { n: 3 });
+    await expect(failing).rejects.toMatchObject({ code: 'store-unavailable' });
+    release();
+
+    await Promise.all([slow, last]);
+    expect(await taken(process, sensorId)).toEqual(['m1', undefined]);
+  });
 });
 
 describe('what is no repetition', () => {
