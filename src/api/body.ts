@@ -4,6 +4,7 @@ import { LedgerError } from '../shared/errors.ts';
 import { parseJsonText as parsedText, UNSAFE_NUMBER } from '../shared/json-text.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
+import { refuseCostlyJson } from './admission/structure.ts';
 import { contentCoding, inflated, isBrokenEncoding, refuseDeclaredLength } from './encoding.ts';
 import { invalid } from './validation.ts';
 
@@ -90,9 +91,10 @@ function brokenOff(error: unknown): LedgerError {
   });
 }
 
-/** @throws LedgerError `malformed-json` */
-export function parseJson(body: Buffer): Json {
+/** @throws LedgerError `malformed-json`; `validation-failed` for what would cost too much to parse */
+export async function parseJson(body: Buffer): Promise<Json> {
   if (!isUtf8(body)) throw new LedgerError('malformed-json', 'The body is not valid UTF-8.');
+  await refuseCostlyJson(body);
   return parseSyntax(body.toString('utf8'));
 }
 

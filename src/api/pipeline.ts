@@ -15,7 +15,7 @@ import { LedgerError } from '../shared/errors.ts';
 import { randomEntropy, type Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { resultsWhileOpen } from './admission/closing.ts';
-import { DEVICE_LIMIT_BYTES, STREAM_LIMITS } from './admission/limits.ts';
+import { limitFor, STREAM_LIMITS } from './admission/limits.ts';
 import { authorize, type Authentication, type Caller } from './authentication.ts';
 import { contentTypeOf } from './body.ts';
 import { CSV } from './csv.ts';
@@ -134,8 +134,8 @@ export class Pipeline {
   }
 
   async #runPlain(admitted: Admitted): Promise<void> {
-    const { route, request, response, correlationId, contentType } = admitted;
-    const { body } = await receiveBody(route, request, contentType);
+    const { route, request, response, correlationId } = admitted;
+    const { body } = await receiveBody(route, request, admitted);
     const run = this.#newRun(response);
     const answer = await handled(this.#requestFor(admitted, body, run), admitted);
     this.#parts.responder.send(request, response, answer, {
@@ -147,7 +147,7 @@ export class Pipeline {
 
   async #runOnce(admitted: Admitted, idempotencyKey: string): Promise<void> {
     const { route, request, response, correlationId, contentType } = admitted;
-    const { json, body } = await receiveBody(route, request, contentType);
+    const { json, body } = await receiveBody(route, request, admitted);
     const cloudEvent = cloudEventOf(route, request, contentType);
     const replay = await this.#parts.requests
       .run(idempotentRequest(admitted, idempotencyKey, { json, cloudEvent }), (run) =>
@@ -285,7 +285,7 @@ function handled(
 
 /** @throws LedgerError `body-too-large` */
 function streamLimitBytes({ caller, request }: Admitted): number {
-  const limitBytes = caller.kind === 'device' ? DEVICE_LIMIT_BYTES : STREAM_LIMITS.bytes;
+  const limitBytes = limitFor(caller, STREAM_LIMITS.bytes);
   refuseDeclaredLength(request, limitBytes);
   return limitBytes;
 }

@@ -3,6 +3,8 @@ import type { Request } from 'express';
 import { sha256 } from '../shared/ids.ts';
 import { canonicalJson, type Json, type JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
+import { parsedInTurn } from './admission/heavy-work.ts';
+import { limitFor } from './admission/limits.ts';
 import type { Caller } from './authentication.ts';
 import {
   DEFAULT_BODY_LIMIT_BYTES,
@@ -96,18 +98,19 @@ export function isTable(
 export async function receiveBody(
   route: Route,
   request: Request,
-  contentType: string | undefined,
+  { contentType, caller }: { readonly contentType: string | undefined; readonly caller: Caller },
 ): Promise<ReceivedBody> {
   const { body } = route;
   if (body === undefined) return { json: undefined, body: undefined };
   if (isTable(route, contentType)) {
-    const sent = await readBody(request, ITEMS_LIMIT_BYTES);
-    const rows = parseTable(sent, route.table.columns, MAX_ITEMS);
+    const { columns } = route.table;
+    const sent = await readBody(request, limitFor(caller, ITEMS_LIMIT_BYTES));
+    const rows = await parsedInTurn(sent, () => parseTable(sent, columns, MAX_ITEMS));
     return { json: rows, body: rows };
   }
   const asTable = route.table === undefined ? [] : CSV_TYPES;
   const accepted = [...Object.keys(body.content), ...asTable];
-  const limitBytes = body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
+  const limitBytes = limitFor(caller, body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES);
   if (body.isOptional !== true) requireContentType(contentType ?? '', accepted);
   const sent = await readBody(request, limitBytes);
   // That a body in chunks is empty is known once it is read.
@@ -118,7 +121,7 @@ export async function receiveBody(
     }
     requireContentType(contentType ?? '', accepted);
   }
-  const json = parseJson(sent);
+  const json = await parsedInTurn(sent, () => parseJson(sent));
   if (body.isCheckedByItem !== true) refuseUnkeepable(json);
   const schema = body.content[contentType ?? ''];
   return { json, body: schema && validated(schema, json, 'body') };

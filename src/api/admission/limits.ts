@@ -1,3 +1,5 @@
+import type { Caller } from '../authentication.ts';
+
 /**
  * All limits on what one request may bring and cause. They are far above what clients send that behave:
  * tables and arrays of 10,000 items, streams of 1,000,000 lines.
@@ -7,7 +9,12 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /** The limit of everything that a device sends, in bytes when inflated. */
-export const DEVICE_LIMIT_BYTES = 256 * KIB;
+const DEVICE_LIMIT_BYTES = 256 * KIB;
+
+/** How many bytes a body may have that is otherwise allowed `limitBytes`. */
+export function limitFor({ kind }: Pick<Caller, 'kind'>, limitBytes: number): number {
+  return kind === 'device' ? Math.min(limitBytes, DEVICE_LIMIT_BYTES) : limitBytes;
+}
 
 export const STREAM_LIMITS = {
   /** Blank lines count, because each one is work. */
@@ -27,3 +34,23 @@ export const STREAM_LIMITS = {
 export const MAX_INFLATE_RATIO = 100;
 /** The ratio counts once this much is inflated, because short bodies compress unevenly. */
 export const INFLATE_RATIO_FROM_BYTES = MIB;
+
+/** What a body may hold, counted before it is parsed. */
+export const STRUCTURE_LIMITS = {
+  /** A single item that nests deeper than any may is refused alone, so this is far above that. */
+  depth: 32_768,
+  /** Members and elements of JSON: 50 for each of 10,000 items. */
+  values: 500_000,
+  /** Different names of members: V8 keeps a table of them, and slows down with its size. */
+  names: 100_000,
+  columns: 100,
+  cells: 500_000,
+  /** Blank rows count, because they are skipped one by one. */
+  lineBreaks: 100_000,
+  /** A quote that is never closed makes all that follows one record. */
+  recordBytes: 64 * KIB,
+};
+
+/** Larger bodies are parsed one at a time. */
+export const HEAVY_BODY_BYTES = 256 * KIB;
+export const MAX_WAITING_HEAVY_BODIES = 256;
