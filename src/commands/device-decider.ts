@@ -97,10 +97,13 @@ export type DeviceCommand =
       readonly to: string;
       readonly transferId: string;
     }
-  /** It cannot be received there. */
-  | { readonly type: 'cancel-transfer'; readonly deviceId: string }
-  /** It has been received there. */
-  | { readonly type: 'finish-transfer'; readonly deviceId: string }
+  /** The other project has refused the device (cancel), or has received it (finish). */
+  | {
+      readonly type: 'cancel-transfer' | 'finish-transfer';
+      readonly deviceId: string;
+      /** Undefined for a transfer that an earlier release began. A later transfer is not ended. */
+      readonly transferId: string | undefined;
+    }
   | { readonly type: 'issue-key'; readonly deviceId: string; readonly key: NewKey }
   | { readonly type: 'revoke-key'; readonly deviceId: string; readonly keyId: string };
 
@@ -148,11 +151,11 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         return [{ type: 'DeviceTransferStarted', data: { deviceId, to, transferId } }];
       }
       case 'cancel-transfer':
-        return device.situation === 'leaving'
+        return isOn(device, command)
           ? [{ type: 'DeviceTransferCancelled', data: { deviceId } }]
           : [];
       case 'finish-transfer':
-        return device.situation === 'leaving'
+        return isOn(device, command)
           ? [{ type: 'DeviceTransferred', data: { deviceId, to: device.to } }]
           : [];
       case 'change': {
@@ -264,6 +267,14 @@ export function hasAnother(deviceId: string): LedgerError {
     'device-exists',
     `There is, or was, a device '${deviceId}' in that project: it cannot be received there.`,
   );
+}
+
+/** Whether a device is on the transfer of a command. */
+function isOn(
+  device: DeviceState,
+  { transferId }: { readonly transferId: string | undefined },
+): device is Extract<DeviceState, { readonly situation: 'leaving' }> {
+  return device.situation === 'leaving' && device.transferId === transferId;
 }
 
 /** Whether a device has this value now, and no other device of its project may. */

@@ -19,6 +19,12 @@ export interface DeviceTransfer {
   readonly now: Date;
 }
 
+/**
+ * The numbers of the commands of one transfer (`CommandIdentity`). Each has its own, so that a
+ * repeated request cannot take the end of a refused transfer for the end of a finished one.
+ */
+const ORDINALS = { start: 0, receive: 1, finish: 2, refuse: 3, cancel: 4 } as const;
+
 /** The transfer as a command for one of the two projects; `ordinal` as of `CommandIdentity`. */
 type Execute = (
   project: string,
@@ -62,21 +68,18 @@ export async function transferDevice(
   if (from === to) throw refused('is the project that it is in');
   await requireProject(handler, to);
   if (source.situation === 'active' && !isFree(await peek(to))) throw hasAnother(deviceId);
-  await execute(from, 0, { type: 'start-transfer', deviceId, to, transferId });
+  const start = { type: 'start-transfer', deviceId, to, transferId } as const;
+  const started = await execute(from, ORDINALS.start, start);
+  const name = started.outcome === 'nothing' ? nameOf(started.state) : transferId;
   const leaving = await peek(from);
-  if (leaving.situation === 'missing') throw new Error(`the device ${deviceId} has gone`);
-  if (leaving.situation === 'leaving') {
-    const named = { deviceId, from, transferId: leaving.transferId };
-    const refusal = await devices
-      .receive(
-        {
-          ...named,
-          links: leaving.links,
-          createdAt: transfer.now.toISOString(),
-          keys: validKeys(leaving.keys),
-        },
-        contextIn(to, 1),
-      )
+  const isUndecided = name === undefined || own((await peek(to)).transfers, name) === undefined;
+  let refusal: LedgerError | undefined;
+  if (leaving.situation === 'leaving' && leaving.transferId === name && isUndecided) {
+    const named = { deviceId, from, transferId: name };
+    const createdAt = transfer.now.toISOString();
+    const keys = validKeys(leaving.keys);
+    refusal = await devices
+      .receive({ ...named, links: leaving.links, createdAt, keys }, contextIn(to, ORDINALS.receive))
       .then(
         () => undefined,
         async (error: unknown) => {
@@ -85,15 +88,18 @@ export async function transferDevice(
           return error;
         },
       );
-    // What that project has recorded decides: another run of the same transfer may have been first.
-    if (isRefused(await peek(to), leaving.transferId, refusal)) {
-      await execute(from, 2, { type: 'cancel-transfer', deviceId });
-      throw refusal ?? hasAnother(deviceId);
-    }
   }
-  const finished = await execute(from, 2, { type: 'finish-transfer', deviceId });
+  // The other project has recorded what became of this transfer. The device's place in the first
+  // project does not show it: another run may have ended the transfer there already.
+  const there = await peek(to);
+  const ended = { deviceId, transferId: name };
+  if (isRefused(there, name, refusal)) {
+    await execute(from, ORDINALS.cancel, { type: 'cancel-transfer', ...ended });
+    throw refusal ?? refusedBefore(deviceId, there);
+  }
+  const finished = await execute(from, ORDINALS.finish, { type: 'finish-transfer', ...ended });
   const [left, arrived] = [await peek(from), await peek(to)];
-  await revokeThere({ handler, left, arrived }, deviceId, contextIn(to, 0));
+  await revokeThere({ handler, left, arrived }, deviceId, contextIn(to, ORDINALS.start));
   return finished;
 }
 
@@ -108,7 +114,7 @@ async function refuse(
 ): Promise<void> {
   const { transferId } = named;
   if (transferId === undefined) return;
-  await execute(to, 3, { type: 'refuse-transfer', ...named, transferId });
+  await execute(to, ORDINALS.refuse, { type: 'refuse-transfer', ...named, transferId });
 }
 
 function isRefused(
@@ -118,6 +124,20 @@ function isRefused(
 ): boolean {
   if (transferId === undefined) return refusal !== undefined;
   return own(transfers, transferId) !== 'received';
+}
+
+/** The name of the transfer that a device is on; one of an earlier release has none. */
+function nameOf(device: DeviceState): string | undefined {
+  return device.situation === 'leaving' ? device.transferId : undefined;
+}
+
+/** The refusal of a transfer that another run of it has ended; the log does not keep the link. */
+function refusedBefore(deviceId: string, there: DeviceState): LedgerError {
+  if (!isFree(there)) return hasAnother(deviceId);
+  return new LedgerError(
+    'link-taken',
+    `The other project refused the device '${deviceId}', since another device had one of its links: transfer it again.`,
+  );
 }
 
 /** A key that was revoked here after the others had gone is refused everywhere; there it shows as revoked, too. */

@@ -1,10 +1,15 @@
+import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { deviceDecider, isLinked, type DeviceState } from '../../src/commands/device-decider.ts';
 import { DeviceCommands } from '../../src/commands/devices.ts';
 import { transferDevice } from '../../src/commands/device-transfer.ts';
 import { FoldedStates } from '../../src/commands/folded-states.ts';
-import { CommandHandler, type CommandContext } from '../../src/commands/handler.ts';
+import {
+  CommandHandler,
+  type CommandContext,
+  type CommandIdentity,
+} from '../../src/commands/handler.ts';
 import type { LinkedDevices } from '../../src/commands/link-claims.ts';
 import { deviceStream, projectDecider, projectStream } from '../../src/commands/tenancy.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
@@ -81,16 +86,27 @@ class Process {
     await this.handler.execute(deviceDecider, stream, command, contextIn(projectId));
   }
 
-  async transfer(deviceId: string, from: string, to: string): Promise<void> {
+  /** With a request, as that: it names the transfer, and is recognised when it is repeated. */
+  async transfer(deviceId: string, from: string, to: string, request?: Request): Promise<void> {
     names += 1;
-    const transfer = { deviceId, from, to, transferId: `t${names}`, now: NOW };
-    await transferDevice(this, transfer, () => contextIn(from));
+    const transferId = request?.id ?? `t${names}`;
+    const transfer = { deviceId, from, to, transferId, now: NOW };
+    await transferDevice(this, transfer, (ordinal) => ({
+      ...contextIn(from),
+      ...(request !== undefined && { identity: { ...request, ordinal } }),
+    }));
   }
 
   async device(projectId: string, deviceId: string): Promise<DeviceState> {
     const stream = deviceStream(projectId, deviceId);
     return (await this.handler.peek(deviceDecider, stream, 0)).state;
   }
+}
+
+type Request = Pick<CommandIdentity, 'id' | 'reservedAt'>;
+
+async function newRequest(): Promise<Request> {
+  return { id: randomUUID(), reservedAt: await log.end() };
 }
 
 function methodsOf(store: EventStore): EventStore {
@@ -310,5 +326,53 @@ describe('a device that is transferred', () => {
     await new Process().retire(b, 'other');
     await new Process().transfer('d', a, b);
     expect(await new Process().device(b, 'd')).toMatchObject({ situation: 'active' });
+  });
+
+  test('that was refused is refused again when the request is repeated', async () => {
+    const [a, b] = [await newProject(), await newProject()];
+    await new Process().register(a, 'd', SIM);
+    await new Process().register(b, 'other', SIM);
+    const request = await newRequest();
+    await expect(new Process().transfer('d', a, b, request)).rejects.toMatchObject({
+      code: 'link-taken',
+    });
+    await new Process().retire(b, 'other');
+    await expect(new Process().transfer('d', a, b, request)).rejects.toMatchObject({
+      code: 'link-taken',
+    });
+    expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'active' });
+    await new Process().transfer('d', a, b, await newRequest());
+  });
+
+  test('is transferred still when the request is repeated after it has come back', async () => {
+    const [a, b] = [await newProject(), await newProject()];
+    await new Process().register(a, 'd');
+    const request = await newRequest();
+    await new Process().transfer('d', a, b, request);
+    await new Process().transfer('d', b, a);
+    await new Process().transfer('d', a, b, request);
+    expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'active' });
+  });
+
+  test('is refused to whoever joined a transfer that was refused meanwhile', async () => {
+    const [a, b] = [await newProject(), await newProject()];
+    await new Process().register(a, 'd', SIM);
+    await new Process().register(b, 'other', SIM);
+    await attempt(new Process({ append: 1, isStored: true }).transfer('d', a, b));
+    const joining = new Process();
+    const { handler } = joining;
+    const execute = handler.execute.bind(handler);
+    let joins = true;
+    // It finds the device leaving; then the other run, which began the transfer, ends it.
+    handler.execute = async (...command) => {
+      const handled = await execute(...command);
+      if (joins) {
+        joins = false;
+        await attempt(new Process().transfer('d', a, b));
+      }
+      return handled;
+    };
+    await expect(joining.transfer('d', a, b)).rejects.toMatchObject({ code: 'link-taken' });
+    expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'active' });
   });
 });

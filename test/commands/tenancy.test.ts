@@ -475,8 +475,8 @@ describe('a device that goes to another project', () => {
     to,
     transferId,
   });
-  const finish: DeviceCommand = { type: 'finish-transfer', deviceId: 'd1' };
-  const cancel: DeviceCommand = { type: 'cancel-transfer', deviceId: 'd1' };
+  const finish: DeviceCommand = { type: 'finish-transfer', deviceId: 'd1', transferId: 't1' };
+  const cancel: DeviceCommand = { type: 'cancel-transfer', deviceId: 'd1', transferId: 't1' };
 
   test('is to go there, is received with its keys, and has left', () => {
     device(registered, issued('dev', 'd1', 'k1'))
@@ -545,6 +545,13 @@ describe('a device that goes to another project', () => {
         type: 'DeviceTransferStarted',
         data: { deviceId: 'd1', to: 'elsewhere', transferId: 't2' },
       });
+  });
+
+  test('is on its way until its own transfer has ended, not an earlier one', () => {
+    const next = { ...started, data: { ...started.data, transferId: 't2' } };
+    for (const command of [finish, cancel]) {
+      device(registered, started, cancelled, next).when(command).thenNothing();
+    }
   });
 
   test('is received once by a transfer, whatever has become of it there since', () => {
