@@ -1,7 +1,7 @@
 import { Agent, request as requestHttp, validateHeaderValue, type RequestOptions } from 'node:http';
 import { Agent as TlsAgent, request as requestHttps } from 'node:https';
 import { urlToHttpOptions } from 'node:url';
-import pLimit from 'p-limit';
+import { FairSlots } from '../shared/fair-slots.ts';
 import { sendRequest, type Endpoint, type SentRequest } from './http-request.ts';
 import type { LorawanProvider, ProviderAnswer } from './provider.ts';
 
@@ -27,7 +27,7 @@ export interface HttpProviderOptions {
 export function openHttpProvider(options: HttpProviderOptions): LorawanProvider {
   const url = new URL(options.url);
   const agent = openAgent(url);
-  const limit = pLimit(MAX_IN_FLIGHT);
+  const slots = new FairSlots({ slots: MAX_IN_FLIGHT });
   const inFlight = new Set<SentRequest>();
 
   const ask = async (endpoint: Endpoint, devEui: string): Promise<ProviderAnswer> => {
@@ -40,17 +40,17 @@ export function openHttpProvider(options: HttpProviderOptions): LorawanProvider 
     }
   };
 
-  const under = (path: string): LorawanProvider => {
+  const under = (path: string, share: string): LorawanProvider => {
     const endpoint = endpointOf(url, path, options, agent);
     return {
       address: originOf(url) + path,
       isAt: (address) => providerOrigin(address) === providerOrigin(options.url),
-      at: (address) => under(pathOf(new URL(address))),
+      at: (address, sharer) => under(pathOf(new URL(address)), sharer),
       get waiting() {
-        return limit.pendingCount;
+        return slots.waiting;
       },
       inSlot(work) {
-        return limit(async () => {
+        return slots.run(share, async () => {
           // The limit is a promise to the provider: it holds also where `work` asks for two at once, or
           // throws while it is waiting for an answer.
           let last: Promise<unknown> = Promise.resolve();
@@ -73,7 +73,7 @@ export function openHttpProvider(options: HttpProviderOptions): LorawanProvider 
       },
     };
   };
-  return under(pathOf(url));
+  return under(pathOf(url), '');
 }
 
 /**

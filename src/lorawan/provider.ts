@@ -29,12 +29,13 @@ export interface LorawanProvider {
   readonly address: string;
   /** Whether a batch that is with an address is with this provider: by host and port, whatever the path. */
   isAt(address: string): boolean;
-  /** The same one under another path, in the same slots. */
-  at(address: string): LorawanProvider;
+  /** The same one under another path, in the same slots, of which `sharer` has its share. */
+  at(address: string, sharer: string): LorawanProvider;
   /** How many wait for a slot. */
   readonly waiting: number;
   /**
-   * Runs `work` in one of the few slots for requests to it, first come, first served. Requests are made one
+   * Runs `work` in one of the few slots for requests to it, which are shared by the sharers: one that has
+   * few requests waits for the next free slot, however many another one has waiting. Requests are made one
    * after the other within it, and the slot is given back when the last has ended for the provider, too.
    */
   inSlot<Result>(work: (register: Register) => Promise<Result>): Promise<Result>;

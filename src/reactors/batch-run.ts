@@ -67,8 +67,9 @@ export class BatchRun {
   #inherited: Task[] = [];
 
   constructor(parts: BatchRunParts, batch: OpenBatch, givingUp: AbortSignal) {
-    // Each batch under the path that it was asked for.
-    this.#parts = { ...parts, provider: parts.provider.at(batch.provider) };
+    // Each batch under the path that it was asked for; projects share the slots.
+    const provider = parts.provider.at(batch.provider, batch.projectId);
+    this.#parts = { ...parts, provider };
     this.#batch = batch;
     this.#givingUp = givingUp;
     const { projectId, correlationId } = batch;

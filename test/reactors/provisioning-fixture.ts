@@ -69,11 +69,11 @@ export async function requestBatch(
   handler: CommandHandler,
   { url }: Pick<Simulator, 'url'>,
   size: number,
-  { concurrency = 10, prefix = '' } = {},
+  { concurrency = 10, prefix = '', project = 'acme' } = {},
 ): Promise<TestBatch> {
   const id = randomUUID();
-  const stream = batchStream('acme', id);
-  const context = { projectId: 'acme', actor: 'k1', correlationId: 'r1' };
+  const stream = batchStream(project, id);
+  const context = { projectId: project, actor: 'k1', correlationId: 'r1' };
   const execute = async (command: BatchCommand): Promise<void> => {
     await handler.execute(batchDecider, stream, command, context);
   };

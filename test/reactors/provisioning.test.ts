@@ -29,6 +29,22 @@ describe('a batch', () => {
     expect(simulator.stats()).toMatchObject({ requests: 50 });
   });
 
+  test('waits for no more than its turn, however much of another project waits', async () => {
+    const process = await startProcess();
+    const simulator = await simulate({ latencyMs: 200 });
+    for (let n = 0; n < 40; n += 1) await requestBatch(process.handler, simulator, 1_000);
+    startProvisioning(process, simulator);
+    await expect.poll(() => simulator.registered().length, EVENTUALLY).toBeGreaterThan(50);
+    const before = simulator.stats().requests;
+    const small = await requestBatch(process.handler, simulator, 5, { project: 'globex' });
+
+    await eventually(process.store, small, 'BatchCompleted');
+
+    // First come, first served, the 400 that wait for a slot would have come before it.
+    expect(simulator.stats().requests - before).toBeLessThan(200);
+    expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(10);
+  });
+
   test('has what was in use replaced, by DevEUIs with short codes of their own', async () => {
     const process = await startProcess();
     const simulator = await simulate({ conflictRate: 0.4 });
