@@ -15,7 +15,10 @@ export function configFor({ fast, processes, slow }: Files): ViteUserConfig {
   return defineConfig({
     test: {
       globalSetup: ['test/global-setup.ts'],
-      tags: [{ name: 'slow', description: 'Not part of `npm test`, but of `npm run test:slow`' }],
+      tags: [
+        { name: 'slow', description: 'Not part of `npm test`, but of `npm run test:slow`' },
+        { name: 'size', description: 'As many items as a request may have, whatever the log is' },
+      ],
       // One more than the cores of a small machine: tests wait for servers more than they compute.
       maxWorkers: 3,
       projects: [

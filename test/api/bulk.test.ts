@@ -190,7 +190,7 @@ describe.each(WAYS)('many patches as %s', (_way, as) => {
     expect(await send([])).toMatchObject({ status: 200, body: { results: [] } });
   });
 
-  test('may be 10,000', { tags: ['slow'] }, async () => {
+  test('may be 10,000', { tags: ['slow', 'size'] }, async () => {
     const { owner: member } = await service.newProject();
     const items = Array.from({ length: 10_000 }, (_, n) => ({ id: `s${n}`, data: { n } }));
     const answer = await member.post<{ results: Result[] }>('/sensors/patches', as(items));
@@ -295,7 +295,7 @@ describe('an array of patches', () => {
     }
   });
 
-  test('with the longest ids is repeated too', { tags: ['slow'] }, async () => {
+  test('with the longest ids is repeated too', { tags: ['slow', 'size'] }, async () => {
     const prefix = newSensor();
     const items = Array.from({ length: 10_000 }, (_, n) => ({
       id: `${prefix}-${n}`.padStart(256, 'ü'),
@@ -369,7 +369,7 @@ describe('a stream of lines', () => {
     );
   });
 
-  test('may be longer than any array', { tags: ['slow'] }, async () => {
+  test('may be longer than any array', { tags: ['slow', 'size'] }, async () => {
     const id = await newCountingSensor();
     const numbers = Array.from({ length: 25_000 }, (_, n) => n);
     const { body } = await postLines(numbers.map((n) => `{"id":"${id}","data":{"n":${n}}}\n`));
