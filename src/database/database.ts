@@ -69,7 +69,9 @@ const SESSION_SETTINGS = {
       set_config('synchronous_commit', 'on', false),
       set_config('idle_in_transaction_session_timeout', '10000', false),
       set_config('statement_timeout', '0', false),
-      set_config('lock_timeout', '0', false)`,
+      set_config('lock_timeout', '0', false),
+      -- PostgreSQL 17 has it, and 15 refuses a name that it does not know.
+      (select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout')`,
 };
 
 /**

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../shared/logger.ts';
 import type { Connection, Database } from './database.ts';
+import { LOCKS } from './locks.ts';
 
 /** The time for which a process alone does what only one may do. */
 export interface Term {
@@ -95,7 +96,7 @@ async function isLeading(connection: Connection, office: string): Promise<boolea
       select
         case
           when pg_is_in_recovery() then false
-          else pg_try_advisory_lock(7003, hashtext($1 /* office */))
+          else pg_try_advisory_lock(${LOCKS.leadership}, hashtext($1 /* office */))
         end as is_leading`,
     values: [office],
   });

@@ -33,6 +33,7 @@ test('what is promised does not depend on defaults of the database', async () =>
     'synchronous_commit = off',
     'statement_timeout = 1234',
     'lock_timeout = 1234',
+    'transaction_timeout = 1234',
   ]) {
     await testDatabase.server.query({ text: `alter database ${name} set ${setting}` });
   }
@@ -43,9 +44,18 @@ test('what is promised does not depend on defaults of the database', async () =>
         select current_setting('transaction_isolation') as isolation,
           current_setting('synchronous_commit') as commit,
           current_setting('statement_timeout') as statements,
+          current_setting('transaction_timeout') as transactions,
           current_setting('lock_timeout') as locks`,
     }),
-  ).toEqual([{ isolation: 'read committed', commit: 'on', statements: '0', locks: '0' }]);
+  ).toEqual([
+    {
+      isolation: 'read committed',
+      commit: 'on',
+      statements: '0',
+      transactions: '0',
+      locks: '0',
+    },
+  ]);
 });
 
 test('a connection that went silent is not used again', async () => {

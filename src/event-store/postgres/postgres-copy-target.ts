@@ -1,4 +1,5 @@
 import type { Database, Queryable } from '../../database/database.ts';
+import { LOCKS } from '../../database/locks.ts';
 import {
   CopyRefusedError,
   type CopyTarget,
@@ -24,7 +25,7 @@ export function postgresCopyTarget(database: Database): CopyTarget {
       if (last === undefined) return;
       await database.transaction(async (tx) => {
         // Whoever appends waits, and finds the log as it then is.
-        await tx.query({ text: 'select pg_advisory_xact_lock(7001, 1)' });
+        await tx.query({ text: `select pg_advisory_xact_lock(${LOCKS.appender}, 1)` });
         const taken = await takenBy(tx);
         const isOwn = taken.kind === 'copied' && taken.from === from;
         if (taken.kind !== 'nothing' && !isOwn) {

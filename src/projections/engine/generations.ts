@@ -1,4 +1,5 @@
 import type { Database, Queryable } from '../../database/database.ts';
+import { LOCKS } from '../../database/locks.ts';
 import { BEGINNING, type Position } from '../../event-store/port.ts';
 import type { Projection } from './projection.ts';
 import { withinLimit } from './time-limit.ts';
@@ -44,7 +45,7 @@ interface GenerationRow {
  */
 export async function lockGenerations(tx: Queryable, projection: string): Promise<void> {
   await tx.query({
-    text: 'select pg_advisory_xact_lock(7002, hashtext($1 /* projection */))',
+    text: `select pg_advisory_xact_lock(${LOCKS.generations}, hashtext($1 /* projection */))`,
     values: [projection],
   });
 }
@@ -145,7 +146,7 @@ export async function makeIndexes(
     // A holder that was stalled may still be at it.
     await tx.query({ text: `set local lock_timeout to ${INDEXING_LOCK_TIMEOUT_MS}` });
     await tx.query({
-      text: 'select pg_advisory_xact_lock(7003, hashtext($1 /* schema */))',
+      text: `select pg_advisory_xact_lock(${LOCKS.indexes}, hashtext($1 /* schema */))`,
       values: [schema],
     });
     const [row] = await tx.query<{ is_indexed: boolean }>({

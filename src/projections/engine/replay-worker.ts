@@ -97,7 +97,7 @@ export class ReplayWorker {
 
   /** Undefined where it is not ours. */
   async #takeTurn(replay: Replay): Promise<TurnOutcome | undefined> {
-    const { database, store, leases, projections } = this.#options;
+    const { database, store, leases, logger, projections } = this.#options;
     const projection = projections.find(
       ({ name, version }) => name === replay.projection && version === replay.version,
     );
@@ -129,7 +129,9 @@ export class ReplayWorker {
       return outcome;
     } finally {
       await lease.release().catch(() => undefined);
-      await dropAbandoned(database, projection);
+      await dropAbandoned(database, projection).catch((error: unknown) => {
+        logger.warn({ err: error }, 'replaced tables could not be dropped; the next start will');
+      });
       await this.#options.onEnded();
     }
   }

@@ -113,10 +113,17 @@ async function lockTables(tx: Queryable, { schema }: Generation, timeoutMs: numb
       order by relname <> 'checkpoint', relname`,
     values: [schema],
   });
+  const [before] = await tx.query<{ timeout: string }>({
+    text: `select current_setting('lock_timeout') as timeout`,
+  });
   await tx.query({ text: `set local lock_timeout to ${timeoutMs}` });
   const names = tables.map(({ name }) => `${schema}.${name}`);
   await tx.query({ text: `lock table ${names.join(', ')} in access exclusive mode` });
-  await tx.query({ text: 'set local lock_timeout to default' });
+  // Not `to default`: that is the limit of the role, and not the writer's own.
+  await tx.query({
+    text: `select set_config('lock_timeout', $1, true)`,
+    values: [before?.timeout],
+  });
 }
 
 /** What is missing; undefined when it is too much. Positions do not tell: they are no count of events. */
