@@ -86,6 +86,8 @@ export class KeptResults implements ItemResults {
   /** What the last append was refused for: the stream can be read up to there. */
   #refusedFor = 0n;
   #unread: RecordedEvent[] = [];
+  /** The newest event with results that was read. */
+  #lastResultsRevision = 0n;
   #first = 0;
   readonly #reserved = new Map<number, Reserved>();
   readonly #kept = new Map<number, ItemOutcome>();
@@ -167,10 +169,12 @@ export class KeptResults implements ItemResults {
         events = events.slice(1);
         continue;
       }
-      const before = this.#kept.size;
+      const before = this.#lastResultsRevision;
       await this.#readUntil(() => false);
-      // What was kept apart stays good, unless there is less to keep now.
-      if (this.#kept.size > before) events = this.#eventsThatKeep(outcomes);
+      // Readers drop the parts of a value at the next results, whosever they are, and there may be
+      // less to keep now. Otherwise the parts stay good: copies that both began again at each
+      // other's parts would never end.
+      if (this.#lastResultsRevision !== before) events = this.#eventsThatKeep(outcomes);
     }
     for (const [index, outcome] of outcomes) {
       if (outcome.isFinal && !this.#kept.has(index)) this.#kept.set(index, outcome);
@@ -253,6 +257,7 @@ export class KeptResults implements ItemResults {
     if (event.type === 'RequestItemsReserved') this.#note(event.data);
     if (event.type === 'RequestBodyPartKept') this.#parts.add(event.data);
     if (event.type !== 'RequestItemsAnswered') return;
+    this.#lastResultsRevision = recorded.revision;
     const { first, resultsId, shownKeys } = event.data;
     const results = (this.#parts.value(resultsId) as Json[] | undefined) ?? event.data.results;
     // Parts of a value stand before the event that it belongs to: the others belong to none.

@@ -122,6 +122,28 @@ test('results of any size are kept in events that an append takes', async () => 
   }
 });
 
+test('large results can be read when a copy has kept others between their parts', async () => {
+  const [process, other] = [await start(), await start()];
+  const stream = await reserved(process);
+  const copy = resultsOf(other, stream);
+  const append = process.store.append.bind(process.store);
+  let parts = 0;
+  process.store.append = async (writes) => {
+    if (writes[0]?.events[0]?.type === 'RequestBodyPartKept') parts += 1;
+    if (parts === 2) await copy.next({ count: 2 }, async () => [final('b of the copy')]);
+    return append(writes);
+  };
+  const large = [...Array(4).keys()].map((n) => final(`${n} ${'x'.repeat(100_000)}`));
+  const results = resultsOf(process, stream);
+  await results.next({ count: 2 }, async () => [final('a'), failed]);
+  expect(texts(await results.next({ count: 4 }, async () => large))).toEqual(texts(large));
+
+  const again = resultsOf(other, stream);
+  const first = await again.next({ count: 2 }, async () => []);
+  expect(texts(first)).toEqual(['a', 'b of the copy']);
+  expect(texts(await again.next({ count: 4 }, async () => []))).toEqual(texts(large));
+});
+
 test('a part with another digest is refused, also when it was never answered', async () => {
   const process = await start();
   const stream = await reserved(process);
