@@ -60,8 +60,11 @@ export type Handled<State, Event extends DomainEvent = DomainEvent> =
       readonly state: State;
     };
 
-/** What one append takes at most, well below the 1 MiB of the port. In characters of JSON. */
-const MAX_APPEND_SIZE = 400_000;
+/**
+ * Commands are appended together up to so many bytes of data and metadata, well below the 1 MiB that
+ * the port takes.
+ */
+const MAX_APPEND_BYTES = 400_000;
 const MAX_JOBS_PER_APPEND = 256;
 
 interface Job<State, Command, Event extends DomainEvent> {
@@ -311,7 +314,7 @@ function decideInTurn(
   const results: Result[] = [];
   let { state, revision } = folded;
   let end = endOf(folded);
-  let size = 0;
+  let bytes = 0;
   for (const job of jobs) {
     const { decider, command, context } = job;
     const failure = context.group?.failureOn(stream);
@@ -323,8 +326,8 @@ function decideInTurn(
       context.precondition?.(revision, state);
       const decided: readonly DomainEvent[] = decider.decide(state, command);
       const events = decided.map((event) => envelope(event, context));
-      if (jobs.length > 1) for (const { data } of events) size += JSON.stringify(data).length;
-      if (size > MAX_APPEND_SIZE && results.length > 0) break;
+      if (jobs.length > 1) bytes += events.reduce((sum, one) => sum + bytesOf(one), 0);
+      if (bytes > MAX_APPEND_BYTES && results.length > 0) break;
       for (const event of decided) state = decider.evolve(state, event);
       if (events.length > 0) revision = end = lengthened(end, events);
       results.push({ job, decided, events, state });
@@ -334,6 +337,10 @@ function decideInTurn(
     }
   }
   return { results, state };
+}
+
+function bytesOf({ data, metadata }: NewEvent): number {
+  return Buffer.byteLength(JSON.stringify(data)) + Buffer.byteLength(JSON.stringify(metadata));
 }
 
 /** Where a stream ends after an append. */

@@ -123,30 +123,33 @@ describe('commands on one stream at the same time', () => {
     expect(Math.max(...sizes)).toBeLessThanOrEqual(256);
   });
 
-  test('large ones are appended in several, none larger than the log takes', async () => {
-    const process = await start();
-    const stream = newStream();
-    const large: Decider<{ count: number }, number, SensorEvent> = {
-      fold: 'large:1',
-      initialState: { count: 0 },
-      decide({ count }, size) {
-        const event = read(count + 1);
-        if (event.type !== 'SensorPatched') return [];
-        const patch = { total: count + 1, x: 'x'.repeat(size) };
-        return [{ ...event, data: { ...event.data, patch } }];
-      },
-      evolve: ({ count }) => ({ count: count + 1 }),
-      sizeOf: () => 8,
-    };
+  test.each(['x', '漢'])(
+    'large ones are appended in several, none larger than the log takes, of %s',
+    async (character) => {
+      const process = await start();
+      const stream = newStream();
+      const large: Decider<{ count: number }, number, SensorEvent> = {
+        fold: 'large:1',
+        initialState: { count: 0 },
+        decide({ count }, bytes) {
+          const event = read(count + 1);
+          if (event.type !== 'SensorPatched') return [];
+          const x = character.repeat(bytes / Buffer.byteLength(character));
+          return [{ ...event, data: { ...event.data, patch: { total: count + 1, x } } }];
+        },
+        evolve: ({ count }) => ({ count: count + 1 }),
+        sizeOf: () => 8,
+      };
 
-    const sizes = oneTo(12).map((index) => (index === 7 ? 900_000 : 150_000));
-    await Promise.all(sizes.map((size) => process.handler.execute(large, stream, size, context)));
+      const sizes = oneTo(12).map((index) => (index === 7 ? 900_000 : 150_000));
+      await Promise.all(sizes.map((size) => process.handler.execute(large, stream, size, context)));
 
-    expect(await totals(process, stream)).toEqual(oneTo(12));
-    for (const { write } of process.store.appended) {
-      expect(JSON.stringify(write.events).length).toBeLessThan(1024 * 1024);
-    }
-  });
+      expect(await totals(process, stream)).toEqual(oneTo(12));
+      for (const { write } of process.store.appended) {
+        expect(Buffer.byteLength(JSON.stringify(write.events))).toBeLessThan(1024 * 1024);
+      }
+    },
+  );
 });
 
 describe('a command decided on a state that is no longer the newest', () => {
