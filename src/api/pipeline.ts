@@ -6,6 +6,7 @@ import type {
   IdempotentRequests,
   KeptAnswer,
   RepeatableRun,
+  StreamedRun,
 } from '../commands/requests.ts';
 import type { DeviceSightings } from '../commands/device-sightings.ts';
 import type { Positions } from '../projections/engine/as-of.ts';
@@ -20,6 +21,7 @@ import { authorize, type Authentication, type Caller } from './authentication.ts
 import { contentTypeOf } from './body.ts';
 import { CSV } from './csv.ts';
 import { refuseDeclaredLength } from './encoding.ts';
+import { newestOf } from './item-results.ts';
 import { readLines } from './lines.ts';
 import { problemHeaders, problemOf, statusOf } from './problem.ts';
 import { parseQueryText, type QueryTexts } from './query-text.ts';
@@ -186,7 +188,9 @@ export class Pipeline {
     const run =
       idempotencyKey === undefined
         ? { ...this.#newRun(response), isReplayed: false }
-        : await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed'));
+        : this.#noting(
+            await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed')),
+          );
     const lines = readLines(request, { limitBytes, isClosed: () => response.destroyed });
     const results = stream.handle(this.#requestFor(admitted, undefined, run), lines);
     const spool = new Spool(STREAM_LIMITS.resultBytes);
@@ -203,6 +207,23 @@ export class Pipeline {
       await lines.return();
       await spool.dispose();
     }
+  }
+
+  /** Another process may have recorded the items: what is read here afterwards holds them, too. */
+  #noting(run: StreamedRun): StreamedRun {
+    const { results } = run;
+    return {
+      ...run,
+      results: {
+        nextPartSize: () => results.nextPartSize(),
+        next: async (part, runItems) => {
+          const outcomes = await results.next(part, runItems);
+          const newest = newestOf(outcomes.flatMap(({ position }) => position ?? []));
+          if (newest !== undefined) this.#parts.models.answered(newest);
+          return outcomes;
+        },
+      },
+    };
   }
 
   /** Without an idempotency key. */

@@ -92,6 +92,8 @@ interface Process extends WriteProcess {
   };
   /** What was logged as an error. */
   readonly errors: unknown[];
+  /** What the read models were told of. */
+  readonly answered: Position[];
 }
 
 /** The API of many patches in a process of its own, over a store that can be made to fail. */
@@ -105,9 +107,10 @@ async function startProcess(): Promise<Process> {
   const store = failingStore(process.store, failing);
   const handler = new CommandHandler(store, new FoldedStates(store, process.snapshots, logger));
   const positions = new Positions(store);
+  const answered: Position[] = [];
   const models = {
     newestKnown: 0n as Position,
-    answered: () => undefined,
+    answered: (position: Position) => answered.push(position),
   } as unknown as ReadModels;
   const pipeline = new Pipeline({
     authentication: {
@@ -138,7 +141,7 @@ async function startProcess(): Promise<Process> {
     server.close();
   });
   const { port } = server.address() as AddressInfo;
-  return { ...process, failing, errors, url: `http://127.0.0.1:${port}/` };
+  return { ...process, failing, errors, answered, url: `http://127.0.0.1:${port}/` };
 }
 
 function failingStore(store: EventStore, failing: Process['failing']): EventStore {
@@ -293,6 +296,32 @@ test('an unexpected error of an item is logged, stops the later ones of its sens
     { id: 'well', status: 200 },
   ]);
   expect(process.errors).toEqual([new TypeError('a mistake of ours')]);
+});
+
+test('read models hold what another process recorded for the same streamed request', async () => {
+  const [process, other] = [await startProcess(), await startProcess()];
+  for (const { url } of [process, other]) {
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/x-ndjson',
+        'idempotency-key': 'read-models',
+        'x-project': 'read-models',
+      },
+      body: '{"id":"first","data":{"n":1}}\n{"id":"second","data":{"n":1}}\n',
+    });
+    expect(answer.status).toBe(200);
+    await answer.text();
+  }
+  const recorded: Position[] = [];
+  for (const sensorId of ['first', 'second']) {
+    const stream = sensorStream('read-models', sensorId);
+    for await (const { position } of other.store.readStream(stream)) recorded.push(position);
+  }
+  expect(recorded).toHaveLength(2);
+  for (const position of recorded) {
+    expect(other.answered.some((answered) => answered >= position)).toBe(true);
+  }
 });
 
 test('every acknowledged item of a bulk that is repeated over a failing store is in the log once, and stays where it is', async () => {
