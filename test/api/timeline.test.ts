@@ -1,6 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { deviceDecider } from '../../src/commands/device-decider.ts';
+import { FoldedStates } from '../../src/commands/folded-states.ts';
+import { CommandHandler } from '../../src/commands/handler.ts';
+import { deviceStream } from '../../src/commands/tenancy.ts';
+import { openDatabase } from '../../src/database/database.ts';
+import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
+import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
+import { openTestLog } from '../event-store/test-log.ts';
 import { startSimulator, type Simulator } from '../../src/lorawan/simulator/simulator.ts';
 import { problem, startTestService, type ApiClient, type TestService } from './api-client.ts';
 
@@ -149,4 +157,49 @@ describe('the timeline of a device', () => {
     expect(unknown).toMatchObject(problem(404, 'not-found'));
     expect(foreign).toMatchObject(problem(404, 'not-found'));
   });
+
+  test('leaves out what its stream keeps about other devices, which its ETag counts', async () => {
+    const { owner: member, id: projectId } = await service.newProject();
+    const [deviceId, unregistered] = [newId('device'), newId('device')];
+    await member.post('/devices', { json: { device_id: deviceId } });
+    for (const id of [deviceId, unregistered]) {
+      await recordAboutOthers(projectId, id);
+    }
+    const read = () => member.get<object>(`/devices/${deviceId}`);
+    await expect.poll(async () => (await read()).headers.get('ETag')).toBe('"3"');
+
+    const entries = await member.walk<Entry>(`/devices/${deviceId}/timeline`);
+    expect(types(entries)).toEqual(['KeyIssued', 'DeviceRegistered']);
+    expect(await member.get<object>(`/devices/${unregistered}/timeline`)).toMatchObject(
+      problem(404, 'not-found'),
+    );
+    const headers = { 'If-Match': (await read()).headers.get('ETag') ?? '' };
+    const changed = await member.patch(`/devices/${deviceId}`, {
+      json: { sim_card_id: '8944' },
+      headers,
+    });
+    expect(changed).toMatchObject({ status: 200 });
+  });
 });
+
+/** A claim that another device took over, and the refusal of a device of another project. */
+async function recordAboutOthers(projectId: string, deviceId: string): Promise<void> {
+  const logger = createLogger('silent');
+  const opened = openDatabase({ url: database.url, logger, maxConnections: 2 });
+  const log = await openTestLog({ databaseUrl: database.url, database: opened, logger });
+  const snapshots = openPostgresSnapshotStore(opened, log.logId);
+  const handler = new CommandHandler(log, new FoldedStates(log, snapshots, logger));
+  const commands = [
+    { type: 'void-claim', deviceId, kind: 'simCardId', value: '8944', claim: 0 },
+    { type: 'refuse-transfer', deviceId, from: 'elsewhere', transferId: 't1' },
+  ] as const;
+  for (const command of commands) {
+    await handler.execute(deviceDecider, deviceStream(projectId, deviceId), command, {
+      projectId,
+      actor: 'a',
+      correlationId: 'c',
+    });
+  }
+  await log.close();
+  await opened.close();
+}

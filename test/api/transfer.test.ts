@@ -89,6 +89,19 @@ describe('a device that is transferred', () => {
     ]);
   });
 
+  test('does not tell the other project where it comes from', async () => {
+    const device = await newDevice();
+    await transfer(device);
+    const answers = await Promise.all([
+      to.owner.walk(`/devices/${device.id}/timeline`),
+      to.owner.get(`/devices/${device.id}`),
+      to.owner.walk('/devices'),
+      to.owner.walk('/keys'),
+    ]);
+    expect(JSON.stringify(answers)).toContain(device.id);
+    expect(JSON.stringify(answers)).not.toContain(from.id);
+  });
+
   test('leaves its history where it was reported', async () => {
     const device = await newDevice();
     await device.client.patch(`/sensors/${device.id}-flow`, { json: { data: { n: 1 } } });

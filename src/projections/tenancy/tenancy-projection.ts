@@ -126,15 +126,19 @@ async function apply(batch: readonly RecordedEvent[], tx: Queryable): Promise<vo
   await addSimAssignments(ofType(applied, 'SimAssigned'), tx);
   const ofDevices = applied.filter(isOfDevice);
   await changeDevices(ofDevices, tx);
-  // A claim that was given up for another device is nothing that happened to this one.
-  const told = ofDevices.filter(({ event }) => event.type !== 'LinkClaimVoided');
-  await saveSubjectEvents('device_events', told.map(deviceEvent), tx);
+  // Every event of the stream has a row, since the rows are counted to give the revision of a device.
+  await saveSubjectEvents('device_events', ofDevices.map(deviceEvent), tx);
 }
 
 function deviceEvent({ projectId, recorded, event }: AppliedToDevice): SubjectEvent {
   if (event.type === 'KeyIssued') {
     const { secretHash: _secretHash, ...data } = event.data;
     return { projectId, subject: data.holder, recorded, data };
+  }
+  if (event.type === 'DeviceRegistered') {
+    // The members of this project may not know the project that the device comes from.
+    const { transferredFrom: _transferredFrom, ...data } = event.data;
+    return { projectId, subject: data.deviceId, recorded, data };
   }
   const { data } = event;
   return { projectId, subject: 'deviceId' in data ? data.deviceId : data.holder, recorded, data };

@@ -73,6 +73,8 @@ export class TimelineQueries {
               and subject = $2 /* device */
               and position < $3 /* before */
               and position <= read_position
+              /* These are in the stream of a device, but are about a device elsewhere. */
+              and type not in ('LinkClaimVoided', 'DeviceTransferRefused')
             order by position desc
             limit $4 /* limit */
           ),
