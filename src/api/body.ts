@@ -5,6 +5,7 @@ import { parseJsonText as parsedText, UNSAFE_NUMBER } from '../shared/json-text.
 import type { Json, JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
 import { refuseCostlyJson } from './admission/structure.ts';
+import { watchUpload } from './admission/upload-deadline.ts';
 import { contentCoding, inflated, isBrokenEncoding, refuseDeclaredLength } from './encoding.ts';
 import { invalid } from './validation.ts';
 
@@ -56,21 +57,28 @@ export function requireContentType(contentType: string, accepted: readonly strin
 
 /**
  * The whole body, inflated.
- * @throws LedgerError `body-too-large`, `malformed-json` when it breaks off
+ * @throws LedgerError `body-too-large`, `request-timeout`, `malformed-json` when it breaks off
  */
 export async function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
   refuseDeclaredLength(request, limitBytes);
   const { stream: body, count, dropRest } = inflated(request, limitBytes);
-  return await new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+  const chunks: Buffer[] = [];
+  let size = 0;
+  let stopWatching: (() => void) | undefined;
+  const read = new Promise<Buffer>((resolve, reject) => {
+    const refuse = (error: unknown): void => {
+      chunks.length = 0;
+      dropRest();
+      reject(error);
+    };
+    stopWatching = watchUpload(() => size, refuse);
     body.on('data', (chunk: Buffer) => {
       try {
         count(chunk.length);
+        size += chunk.length;
         chunks.push(chunk);
       } catch (error) {
-        chunks.length = 0;
-        dropRest();
-        reject(error);
+        refuse(error);
       }
     });
     body.on('end', () =>
@@ -82,6 +90,7 @@ export async function readBody(request: IncomingMessage, limitBytes: number): Pr
       if (!body.readableEnded) reject(brokenOff(undefined));
     });
   });
+  return await read.finally(stopWatching);
 }
 
 function brokenOff(error: unknown): LedgerError {

@@ -4,6 +4,7 @@ import express, { type NextFunction, type Request, type Response } from 'express
 import helmet from 'helmet';
 import { LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
+import { closeUnlessRead, Connections, tooManyRequests } from './admission/connections.ts';
 import { docsRouter } from './docs.ts';
 import { healthRouter, type Health } from './health.ts';
 import {
@@ -165,20 +166,23 @@ export async function listen(
   port: number,
 ): Promise<RunningServer> {
   const running = new Set<ServerResponse>();
+  const connections = new Connections();
   let isDraining = false;
   // A missing Host header is refused here, because Node does it without a problem document.
   const options = { ...messagesOf(app), requireHostHeader: false };
   const server = createServer(options, (request, response) => {
-    if (isDraining) response.shouldKeepAlive = false;
-    running.add(response);
-    response.once('close', () => running.delete(response));
-    const fault = faultOfMessage(request);
-    if (fault !== undefined) {
-      answerFault(response, fault);
-      return;
-    }
-    request.url = originForm(request.url ?? '/');
-    app(request, response);
+    connections.enter(request, response, (isRefused) => {
+      if (isDraining) response.shouldKeepAlive = false;
+      running.add(response);
+      response.once('close', () => running.delete(response));
+      const fault = isRefused ? tooManyRequests() : faultOfMessage(request);
+      if (fault !== undefined) {
+        answerFault(response, fault);
+        return;
+      }
+      request.url = originForm(request.url ?? '/');
+      app(request, response);
+    });
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const isAnswered = [...running].some((response) => {
@@ -226,7 +230,13 @@ function messagesOf(app: express.Express): {
   ServerResponse: typeof ServerResponse;
 } {
   class AppRequest extends IncomingMessage {}
-  class AppResponse<Of extends IncomingMessage> extends ServerResponse<Of> {}
+  class AppResponse<Of extends IncomingMessage> extends ServerResponse<Of> {
+    override writeHead(status: number, ...rest: unknown[]): this {
+      (super.writeHead as (...all: unknown[]) => unknown).call(this, status, ...rest);
+      closeUnlessRead(this);
+      return this;
+    }
+  }
   Object.setPrototypeOf(AppRequest.prototype, app.request);
   app.request = AppRequest.prototype as unknown as Request;
   Object.setPrototypeOf(AppResponse.prototype, app.response);

@@ -54,3 +54,16 @@ export const STRUCTURE_LIMITS = {
 /** Larger bodies are parsed one at a time. */
 export const HEAVY_BODY_BYTES = 256 * KIB;
 export const MAX_WAITING_HEAVY_BODIES = 256;
+
+/** Pipelined requests of one connection that wait for those before them; the next one is refused. */
+export const MAX_WAITING_REQUESTS = 64;
+/** A connection that sends so many more is closed at once. */
+export const MAX_DROPPED_REQUESTS = 256;
+
+/** A body that is no stream has this long, and longer when it comes at the rate below. */
+export const UPLOAD_GRACE_MS = 30_000;
+export const UPLOAD_MIN_BYTES_PER_SECOND = 16 * KIB;
+/** How long a client that was answered early may go on sending. */
+export const REST_OF_BODY_MS = 10_000;
+/** How long nothing of an answer may be read. */
+export const ANSWER_STALL_MS = 30_000;
