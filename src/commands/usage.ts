@@ -15,6 +15,7 @@ import { isSameJson } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
 import { answeredOnce, type OnceWrite } from './append-once.ts';
 import type { CommandContext, CommandIdentity } from './handler.ts';
+import { Turns } from './turns.ts';
 import type { OwnName, SimUsage } from './usage-record.ts';
 
 /**
@@ -77,6 +78,7 @@ const MAX_COMPARED_AT_ONCE = 32;
  */
 export class UsageCommands {
   readonly #store: EventStore;
+  readonly #comparing = pLimit(MAX_COMPARED_AT_ONCE);
 
   constructor(store: EventStore) {
     this.#store = store;
@@ -90,14 +92,34 @@ export class UsageCommands {
   async record(entries: readonly UsageEntry[], context: UsageContext): Promise<RecordedUsage[]> {
     const writes = entries.map((entry) => recordingOf(entry, context));
     const appended = await this.#store.append(writes);
-    const limit = pLimit(MAX_COMPARED_AT_ONCE);
     return Promise.all(
       entries.map(async (entry, index): Promise<RecordedUsage> => {
         const answer = appended[index] as Appended;
         return answer.outcome === 'appended'
           ? { outcome: 'recorded', position: answer.position }
-          : limit(() => this.#refused(entry, writes[index] as OnceWrite, answer, context));
+          : this.#comparing(() =>
+              this.#refused(entry, writes[index] as OnceWrite, answer, context),
+            );
       }),
+    );
+  }
+
+  /**
+   * The same, where each record has its own outcome: one that fails says nothing about the others.
+   * Records of one name are stored in their order.
+   */
+  recordEach(
+    entries: readonly UsageEntry[],
+    context: UsageContext,
+  ): Promise<PromiseSettledResult<RecordedUsage>[]> {
+    const turns = new Turns();
+    return Promise.allSettled(
+      entries.map((entry) =>
+        turns.take([streamOf(context.projectId, entry.name)], async () => {
+          const [recorded] = await this.record([entry], context);
+          return recorded as RecordedUsage;
+        }),
+      ),
     );
   }
 

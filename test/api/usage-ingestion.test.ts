@@ -15,15 +15,18 @@ const sent = () => Buffer.from('as it came');
 const GOOD = { ...parseUsage(RECORD), sent };
 const BAD = { ...parseUsage({ ...RECORD, date: '2022-02-00T00:00:00Z' }), sent };
 
-/** Records into the log of a process, which takes so many appends and is away then. */
-function ingestionInto({ store }: WriteProcess, { appends }: { appends: number }): Ingestion {
-  let left = appends;
+/** Records into the log of a process, which takes so many events and is away then. */
+function ingestionInto({ store }: WriteProcess, { events }: { events: number }): Ingestion {
+  let left = events;
   const failing: EventStore = Object.create(store, {
     append: {
-      value: (...args: Parameters<EventStore['append']>) => {
-        left -= 1;
-        if (left < 0) throw new LedgerError('store-unavailable', 'away');
-        return store.append(...args);
+      value: async (...args: Parameters<EventStore['append']>) => {
+        const stored = args[0].slice(0, left);
+        const isAway = stored.length < args[0].length;
+        left -= stored.length;
+        const answers = await store.append(stored);
+        if (isAway) throw new LedgerError('store-unavailable', 'away');
+        return answers;
       },
     },
   }) as EventStore;
@@ -36,12 +39,12 @@ function ingestionInto({ store }: WriteProcess, { appends }: { appends: number }
 }
 
 test('a body of which nothing is recorded is refused as a whole while the store is away', async () => {
-  const ingestion = ingestionInto(await startProcess(), { appends: 0 });
+  const ingestion = ingestionInto(await startProcess(), { events: 0 });
   await expect(ingestion.take([BAD, GOOD])).rejects.toThrow('away');
 });
 
 test('a body of which something is recorded is not: the rest is rejected, each record by its place', async () => {
-  const ingestion = ingestionInto(await startProcess(), { appends: 1 });
+  const ingestion = ingestionInto(await startProcess(), { events: 2 });
   expect(await ingestion.take([GOOD, BAD, GOOD])).toMatchObject([
     { index: 1, reason: 'validation-failed' },
   ]);
@@ -53,4 +56,23 @@ test('a body of which something is recorded is not: the rest is rejected, each r
     ]);
   }
   expect(ingestion).toMatchObject({ accepted: 2, duplicates: 0, isBrokenOff: true });
+});
+
+test('a record that is stored is accepted, also when the store fails at others that came with it', async () => {
+  const process = await startProcess();
+  const ingestion = ingestionInto(process, { events: 2 });
+  const mayBeRecorded = expect.stringContaining('may have been recorded');
+  expect(await ingestion.take([GOOD, GOOD, BAD, GOOD, GOOD])).toEqual([
+    expect.objectContaining({ index: 2, reason: 'validation-failed' }),
+    { index: 3, reason: 'store-unavailable', detail: mayBeRecorded },
+    { index: 4, reason: 'store-unavailable', detail: mayBeRecorded },
+  ]);
+  expect(await ingestion.take([GOOD])).toEqual([
+    {
+      index: 5,
+      reason: 'store-unavailable',
+      detail: expect.stringContaining('before this record was recorded'),
+    },
+  ]);
+  expect(ingestion).toMatchObject({ accepted: 2, isBrokenOff: true });
 });

@@ -2,7 +2,7 @@ import type { ItemOutcome, ItemPart } from '../../commands/kept-results.ts';
 import type { ParsedRecord } from '../../commands/usage-record.ts';
 import type { RecordedUsage, UsageCommands, UsageEntry } from '../../commands/usage.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
-import { mayPass } from '../../shared/errors.ts';
+import { LedgerError, mayPass } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { newestOf } from '../item-results.ts';
 import type { ApiRequest } from '../route.ts';
@@ -18,7 +18,7 @@ export class Ingestion {
   accepted = 0;
   duplicates = 0;
   newest: Position | undefined;
-  /** The store went away in the midst of it: the rest was not recorded. */
+  /** The store became unavailable before all were recorded: no later record is begun. */
   isBrokenOff = false;
   readonly #commands: UsageCommands;
   readonly #request: ApiRequest<unknown, unknown, unknown>;
@@ -30,9 +30,9 @@ export class Ingestion {
   }
 
   /**
-   * Takes the next records, and gives those that are rejected, by their places in the body. Where
-   * nothing is recorded yet, a store that is unavailable is a request that failed. Later it is not, as
-   * the client would send again what was recorded: then the rest is rejected.
+   * Takes the next records, and gives those that are rejected, by their places in the body. If the
+   * store is unavailable before any record is accepted, the request fails. Later it does not, as the
+   * client would send again what was recorded: the rest is rejected.
    * @throws LedgerError as `UsageCommands.record`; `idempotency-key-reused`
    */
   async take(
@@ -41,17 +41,19 @@ export class Ingestion {
   ): Promise<JsonObject[]> {
     const first = this.#index;
     this.#index += records.length;
-    if (this.isBrokenOff) return notRecorded(records, first);
+    if (this.isBrokenOff) return rejectedAll(records, first, NOT_RECORDED);
+    let isBegun = false;
     try {
       const part = { count: records.length, ...(digest !== undefined && { digest }) };
-      const outcomes = await this.#request.results.next(part, (places) =>
-        this.#record(records, places, first),
-      );
+      const outcomes = await this.#request.results.next(part, (places) => {
+        isBegun = true;
+        return this.#record(records, places, first);
+      });
       return this.#tally(outcomes, first);
     } catch (error) {
       if (!mayPass(error) || this.accepted === 0) throw error;
       this.isBrokenOff = true;
-      return notRecorded(records, first);
+      return rejectedAll(records, first, isBegun ? MAY_BE_RECORDED : NOT_RECORDED);
     }
   }
 
@@ -91,7 +93,14 @@ export class Ingestion {
         ...(identity && { identity }),
       });
     }
-    const recorded = await this.#commands.record([...entries.values()], context);
+    const recorded = await this.#commands.recordEach([...entries.values()], context);
+    const failures = recorded.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
+    const unexpected = failures.find((error) => !mayPass(error));
+    if (unexpected !== undefined) throw unexpected;
+    if (failures.length > 0) {
+      if (failures.length === recorded.length) throw failures[0];
+      this.isBrokenOff = true;
+    }
     const byPlace = new Map([...entries.keys()].map((place, index) => [place, recorded[index]]));
     return places.map((place) => outcomeOf(records[place], byPlace.get(place)));
   }
@@ -99,22 +108,42 @@ export class Ingestion {
 
 function outcomeOf(
   record: SentRecord | undefined,
-  recorded: RecordedUsage | undefined,
+  recorded: PromiseSettledResult<RecordedUsage> | undefined,
 ): ItemOutcome {
   if (record?.kind === 'unusable') {
     return { result: { reason: record.reason, detail: record.detail }, isFinal: true };
   }
   if (recorded === undefined) throw new Error('a record that was to be stored has no outcome');
-  const { outcome, position } = recorded;
+  if (recorded.status === 'rejected') {
+    return { result: failureOf(recorded.reason), isFinal: false };
+  }
+  const { outcome, position } = recorded.value;
   if (outcome !== 'refused') return { result: outcome, isFinal: true, position };
   const detail = 'its id was used before, with another record';
   return { result: { reason: 'id-reused', detail }, isFinal: true, position };
 }
 
-function notRecorded(records: readonly SentRecord[], first: number): JsonObject[] {
-  return records.map((_record, place) => ({
-    index: first + place,
-    reason: 'store-unavailable',
-    detail: 'the store went away before it was recorded: send it again',
-  }));
+const NOT_RECORDED = {
+  reason: 'store-unavailable',
+  detail: 'The store became unavailable before this record was recorded. Send it again.',
+} as const;
+const MAY_BE_RECORDED = {
+  reason: 'store-unavailable',
+  detail:
+    'The store became unavailable, and this record may have been recorded. It is safe to send it ' +
+    'again if it has an id or the request has an Idempotency-Key.',
+} as const;
+
+/** What a record is rejected with when its append fails. An overloaded log has not begun it. */
+function failureOf(error: unknown): { readonly reason: string; readonly detail: string } {
+  const wasNotSent = error instanceof LedgerError && error.code === 'overloaded';
+  return wasNotSent ? NOT_RECORDED : MAY_BE_RECORDED;
+}
+
+function rejectedAll(
+  records: readonly SentRecord[],
+  first: number,
+  failure: { readonly reason: string; readonly detail: string },
+): JsonObject[] {
+  return records.map((_record, place) => ({ index: first + place, ...failure }));
 }
