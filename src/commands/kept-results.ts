@@ -61,6 +61,8 @@ export const UNKEPT_RESULTS: ItemResults = {
 };
 
 const EVENTS_PER_READ = 16;
+/** How many results of later parts are held, so that a copy far ahead is not read once for each part. */
+const MAX_HELD_AHEAD = 10_000;
 
 interface Reserved extends Required<ItemPart> {
   readonly first: number;
@@ -68,8 +70,9 @@ interface Reserved extends Required<ItemPart> {
 
 /**
  * Keeps the final result of every item in the stream of its request, before it is given out, so that
- * a repetition gives it again and runs only the items that never got one. Only the parts that are
- * being answered are held in memory.
+ * a repetition gives it again and runs only the items that never got one. In memory are the results of
+ * the part that is being answered, and at most 10,000 behind it: of a copy that is further ahead, the
+ * others are read again when their parts come.
  *
  * Copies of a request that run at the same time append to one stream with the expected revision. The
  * result that is kept first is the result: the copy that comes later gives out that one.
@@ -89,6 +92,10 @@ export class KeptResults implements ItemResults {
   /** The newest event with results that was read. */
   #lastResultsRevision = 0n;
   #first = 0;
+  /** Results of this item and later ones are not held. */
+  #heldUntil = 0;
+  /** Where the reading resumes to find results that were not held. */
+  #unheldAfter: bigint | undefined;
   readonly #reserved = new Map<number, Reserved>();
   readonly #kept = new Map<number, ItemOutcome>();
   readonly #parts = new PartsOfValues();
@@ -113,6 +120,7 @@ export class KeptResults implements ItemResults {
   async next({ count, digest }: ItemPart, run: RunItems): Promise<readonly ItemOutcome[]> {
     // A copy may have been answering this part while this one waited for its turn.
     this.#mayHoldMore ||= this.#hasCopies;
+    this.#holdUntil(this.#first + count);
     if (digest !== undefined) await this.#reserve({ first: this.#first, count, digest });
     await this.#readUntil(() => this.#missing(count).length === 0);
     const missing = this.#missing(count);
@@ -126,6 +134,18 @@ export class KeptResults implements ItemResults {
       await this.#keep(unkept);
     }
     return this.#take(count, unkept);
+  }
+
+  /** The results up to here can be held from now on: those that were passed over are read again. */
+  #holdUntil(end: number): void {
+    if (end <= this.#heldUntil) return;
+    this.#heldUntil = end + MAX_HELD_AHEAD;
+    if (this.#unheldAfter === undefined) return;
+    this.#revision = this.#lastResultsRevision = this.#unheldAfter;
+    this.#unheldAfter = undefined;
+    this.#unread = [];
+    this.#parts.forget();
+    this.#mayHoldMore = true;
   }
 
   #missing(count: number): number[] {
@@ -227,6 +247,8 @@ export class KeptResults implements ItemResults {
   }
 
   #note(part: Reserved): void {
+    // What is read again holds the parts that were answered meanwhile, too.
+    if (part.first < this.#first) return;
     if (!this.#reserved.has(part.first)) this.#reserved.set(part.first, part);
   }
 
@@ -257,6 +279,7 @@ export class KeptResults implements ItemResults {
     if (event.type === 'RequestItemsReserved') this.#note(event.data);
     if (event.type === 'RequestBodyPartKept') this.#parts.add(event.data);
     if (event.type !== 'RequestItemsAnswered') return;
+    const before = this.#lastResultsRevision;
     this.#lastResultsRevision = recorded.revision;
     const { first, resultsId, shownKeys } = event.data;
     const results = (this.#parts.value(resultsId) as Json[] | undefined) ?? event.data.results;
@@ -267,6 +290,11 @@ export class KeptResults implements ItemResults {
     for (const [place, result] of results.entries()) {
       const index = first + place;
       if (result === null || index < this.#first || this.#kept.has(index)) continue;
+      if (index >= this.#heldUntil) {
+        // With the parts of these results, which stand before them.
+        this.#unheldAfter ??= before;
+        break;
+      }
       const shownKey = keys.get(index);
       this.#kept.set(index, {
         result,

@@ -144,6 +144,37 @@ test('large results can be read when a copy has kept others between their parts'
   expect(texts(await again.next({ count: 4 }, async () => []))).toEqual(texts(large));
 });
 
+test('results of a copy that is far ahead are read again when their part comes, and not held', async () => {
+  const [process, other] = [await start(), await start()];
+  const stream = await reserved(process);
+  const COUNT = 4_000;
+  const PARTS = 8;
+  const ahead = resultsOf(other, stream);
+  const behind = resultsOf(process, stream);
+  const text = 'x'.repeat(100);
+  const run = async (places: readonly number[]) =>
+    places.map((place) => (place === 0 ? failed : final(text)));
+  const part = (number: number) => ({ count: COUNT, digest: `part ${number}` });
+  const numbers = [...Array(PARTS).keys()];
+  const readAt: number[] = [];
+  for (const number of numbers) {
+    const before = process.store.eventsRead;
+    expect(await behind.nextPartSize()).toBe(number === 0 ? undefined : COUNT);
+    const outcomes = await behind.next(part(number), async (places) => {
+      if (number === 0) for (const one of numbers) await ahead.next(part(one), run);
+      else expect(places).toEqual([0]);
+      return places.map(() => final(`${number}`));
+    });
+    if (process.store.eventsRead > before) readAt.push(number);
+    const expected = Array.from({ length: COUNT }, (_, place) =>
+      place === 0 ? `${number}` : text,
+    );
+    expect(texts(outcomes)).toEqual(expected);
+  }
+  // 10,000 results are held ahead, which are two parts and a half.
+  expect(readAt).toEqual([0, 3, 6]);
+});
+
 test('a part with another digest is refused, also when it was never answered', async () => {
   const process = await start();
   const stream = await reserved(process);
