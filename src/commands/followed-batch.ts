@@ -44,9 +44,23 @@ export class FollowedBatch {
    */
   async catchUpWith(handled: HandledBatch): Promise<void> {
     await this.catchUp().catch(() => {
-      for (const event of handled.outcome === 'recorded' ? handled.events : []) this.#apply(event);
+      if (handled.outcome === 'recorded') this.#applyUnread(handled);
     });
     if (handled.position > this.position) this.position = handled.position;
+  }
+
+  /**
+   * Applies those events of a command that were not read. If events before them were not read either,
+   * it applies none, as the next reading gives all of them in order.
+   */
+  #applyUnread({
+    events,
+    revision,
+  }: Extract<HandledBatch, { readonly outcome: 'recorded' }>): void {
+    const first = revision + 1n - BigInt(events.length);
+    if (first > this.#next) return;
+    for (const event of events.slice(Number(this.#next - first))) this.#apply(event);
+    this.#next = revision + 1n;
   }
 
   get situation(): BatchState['situation'] {
