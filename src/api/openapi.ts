@@ -15,6 +15,7 @@ const COMMON_ERRORS: readonly ErrorCode[] = [
   'validation-failed',
   'position-of-another-log',
   'read-model-behind',
+  'read-too-slow',
   'newer-event-version',
   'store-unavailable',
   'too-many-requests',

@@ -31,6 +31,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'position-of-another-log': 422,
   'provider-not-configured': 503,
   'read-model-behind': 503,
+  'read-too-slow': 503,
   'newer-event-version': 503,
   'store-unavailable': 503,
   'too-many-requests': 429,

@@ -44,6 +44,8 @@ export interface DatabaseOptions {
   readonly logger: Logger;
   readonly maxConnections?: number;
   readonly applicationName?: string;
+  /** A statement that takes longer is cancelled in the server; 0: none is. */
+  readonly statementTimeoutMs?: number;
   /** A statement without an answer for so long means that the server, or the way to it, went silent. */
   readonly queryTimeoutMs?: number;
 }
@@ -55,24 +57,27 @@ const QUERY_TIMEOUT_MS = 30_000;
  * they must not depend on the defaults of a server, a database or a role: the appender sees what its
  * predecessor committed in READ COMMITTED only, and what was answered must be on disk. A process that
  * stalls in a transaction gives its locks back. Limits of a role on statements and on waiting for a lock
- * are lifted: clients give up by `queryTimeoutMs`, and rebuilds need longer than a role may allow.
+ * are lifted: clients give up by `queryTimeoutMs`, and rebuilds need longer than a role may allow. Reads have
+ * a limit of ours, since the server would go on with one whose client has given up.
  *
  * Rejected: the startup parameter `options`. PgBouncer refuses it, and an `options` in the URL
  * replaces it without a word.
  */
-const SESSION_SETTINGS = {
-  text: `
-    select
-      set_config('TimeZone', 'UTC', false),
-      set_config('DateStyle', 'ISO', false),
-      set_config('default_transaction_isolation', 'read committed', false),
-      set_config('synchronous_commit', 'on', false),
-      set_config('idle_in_transaction_session_timeout', '10000', false),
-      set_config('statement_timeout', '0', false),
-      set_config('lock_timeout', '0', false),
-      -- PostgreSQL 17 has it, and 15 refuses a name that it does not know.
-      (select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout')`,
-};
+function sessionSettings(statementTimeoutMs: number): { readonly text: string } {
+  return {
+    text: `
+      select
+        set_config('TimeZone', 'UTC', false),
+        set_config('DateStyle', 'ISO', false),
+        set_config('default_transaction_isolation', 'read committed', false),
+        set_config('synchronous_commit', 'on', false),
+        set_config('idle_in_transaction_session_timeout', '10000', false),
+        set_config('statement_timeout', '${statementTimeoutMs}', false),
+        set_config('lock_timeout', '0', false),
+        -- PostgreSQL 17 has it, and 15 refuses a name that it does not know.
+        (select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout')`,
+  };
+}
 
 /**
  * A PostgreSQL database. Every method throws LedgerError `store-unavailable` for what may succeed later
@@ -94,7 +99,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   const pool = new pg.Pool({
     ...config,
     // oxlint-disable-next-line typescript/no-misused-promises -- the pool awaits it; its types do not say so
-    onConnect: setUpSession,
+    onConnect: (client) => setUpSession(client, options.statementTimeoutMs),
     max: options.maxConnections ?? 20,
     idleTimeoutMillis: 60_000,
   });
@@ -159,8 +164,8 @@ export async function startSession(client: pg.Client): Promise<void> {
   }
 }
 
-async function setUpSession(client: pg.ClientBase): Promise<void> {
-  await client.query(SESSION_SETTINGS);
+async function setUpSession(client: pg.ClientBase, statementTimeoutMs = 0): Promise<void> {
+  await client.query(sessionSettings(statementTimeoutMs));
 }
 
 function ownConnection(client: pg.Client): Connection {

@@ -43,6 +43,9 @@ export interface Ledger {
   close(): Promise<void>;
 }
 
+/** A read that takes longer is given up: nobody may take the connections of everybody else for long. */
+const READ_TIMEOUT_MS = 15_000;
+
 const PROJECTIONS: readonly Projection[] = [
   tenancyProjection,
   stateProjection,
@@ -64,7 +67,13 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   const applicationName = `fleetledger-${process.pid}`;
   const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
   // Apart: queries that wait for a table must not take the connections of those they wait for.
-  const readers = openDatabase({ url, logger, applicationName, maxConnections: 15 });
+  const readers = openDatabase({
+    url,
+    logger,
+    applicationName,
+    maxConnections: 15,
+    statementTimeoutMs: READ_TIMEOUT_MS,
+  });
   // Apart as well: whoever follows the log, and looks up keys, must not wait behind slow queries.
   const followers = openDatabase({ url, logger, applicationName, maxConnections: 3 });
   let opened: OpenEventStore | undefined;

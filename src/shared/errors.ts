@@ -32,6 +32,7 @@ export const errorTable = {
   'replay-ended': 'The rebuild or verification has ended',
   'provider-not-configured': 'No LoRaWAN provider is configured',
   'read-model-behind': 'The read model has not reached the position yet',
+  'read-too-slow': 'The read took too long',
   'newer-event-version': 'A newer release has written what this one cannot read',
   'store-unavailable': 'The store is away',
   'too-many-requests': 'Too many requests',

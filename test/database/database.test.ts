@@ -91,6 +91,20 @@ test('a statement that is cancelled, or gets no lock in time, may succeed later'
   expect(isPassing(Object.assign(new Error('division by zero'), { code: '22012' }))).toBe(false);
 });
 
+test('a statement that exceeds the limit of its database is ended in the server, too', async () => {
+  const database = openDatabase({
+    url: testDatabase.url,
+    logger: createLogger('silent'),
+    maxConnections: 1,
+    statementTimeoutMs: 50,
+  });
+  onTestFinished(() => database.close());
+  const before = await database.query(pid);
+  await expect(database.query(silence)).rejects.toMatchObject({ cause: { code: '57014' } });
+  // It costs no connection: the next statement runs on the same one.
+  expect(await database.query(pid)).toEqual(before);
+});
+
 test.each(['40001', '40P01', '53200', '55P03', '57014', '57P03'])(
   'what the server refuses for now (%s) is unavailable, and keeps its reason',
   async (code) => {

@@ -36,6 +36,19 @@ async function run(options: Omit<ReadProcessOptions, 'url'>): Promise<ReadProces
   return process;
 }
 
+test('a read that takes too long is given up, and says so; the next one is answered', async () => {
+  const notes = new Notes(database);
+  const projection = notes.projection('slowly-read');
+  const { models } = await prepare({ projections: [projection], readTimeoutMs: 50 });
+  const read = (name: string, text: string) =>
+    models.readAsIs(projection.name, { name, text, values: [] });
+  await expect(read('slow', 'select pg_sleep(30)')).rejects.toMatchObject({
+    code: 'read-too-slow',
+    message: expect.stringContaining('ask for less'),
+  });
+  expect(await read('fast', 'select 1 as one')).toMatchObject({ value: [{ one: 1 }] });
+});
+
 describe('effects and checkpoint', () => {
   test('each event takes effect once, in order, from the beginning of the log on', async () => {
     const notes = new Notes(database);

@@ -29,13 +29,20 @@ export interface ReadProcess {
 export interface ReadProcessOptions extends Partial<EngineOptions> {
   readonly url: string;
   readonly projections: readonly Projection[];
+  /** A read that takes longer is given up. */
+  readonly readTimeoutMs?: number;
 }
 
 /** The projections are prepared, and not running. Stopped at the latest when the test ends. */
 export async function startReadProcess(options: ReadProcessOptions): Promise<ReadProcess> {
   const processId = randomUUID();
   const database = openDatabase({ url: options.url, logger, maxConnections: 6 });
-  const readers = openDatabase({ url: options.url, logger, maxConnections: 6 });
+  const readers = openDatabase({
+    url: options.url,
+    logger,
+    maxConnections: 6,
+    statementTimeoutMs: options.readTimeoutMs ?? 0,
+  });
   const log = await openTestLog({ databaseUrl: options.url, database, logger });
   const engine = new ProjectionEngine({ database, store: log, logger, processId, ...options });
   await engine.prepare();

@@ -10,6 +10,7 @@ import type {
   UsedInBucket,
 } from '../../projections/usage/usage-queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
+import type { FairSlots } from '../../shared/fair-slots.ts';
 import { exactInteger } from '../../shared/json.ts';
 import { asOfQuery, bytesAnswer, idField, simCardIdField, timeAnswer } from '../fields.ts';
 import { numberedPage } from '../page-paging.ts';
@@ -45,13 +46,17 @@ type ByBucketRequest = ApiRequest<{ id: string }, z.infer<typeof byBucketQuery>,
 /** In a path: that nobody holds a SIM card. An organization of this name is not to be asked for. */
 const NOBODY = 'null';
 
-export function byBucketRoutes(queries: UsageQueries, positions: Positions): Route[] {
+export function byBucketRoutes(
+  queries: UsageQueries,
+  positions: Positions,
+  heavyReads: FairSlots,
+): Route[] {
   const organization = defineRoute({
     ...common('organization'),
     summary: `What an organization used, by buckets; \`${NOBODY}\`: the SIM cards that nobody holds`,
     handle: (request) => {
       const { id } = request.params;
-      return answer(request, id === NOBODY ? { kind: 'nobody' } : { kind: 'organization', id });
+      return inTurn(request, id === NOBODY ? { kind: 'nobody' } : { kind: 'organization', id });
     },
   });
 
@@ -59,14 +64,18 @@ export function byBucketRoutes(queries: UsageQueries, positions: Positions): Rou
     ...common('simcard'),
     params: z.object({ id: simCardIdField }),
     summary: 'What a SIM card used, by buckets',
-    handle: (request) => answer(request, { kind: 'simcard', id: request.params.id }),
+    handle: (request) => inTurn(request, { kind: 'simcard', id: request.params.id }),
   });
+
+  function inTurn(request: ByBucketRequest, subject: Subject): Promise<Answer> {
+    return heavyReads.run(request.projectId, () => answer(request, subject));
+  }
 
   async function answer(
     { query, projectId, read, headers }: ByBucketRequest,
     subject: Subject,
   ): Promise<Answer> {
-    const { edges, timeZone } = bucketsIn(query);
+    const { edges, timeZone } = await bucketsIn(query);
     const asOf = query.as_of === undefined ? undefined : await positions.asOf(query.as_of);
     return answerTable(query, headers.isCsvAccepted, {
       columns: ['date', 'start', 'bytes-used-total'],

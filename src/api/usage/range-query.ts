@@ -73,16 +73,16 @@ export function usedWithin(query: RangeQuery): UsedWithin {
  * The buckets that are asked for.
  * @throws LedgerError `validation-failed`
  */
-export function bucketsIn(query: z.infer<typeof bucketQuery>): {
+export async function bucketsIn(query: z.infer<typeof bucketQuery>): Promise<{
   readonly edges: Edges;
   readonly timeZone: string;
-} {
+}> {
   const timeZone = timeZoneIn(query);
   const start = pointIn('start', required('start', query.start), timeZone);
   const end = pointIn('end', required('end', query.end), timeZone);
   const every = lengthIn(required('every', query.every));
   refuseBackwards(start, end, query);
-  const edges = bucketEdges(start.instant, end.instant, every, timeZone);
+  const edges = await bucketEdges(start.instant, end.instant, every, timeZone);
   if (edges === undefined) {
     throw refused(
       'every',

@@ -7,6 +7,7 @@ import type {
   SimTotal,
   UsageTotals,
 } from '../../projections/usage/usage-totals.ts';
+import type { FairSlots } from '../../shared/fair-slots.ts';
 import { exactInteger, type JsonObject } from '../../shared/json.ts';
 import { asOfQuery, bytesAnswer } from '../fields.ts';
 import { numberedPage } from '../page-paging.ts';
@@ -22,7 +23,11 @@ const simTotal = organizationTotal.extend({ sim_card_id: z.string() });
 
 const totalsQuery = tablePageQuery.extend({ ...rangeQuery.shape, as_of: asOfQuery });
 
-export function totalRoutes(totals: UsageTotals, positions: Positions): Route[] {
+export function totalRoutes(
+  totals: UsageTotals,
+  positions: Positions,
+  heavyReads: FairSlots,
+): Route[] {
   const organizations = defineRoute({
     method: 'get',
     path: '/usage/organizations',
@@ -36,7 +41,8 @@ export function totalRoutes(totals: UsageTotals, positions: Positions): Route[] 
       answer(query, headers.isCsvAccepted, {
         columns: ['org_id', 'bytes-used-total'],
         item: organizationBody,
-        rows: (options) => totals.ofOrganizations(projectId, options, read),
+        rows: (options) =>
+          heavyReads.run(projectId, () => totals.ofOrganizations(projectId, options, read)),
       }),
   });
 
@@ -56,7 +62,7 @@ export function totalRoutes(totals: UsageTotals, positions: Positions): Route[] 
           sim_card_id: total.simCardId,
           ...organizationBody(total),
         }),
-        rows: (options) => totals.ofSims(projectId, options, read),
+        rows: (options) => heavyReads.run(projectId, () => totals.ofSims(projectId, options, read)),
       }),
   });
 

@@ -3,6 +3,7 @@ import type { Positions } from '../../projections/engine/as-of.ts';
 import type { UsageQueries } from '../../projections/usage/usage-queries.ts';
 import type { UsageRejections } from '../../projections/usage/usage-rejections.ts';
 import type { UsageTotals } from '../../projections/usage/usage-totals.ts';
+import { FairSlots } from '../../shared/fair-slots.ts';
 import type { Route } from '../route.ts';
 import { byBucketRoutes } from './by-bucket.ts';
 import { recordRoutes } from './records.ts';
@@ -17,12 +18,19 @@ export interface UsageRoutesParts {
   readonly positions: Positions;
 }
 
+/**
+ * Answers that read or reckon much: so many at once, fewer than the process has connections for reads, and
+ * few for each project, so that other reads, and other projects, have room beside them.
+ */
+const HEAVY_READS = { slots: 6, slotsPerShare: 2, waitingPerShare: 200 };
+
 export function usageRoutes(parts: UsageRoutesParts): Route[] {
   const { commands, queries, totals, rejections, positions } = parts;
+  const heavyReads = new FairSlots(HEAVY_READS);
   return [
     ...recordRoutes(commands),
-    ...byBucketRoutes(queries, positions),
-    ...totalRoutes(totals, positions),
+    ...byBucketRoutes(queries, positions, heavyReads),
+    ...totalRoutes(totals, positions, heavyReads),
     ...rejectedRoutes(rejections),
   ];
 }

@@ -95,7 +95,7 @@ export class ReadModels {
   }
 
   /**
-   * @throws LedgerError `read-model-behind`, `store-unavailable`
+   * @throws LedgerError `read-model-behind`, `read-too-slow`, `store-unavailable`
    */
   async read<Row extends object>(
     projection: string,
@@ -125,7 +125,7 @@ export class ReadModels {
 
   /**
    * What the tables hold, without waiting for what this process wrote: for a caller who adds that.
-   * @throws LedgerError `read-model-behind` while there are no tables, `store-unavailable`
+   * @throws LedgerError `read-model-behind` while there are no tables, `read-too-slow`, `store-unavailable`
    */
   async readAsIs<Row extends object>(projection: string, query: ReadQuery): Promise<Fresh<Row[]>> {
     const projections = [projection, ...(query.joins ?? [])];
@@ -154,6 +154,7 @@ export class ReadModels {
         values: query.values,
       })
       .catch(async (error: unknown) => {
+        if (isCancelled(error)) throw tooSlow(error);
         if (!isOfAnotherShape(error)) throw error;
         // Of another release, or dropped by one: there may be others by now.
         await this.#answering.refresh();
@@ -184,6 +185,21 @@ function inSchemas(text: string, schemas: ReadonlyMap<string, string>): string {
 function isOfAnotherShape(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return ['3F000', '42P01', '42703', '42883'].includes(code);
+}
+
+/** The server gave the statement up: it exceeded the time limit of its session. */
+function isCancelled(error: unknown): error is LedgerError {
+  if (!(error instanceof LedgerError)) return false;
+  const { cause } = error;
+  return cause instanceof Error && 'code' in cause && cause.code === '57014';
+}
+
+function tooSlow({ cause }: LedgerError): LedgerError {
+  return new LedgerError(
+    'read-too-slow',
+    'The read took too long and was cancelled: ask for less, for example for a shorter time.',
+    { cause },
+  );
 }
 
 function beingRebuilt(projection: string, cause: unknown): LedgerError {

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Temporal } from 'temporal-polyfill';
 
 /** How long a bucket is. Minutes and hours are so many of them on the clock; days and more are the calendar's. */
@@ -27,12 +28,12 @@ const UNIT_MS = {
  *
  * Undefined when there would be more than `MAX_BUCKETS`.
  */
-export function bucketEdges(
+export async function bucketEdges(
   start: Temporal.Instant,
   end: Temporal.Instant,
   { count, unit }: BucketLength,
   timeZone: string,
-): Edges | undefined {
+): Promise<Edges | undefined> {
   const startMs = ceilMs(start);
   const endMs = end.epochMilliseconds;
   const stepMs = count * UNIT_MS[unit];
@@ -42,12 +43,7 @@ export function bucketEdges(
       ? onTheClock(firstOnTheClock(startMs, UNIT_MS[unit], timeZone), endMs, stepMs)
       : unit !== 'month' && timeZone === 'UTC'
         ? onTheClock(beginningOf(firstDay(startMs, unit, timeZone), timeZone), endMs, stepMs)
-        : onTheCalendar(
-            firstDay(startMs, unit, timeZone),
-            endMs,
-            { [`${unit}s`]: count },
-            timeZone,
-          );
+        : await onTheCalendar(firstDay(startMs, unit, timeZone), endMs, { count, unit }, timeZone);
   return edges.length > MAX_BUCKETS + 1 ? undefined : edges;
 }
 
@@ -70,22 +66,65 @@ function onTheClock(firstMs: number, endMs: number, stepMs: number): number[] {
   return [...edges, edge];
 }
 
-function onTheCalendar(
+/** So long the others in this process wait at most. */
+const TURN_MS = 5;
+
+/**
+ * Clocks change some times a year, so most days begin as long after the one before as the calendar says:
+ * only where a change lies between them is the zone asked, which takes a millisecond. Asked for each of
+ * 20,000 days, it takes a second.
+ */
+async function onTheCalendar(
   first: Temporal.PlainDate,
   endMs: number,
-  step: Temporal.DurationLike,
+  length: { readonly count: number; readonly unit: 'day' | 'week' | 'month' },
   timeZone: string,
-): number[] {
+): Promise<number[]> {
   const edges: number[] = [];
-  let day = first;
-  let edge = beginningOf(day, timeZone);
-  while (edge <= endMs) {
+  let turnEndsAtMs = performance.now() + TURN_MS;
+  // Midnight on the clocks, as if they were those of UTC.
+  let clockMs = beginningOf(first, 'UTC');
+  let clocks = clocksFrom(first.toZonedDateTime(timeZone));
+  for (;;) {
+    let edge = clockMs - clocks.offsetMs;
+    if (edge >= clocks.untilMs || edge < clocks.fromMs) {
+      const day = zonedAt(clockMs, 'UTC').toPlainDate();
+      clocks = clocksFrom(day.toZonedDateTime(timeZone));
+      edge = clocks.fromMs;
+      if (performance.now() > turnEndsAtMs) {
+        await nextTurn();
+        turnEndsAtMs = performance.now() + TURN_MS;
+      }
+    }
     // A day that a zone left out, as it changed sides of the date line, begins and ends with the next one.
     if (edge !== edges.at(-1)) edges.push(edge);
-    day = day.add(step);
-    edge = beginningOf(day, timeZone);
+    if (edge > endMs) return edges;
+    clockMs = later(clockMs, length);
   }
-  return [...edges, edge];
+}
+
+/** From a time until clocks change: what they show is `offsetMs` ahead of UTC. */
+interface Clocks {
+  readonly fromMs: number;
+  readonly untilMs: number;
+  readonly offsetMs: number;
+}
+
+function clocksFrom(time: Temporal.ZonedDateTime): Clocks {
+  return {
+    fromMs: time.epochMilliseconds,
+    untilMs: time.getTimeZoneTransition('next')?.epochMilliseconds ?? Number.POSITIVE_INFINITY,
+    offsetMs: offsetOf(time),
+  };
+}
+
+function later(
+  clockMs: number,
+  { count, unit }: { readonly count: number; readonly unit: 'day' | 'week' | 'month' },
+): number {
+  if (unit !== 'month') return clockMs + count * UNIT_MS[unit];
+  const date = new Date(clockMs);
+  return date.setUTCMonth(date.getUTCMonth() + count);
 }
 
 /**
