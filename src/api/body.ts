@@ -55,11 +55,20 @@ export function requireContentType(contentType: string, accepted: readonly strin
   throw new LedgerError('unsupported-media-type', `Send the body as ${accepted.join(' or ')}.`);
 }
 
+export interface BodyLimits {
+  readonly limitBytes: number;
+  /** Is told the size that the body has so far. May throw: then no more of it is read. */
+  readonly countInFlight: (size: number) => void;
+}
+
 /**
  * The whole body, inflated.
- * @throws LedgerError `body-too-large`, `request-timeout`, `malformed-json` when it breaks off
+ * @throws LedgerError `body-too-large`, `request-timeout`, `overloaded`, `malformed-json` when it breaks off
  */
-export async function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
+export async function readBody(
+  request: IncomingMessage,
+  { limitBytes, countInFlight }: BodyLimits,
+): Promise<Buffer> {
   refuseDeclaredLength(request, limitBytes);
   const { stream: body, count, dropRest } = inflated(request, limitBytes);
   const chunks: Buffer[] = [];
@@ -76,6 +85,7 @@ export async function readBody(request: IncomingMessage, limitBytes: number): Pr
       try {
         count(chunk.length);
         size += chunk.length;
+        countInFlight(size);
         chunks.push(chunk);
       } catch (error) {
         refuse(error);

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LedgerError } from '../shared/errors.ts';
 import { clientLeft } from './admission/closing.ts';
 import { STREAM_LIMITS } from './admission/limits.ts';
@@ -12,6 +13,7 @@ export const NDJSON = ['application/x-ndjson', 'application/ndjson', 'applicatio
 /** What a line becomes that cannot be read: no JSON, so it is refused like any other bad one. */
 const UNREADABLE = '\ufffd';
 const NEWLINE = 0x0a;
+const LINES_PER_TURN = 100;
 
 export interface LineLimits {
   /** How many bytes the body may have when inflated. */
@@ -47,6 +49,8 @@ export async function* readLines(
         const text = partial.end(chunk.subarray(start, end));
         if (text !== '') yield { number, text };
         if (isClosed()) throw clientLeft();
+        // Lines that are refused at once wait for nothing, and would keep all others waiting.
+        if (number % LINES_PER_TURN === 0) await nextTurn();
         start = end + 1;
       }
       partial.add(chunk.subarray(start));

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import type { Request } from 'express';
+import type { Request, Response } from 'express';
 import { sha256 } from '../shared/ids.ts';
 import { canonicalJson, type Json, type JsonObject } from '../shared/json.ts';
 import { isKeepableText } from '../shared/text.ts';
 import { parsedInTurn } from './admission/heavy-work.ts';
+import { countedUntilClosed } from './admission/in-flight.ts';
 import { limitFor } from './admission/limits.ts';
 import type { Caller } from './authentication.ts';
 import {
@@ -98,13 +99,23 @@ export function isTable(
 export async function receiveBody(
   route: Route,
   request: Request,
-  { contentType, caller }: { readonly contentType: string | undefined; readonly caller: Caller },
+  {
+    contentType,
+    caller,
+    response,
+  }: {
+    readonly contentType: string | undefined;
+    readonly caller: Caller;
+    readonly response: Response;
+  },
 ): Promise<ReceivedBody> {
   const { body } = route;
   if (body === undefined) return { json: undefined, body: undefined };
+  const countInFlight = countedUntilClosed(caller.keyId, response);
   if (isTable(route, contentType)) {
     const { columns } = route.table;
-    const sent = await readBody(request, limitFor(caller, ITEMS_LIMIT_BYTES));
+    const limitBytes = limitFor(caller, ITEMS_LIMIT_BYTES);
+    const sent = await readBody(request, { limitBytes, countInFlight });
     const rows = await parsedInTurn(sent, () => parseTable(sent, columns, MAX_ITEMS));
     return { json: rows, body: rows };
   }
@@ -112,7 +123,7 @@ export async function receiveBody(
   const accepted = [...Object.keys(body.content), ...asTable];
   const limitBytes = limitFor(caller, body.limitBytes ?? DEFAULT_BODY_LIMIT_BYTES);
   if (body.isOptional !== true) requireContentType(contentType ?? '', accepted);
-  const sent = await readBody(request, limitBytes);
+  const sent = await readBody(request, { limitBytes, countInFlight });
   // That a body in chunks is empty is known once it is read.
   if (body.isOptional === true) {
     if (sent.length === 0) {

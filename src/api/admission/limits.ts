@@ -33,7 +33,7 @@ export const STREAM_LIMITS = {
  */
 export const MAX_INFLATE_RATIO = 100;
 /** The ratio counts once this much is inflated, because short bodies compress unevenly. */
-export const INFLATE_RATIO_FROM_BYTES = MIB;
+export const INFLATE_RATIO_FROM_BYTES = 256 * KIB;
 
 /** What a body may hold, counted before it is parsed. */
 export const STRUCTURE_LIMITS = {
@@ -67,3 +67,11 @@ export const UPLOAD_MIN_BYTES_PER_SECOND = 16 * KIB;
 export const REST_OF_BODY_MS = 10_000;
 /** How long nothing of an answer may be read. */
 export const ANSWER_STALL_MS = 30_000;
+
+/** What all bodies together, and those of one key, may take in memory. */
+export const IN_FLIGHT_LIMITS = {
+  bytes: 160 * MIB,
+  keyBytes: 80 * MIB,
+  /** Smaller bodies are not counted. */
+  uncountedBytes: 64 * KIB,
+};

@@ -75,6 +75,26 @@ describe('a stream of lines', () => {
     expect(asked).toBe(3);
   });
 
+  test('of lines that are all refused keeps no other request waiting', async () => {
+    const body = 'x\n'.repeat(20_000);
+    const stream = owner.post<{ results: unknown[] }>('/sensors/patches', {
+      body,
+      headers: NDJSON,
+    });
+    let answeredMeanwhile = 0;
+    let isRunning = true;
+    const others = (async () => {
+      while (isRunning) {
+        await owner.get('//health/live');
+        answeredMeanwhile += 1;
+      }
+    })();
+    expect((await stream).body.results).toHaveLength(20_000);
+    isRunning = false;
+    await others;
+    expect(answeredMeanwhile).toBeGreaterThan(10);
+  });
+
   test('that inflates beyond reason is refused while it is read', async () => {
     const body = gzipSync(Buffer.alloc(32 * MIB, '\n'));
     const headers = { ...NDJSON, 'content-encoding': 'gzip' };
