@@ -1,5 +1,7 @@
-import type { DeviceLinks } from '../events/tenancy.ts';
+import type { DeviceLinks, LinkClaims as LinkClaimsOfDevice } from '../events/tenancy.ts';
 import type { EventStore } from '../event-store/port.ts';
+import type { StreamName } from '../event-store/stream-name.ts';
+import { LedgerError, type ErrorCode } from '../shared/errors.ts';
 import {
   ClaimLostError,
   deviceDecider,
@@ -63,25 +65,73 @@ export class DeviceCommands {
     const { deviceId, links } = command;
     const { projectId } = context;
     const stream = deviceStream(projectId, deviceId);
-    const execute = (claimed: Linking): Promise<Handled<DeviceState>> =>
-      this.#handler.execute(deviceDecider, stream, claimed, context);
     const names = LINK_KINDS.flatMap((kind) => {
       const value = links[kind] ?? null;
       return value === null ? [] : [linkStream(projectId, kind, value)];
     });
     return this.#turns.take([stream, ...names], async () => {
-      for (let attempt = 1; ; attempt += 1) {
-        const { state } = await this.#handler.peek(deviceDecider, stream, 0);
-        if (!mayLink(command, state)) return execute({ ...command, claims: {} });
-        const claims = await this.#claims.claim(state, deviceId, links, context);
-        try {
-          return await execute({ ...command, claims });
-        } catch (error) {
-          if (!(error instanceof ClaimLostError) || attempt === MAX_ATTEMPTS) throw error;
-        }
+      try {
+        return await this.#claimAndLink(stream, command, context);
+      } catch (error) {
+        // Later commands of the request that are about this device may begin once this one was decided.
+        if (!isRefusal(error)) context.group?.fail(error, stream);
+        throw error;
       }
     });
   }
+
+  async #claimAndLink(
+    stream: StreamName,
+    command: Linking,
+    context: CommandContext,
+  ): Promise<Handled<DeviceState>> {
+    const { identity, group, precondition } = context;
+    const execute = (claims: LinkClaimsOfDevice): Promise<Handled<DeviceState>> =>
+      this.#handler.execute(deviceDecider, stream, { ...command, claims }, context);
+    for (let attempt = 1; ; attempt += 1) {
+      const folded = await this.#handler.peek(deviceDecider, stream, 0);
+      const { state, revision } = folded;
+      // What has run is answered again: it claims nothing, whatever has happened since.
+      const hasRun = await this.#handler.hasRun(stream, folded, identity);
+      let claims: LinkClaimsOfDevice = {};
+      if (!hasRun && mayLink(command, state) && group?.failureOn(stream) === undefined) {
+        precondition?.(revision, state);
+        claims = await this.#claims.claim(state, command.deviceId, command.links, context);
+      }
+      try {
+        return await execute(claims);
+      } catch (error) {
+        if (!(error instanceof ClaimLostError)) throw error;
+        if (hasRun) throw linkWasTaken();
+        if (attempt === MAX_ATTEMPTS) throw error;
+      }
+    }
+  }
+}
+
+/** An answer to the command itself. The other errors leave open what it would be decided to. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof LedgerError && REFUSALS.has(error.code);
+}
+
+const REFUSALS: ReadonlySet<ErrorCode> = new Set([
+  'not-found',
+  'device-exists',
+  'device-retired',
+  'device-transferred',
+  'link-taken',
+  'precondition-failed',
+]);
+
+/**
+ * The refusal of a command that has run and recorded no event, although its links were free on the
+ * device: another device had one of them. The log does not keep which.
+ */
+function linkWasTaken(): LedgerError {
+  return new LedgerError(
+    'link-taken',
+    'A link of the device was linked to another device when the request was sent first: send it again as a new request.',
+  );
 }
 
 /** Otherwise the decision is a refusal, or nothing; or a repetition that has linked before. */

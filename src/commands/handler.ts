@@ -7,7 +7,7 @@ import { newEventId } from '../shared/ids.ts';
 import type { CommandGroup } from './command-group.ts';
 import type { Decider } from './decider.ts';
 import { endOf, type FoldedState, type FoldedStates } from './folded-states.ts';
-import { Runs } from './repetitions.ts';
+import { Runs, runsOn } from './repetitions.ts';
 
 /** Who asks, and in what connection. */
 export interface CommandContext {
@@ -124,6 +124,20 @@ export class CommandHandler {
     return (await this.#states.load(decider, stream, maxAgeMs)) as FoldedState<State>;
   }
 
+  /**
+   * Whether a command has run, as a stream shows that was folded to its end: `execute` then gives its
+   * answer again, and records nothing.
+   */
+  async hasRun(
+    stream: StreamName,
+    folded: FoldedState<unknown>,
+    identity: CommandIdentity | undefined,
+  ): Promise<boolean> {
+    if (identity === undefined) return false;
+    const runs = await runsOn(this.#store, stream, [identity], folded);
+    return runs.repetitionOf(identity) !== undefined;
+  }
+
   async #drain(stream: StreamName, queue: AnyJob[]): Promise<void> {
     while (queue.length > 0) {
       const jobs = takeJobs(queue);
@@ -201,28 +215,8 @@ export class CommandHandler {
     jobs: readonly AnyJob[],
     folded: FoldedState<unknown>,
   ): Promise<AnyJob[]> {
-    const searched = jobs.flatMap(({ context: { identity } }) =>
-      identity === undefined || folded.position <= identity.reservedAt ? [] : [identity],
-    );
-    if (searched.length === 0) return [...jobs];
-    const runs = new Runs(searched);
-    for (const identity of searched) {
-      if (identity.reservedAtRevision === undefined) continue;
-      await this.#noteRunsOf(stream, identity, folded, runs);
-    }
-    // One reading for all that are only known by position: many come from one request.
-    const byPosition = searched.filter((identity) => identity.reservedAtRevision === undefined);
-    if (byPosition.length > 0 && folded.revision !== 'no-stream') {
-      const oldest = byPosition.reduce(
-        (position, { reservedAt }) => (reservedAt < position ? reservedAt : position),
-        folded.position,
-      );
-      const backwards = { from: folded.revision, direction: 'backwards' } as const;
-      for await (const event of this.#store.readStream(stream, backwards)) {
-        if (event.position <= oldest) break;
-        runs.note(event);
-      }
-    }
+    const identities = jobs.flatMap(({ context: { identity } }) => identity ?? []);
+    const runs = await runsOn(this.#store, stream, identities, folded);
     return this.#settleRepeated(stream, jobs, runs);
   }
 
@@ -252,24 +246,6 @@ export class CommandHandler {
       }
     }
     return waiting;
-  }
-
-  /** Notes the events of a cause, which stand together, from the revision on that it was reserved at. */
-  async #noteRunsOf(
-    stream: StreamName,
-    { id, reservedAtRevision }: CommandIdentity,
-    folded: FoldedState<unknown>,
-    runs: Runs,
-  ): Promise<void> {
-    let isFound = false;
-    const from = typeof reservedAtRevision === 'bigint' ? reservedAtRevision + 1n : 0n;
-    for await (const event of this.#store.readStream(stream, { from })) {
-      if (folded.revision === 'no-stream' || event.revision > folded.revision) break;
-      const isOwn = event.metadata.causationId === id;
-      if (isFound && !isOwn) break;
-      isFound = isOwn;
-      runs.note(event);
-    }
   }
 }
 

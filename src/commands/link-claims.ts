@@ -1,8 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { DeviceLinks, LinkClaims as Claims, LinkKind } from '../events/tenancy.ts';
 import { recordable } from '../events/registry.ts';
-import type { EventStore } from '../event-store/port.ts';
+import { revisionBeyond } from '../event-store/log-went-back.ts';
+import type { Appended, EventStore } from '../event-store/port.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
+import { LedgerError } from '../shared/errors.ts';
 import { newEventId } from '../shared/ids.ts';
 import {
   ClaimLostError,
@@ -84,19 +86,31 @@ export class LinkClaims {
 
   async #claimOne(wanted: Wanted): Promise<number> {
     const { kind, value, deviceId, context } = wanted;
-    for (const other of await this.#linkedDevices(context.projectId, kind, value)) {
+    for (const other of await this.#devicesWith(context.projectId, kind, value)) {
       if (other === deviceId) continue;
       if (isLinked(await this.#device(context.projectId, other), kind, value))
         throw linkTaken(kind, value, other);
     }
+    const stream = linkStream(context.projectId, kind, value);
     let last: Claim | undefined;
+    let end: bigint | 'no-stream' = 'no-stream';
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       if (last !== undefined && (await this.#isOurs(wanted, last))) return Number(last.revision);
-      const appended = await this.#append(wanted, last);
-      if (appended !== undefined) return Number(appended);
-      last = await this.#lastClaim(linkStream(context.projectId, kind, value));
+      const appended = await this.#append(stream, wanted, end);
+      if (appended.outcome === 'appended') return Number(appended.revision);
+      // The stream may end with events of another application, which are no claims.
+      end = revisionBeyond(stream, end, appended.actualRevision);
+      last = await this.#lastClaim(stream);
     }
     throw new ClaimLostError();
+  }
+
+  /** Nobody while the tables of a moved log are being built: devices need not wait for these. */
+  #devicesWith(projectId: string, kind: LinkKind, value: string): Promise<readonly string[]> {
+    return this.#linkedDevices(projectId, kind, value).catch((error: unknown) => {
+      if (error instanceof LedgerError && error.code === 'read-model-behind') return [];
+      throw error;
+    });
   }
 
   /** Whether the last claim is ours, and not used yet. Otherwise it is free to be followed by ours. */
@@ -124,23 +138,20 @@ export class LinkClaims {
     return false;
   }
 
-  /** Undefined when another claim came first. */
+  /** Refused when another claim came first. */
   async #append(
+    stream: StreamName,
     { kind, value, deviceId, context: { projectId, actor, correlationId } }: Wanted,
-    last: Claim | undefined,
-  ): Promise<bigint | undefined> {
+    expectedRevision: bigint | 'no-stream',
+  ): Promise<Appended> {
     const event = recordable(
       { type: 'LinkClaimed', data: { kind, value, deviceId } },
       { projectId, actor, correlationId },
     );
-    const [appended] = await this.#store.append([
-      {
-        stream: linkStream(projectId, kind, value),
-        events: [{ id: newEventId(), ...event }],
-        expectedRevision: last?.revision ?? 'no-stream',
-      },
-    ]);
-    return appended?.outcome === 'appended' ? appended.revision : undefined;
+    const events = [{ id: newEventId(), ...event }];
+    const [appended] = await this.#store.append([{ stream, events, expectedRevision }]);
+    if (appended === undefined) throw new Error('the log left a write unanswered');
+    return appended;
   }
 
   async #lastClaim(stream: StreamName): Promise<Claim | undefined> {

@@ -1,4 +1,6 @@
-import type { Position, RecordedEvent } from '../event-store/port.ts';
+import type { EventStore, Position, RecordedEvent } from '../event-store/port.ts';
+import type { StreamName } from '../event-store/stream-name.ts';
+import type { FoldedState } from './folded-states.ts';
 
 interface Place {
   readonly revision: bigint;
@@ -17,6 +19,12 @@ type Repetition =
 interface Identity {
   readonly id: string;
   readonly ordinal?: number;
+}
+
+/** Where the search for the events of a command begins (`CommandIdentity`). */
+interface ReservedIdentity extends Identity {
+  readonly reservedAt: Position;
+  readonly reservedAtRevision?: bigint | 'no-stream';
 }
 
 /**
@@ -57,5 +65,53 @@ export class Runs {
       .map(([, { first }]) => first.revision);
     if (later.length === 0) return undefined;
     return { event: undefined, before: later.reduce((a, b) => (a < b ? a : b)) };
+  }
+}
+
+/** What commands have left on a stream, up to the end of its folded state. */
+export async function runsOn(
+  store: EventStore,
+  stream: StreamName,
+  identities: readonly ReservedIdentity[],
+  folded: FoldedState<unknown>,
+): Promise<Runs> {
+  const searched = identities.filter(({ reservedAt }) => folded.position > reservedAt);
+  const runs = new Runs(searched);
+  for (const identity of searched) {
+    if (identity.reservedAtRevision === undefined) continue;
+    await noteRunsOf(store, stream, identity, folded, runs);
+  }
+  // One reading for all that are only known by position: many come from one request.
+  const byPosition = searched.filter((identity) => identity.reservedAtRevision === undefined);
+  if (byPosition.length > 0 && folded.revision !== 'no-stream') {
+    const oldest = byPosition.reduce(
+      (position, { reservedAt }) => (reservedAt < position ? reservedAt : position),
+      folded.position,
+    );
+    const backwards = { from: folded.revision, direction: 'backwards' } as const;
+    for await (const event of store.readStream(stream, backwards)) {
+      if (event.position <= oldest) break;
+      runs.note(event);
+    }
+  }
+  return runs;
+}
+
+/** Notes the events of a cause, which stand together, from the revision on that it was reserved at. */
+async function noteRunsOf(
+  store: EventStore,
+  stream: StreamName,
+  { id, reservedAtRevision }: ReservedIdentity,
+  folded: FoldedState<unknown>,
+  runs: Runs,
+): Promise<void> {
+  let isFound = false;
+  const from = typeof reservedAtRevision === 'bigint' ? reservedAtRevision + 1n : 0n;
+  for await (const event of store.readStream(stream, { from })) {
+    if (folded.revision === 'no-stream' || event.revision > folded.revision) break;
+    const isOwn = event.metadata.causationId === id;
+    if (isFound && !isOwn) break;
+    isFound = isOwn;
+    runs.note(event);
   }
 }

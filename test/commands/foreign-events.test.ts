@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DeviceCommands } from '../../src/commands/devices.ts';
 import { FirmwareCommands } from '../../src/commands/firmware.ts';
+import { linkStream } from '../../src/commands/link-claims.ts';
 import { claimMessage } from '../../src/commands/message-claims.ts';
 import { IdempotentRequests } from '../../src/commands/requests.ts';
 import { UsageCommands } from '../../src/commands/usage.ts';
@@ -108,6 +110,24 @@ describe('events of another application in a stream of ours', () => {
     const usage = new UsageCommands(store);
     expect(await usage.record([entry], context)).toMatchObject([{ outcome: 'recorded' }]);
     expect(await usage.record([entry], context)).toMatchObject([{ outcome: 'duplicate' }]);
+  });
+
+  test('do not keep a SIM card from being linked, and are no claim of it', async () => {
+    const { store, handler } = await start();
+    const devices = new DeviceCommands(store, handler, () => Promise.resolve([]));
+    const stream = linkStream('acme', 'simCardId', '8944');
+    const links = { devEui: null, simCardId: '8944', sensorId: null };
+    const createdAt = '2026-01-31T12:00:00.000Z';
+    const register = (deviceId: string) => {
+      const key = { keyId: `k-${deviceId}`, secretHash: 'h', issuedAt: createdAt };
+      return devices.register({ deviceId, links, createdAt, key }, context);
+    };
+    placeForeign(stream, 2);
+    await register('linked-1');
+    placeForeign(stream, 2);
+    await expect(register('linked-2')).rejects.toMatchObject({ code: 'link-taken' });
+    await devices.change('linked-1', { simCardId: null }, context);
+    expect(await register('linked-2')).toMatchObject({ outcome: 'recorded' });
   });
 
   test('do not keep an idempotent request from its reservation and its answer', async () => {
