@@ -23,7 +23,7 @@ import { CSV } from './csv.ts';
 import { refuseDeclaredLength } from './encoding.ts';
 import { newestOf } from './item-results.ts';
 import { readLines } from './lines.ts';
-import { problemHeaders, problemOf, statusOf } from './problem.ts';
+import { isPassing, problemHeaders, problemOf } from './problem.ts';
 import { parseQueryText, type QueryTexts } from './query-text.ts';
 import {
   cloudEventOf,
@@ -332,7 +332,7 @@ function idempotentRequest(
   };
 }
 
-/** A refusal is an answer too, and kept; what passes (5xx) is none. */
+/** A refusal is an answer too, and kept; what passes is none. */
 async function keptAnswer(
   admitted: Admitted,
   apiRequest: ApiRequest<unknown, unknown, unknown>,
@@ -350,7 +350,7 @@ async function keptAnswer(
       isKeptByItem: answer.isKeptByItem ?? false,
     };
   } catch (error) {
-    if (!(error instanceof LedgerError) || statusOf[error.code] >= 500) throw error;
+    if (!(error instanceof LedgerError) || isPassing(error)) throw error;
     const problem = problemOf(error, withoutKeys(request.path), correlationId);
     return {
       status: problem.status,

@@ -35,10 +35,16 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'newer-event-version': 503,
   'store-unavailable': 503,
   'too-many-requests': 429,
+  'too-many-batches': 429,
   overloaded: 503,
   'shutting-down': 503,
   'internal-error': 500,
 };
+
+/** Whether the same request may succeed later, so that the refusal is no answer to keep. */
+export function isPassing({ code }: LedgerError): boolean {
+  return statusOf[code] >= 500 || statusOf[code] === 429;
+}
 
 /** Seconds after which what passes has probably passed. */
 const RETRY_AFTER_SECONDS = 1;
@@ -102,8 +108,8 @@ export function problemHeaders(error: LedgerError): Record<string, string> {
   const status = statusOf[error.code];
   return {
     'Content-Type': 'application/problem+json',
+    ...((status === 503 || status === 429) && { 'Retry-After': String(RETRY_AFTER_SECONDS) }),
     ...(error instanceof TooManyRequests && error.headers),
-    ...(status === 503 && { 'Retry-After': String(RETRY_AFTER_SECONDS) }),
     ...(error.conflicting !== undefined && { Location: locationOf(error.conflicting) }),
     ...(status === 401 && { 'WWW-Authenticate': 'Bearer realm="fleetledger"' }),
   };

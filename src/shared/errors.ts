@@ -36,6 +36,7 @@ export const errorTable = {
   'newer-event-version': 'A newer release has written what this one cannot read',
   'store-unavailable': 'The store is away',
   'too-many-requests': 'Too many requests',
+  'too-many-batches': 'Too many batches are open',
   overloaded: 'Too much is waiting',
   'shutting-down': 'The process is shutting down',
   'internal-error': 'Something went wrong on our side',

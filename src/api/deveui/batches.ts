@@ -53,6 +53,9 @@ export interface BatchRoutesParts {
 
 const { maxSize: MAX_BATCH_SIZE, defaultSize: DEFAULT_BATCH_SIZE, maxConcurrency } = BATCH_LIMITS;
 
+/** Of one project. */
+const MAX_OPEN_BATCHES = 1_000;
+
 const sizeField = z
   .int(`must be a whole number from 1 to ${MAX_BATCH_SIZE}`)
   .min(1, `must be a whole number from 1 to ${MAX_BATCH_SIZE}`)
@@ -142,10 +145,11 @@ export function batchRoutes({
     body: { ...jsonBody(batchBody, { batch_size: 1 }), isOptional: true },
     answers: { 201: batchAnswer },
     headers: { Location: 'The batch' },
-    errors: ['provider-not-configured'],
+    errors: ['provider-not-configured', 'too-many-batches'],
     takesWait: true,
     async handle({ body, headers, projectId, now, entropy, read, command, isClosed }) {
       const batchId = shortId(entropy('batch:id', 16));
+      await requireRoom(projectId, batchId);
       const requestedAt = now.toISOString();
       const { position } = await execute(
         projectId,
@@ -177,6 +181,22 @@ export function batchRoutes({
       };
     },
   });
+
+  /**
+   * The tables may be some batches behind: what it keeps is that one project fills the memory of whoever
+   * provisions. A batch that this request has recorded before is answered whatever else is open.
+   */
+  async function requireRoom(projectId: string, batchId: string): Promise<void> {
+    const open = await queries.openBatches(projectId, MAX_OPEN_BATCHES).catch(() => 0);
+    if (open < MAX_OPEN_BATCHES) return;
+    const { state } = await handler.peek(batchDecider, batchStream(projectId, batchId), 0);
+    if (state.situation !== 'missing') return;
+    throw new LedgerError(
+      'too-many-batches',
+      `The project has ${MAX_OPEN_BATCHES} batches that are not done: wait until one is, or stop one.`,
+    );
+  }
+
   /**
    * Undefined when the read model cannot answer: the batch is in the log, and a refusal would make a
    * client ask for another one.

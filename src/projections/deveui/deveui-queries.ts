@@ -125,6 +125,24 @@ export class DevEuiQueries {
     return { value: row && batchSummary(row), position };
   }
 
+  /** How many batches of the project are being worked on, as far as the tables know; at most `limit`. */
+  async openBatches(projectId: string, limit: number): Promise<number> {
+    const { value } = await this.#models.readAsIs<{ open: bigint }>('deveui', {
+      name: 'open-batches',
+      text: `
+        select count(*) as open
+        from (
+          select
+          from read_deveui.batches
+          where project_id = $1 /* project */
+            and status = 'Processing'
+          limit $2 /* limit */
+        ) found`,
+      values: [projectId, limit],
+    });
+    return Number(value[0]?.open ?? 0);
+  }
+
   /** Newest first, before a position if one is given. */
   async batches(
     projectId: string,
