@@ -42,6 +42,7 @@ interface DeviceMemory {
 
 interface RegisteredDevice {
   readonly links: DeviceLinks;
+  readonly createdAt: string;
   readonly keys: KeySet;
   /** The project that it came from; null for one that was registered here. */
   readonly from: string | null;
@@ -115,7 +116,7 @@ export class ClaimLostError extends LedgerError {
 }
 
 export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
-  fold: 'device:3',
+  fold: 'device:4',
   initialState: { situation: 'missing', transfers: {}, settledClaims: {} },
 
   decide(device, command) {
@@ -192,6 +193,7 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         ...memoryOf(device),
         situation: 'active',
         links: linksOf(event.data),
+        createdAt: event.data.createdAt,
         keys: {},
         from,
       };
@@ -365,8 +367,8 @@ function memoryOf({ transfers, settledClaims }: DeviceMemory): DeviceMemory {
 }
 
 function registered(device: RegisteredDevice & DeviceMemory): RegisteredDevice & DeviceMemory {
-  const { links, keys, from } = device;
-  return { ...memoryOf(device), links, keys, from };
+  const { links, createdAt, keys, from } = device;
+  return { ...memoryOf(device), links, createdAt, keys, from };
 }
 
 function refuseGone(device: Exclude<DeviceState, { situation: 'missing' }>): void {

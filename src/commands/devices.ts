@@ -44,13 +44,20 @@ export class DeviceCommands {
     return this.#link({ type: 'register', ...device }, context);
   }
 
-  /** @throws LedgerError `not-found`, `device-retired`, `device-transferred`, `link-taken` */
-  change(
+  /**
+   * Gives the device as the change left it, also when the change is repeated.
+   * @throws LedgerError `not-found`, `device-retired`, `device-transferred`, `link-taken`
+   */
+  async change(
     deviceId: string,
     links: Partial<DeviceLinks>,
     context: CommandContext,
-  ): Promise<Handled<DeviceState>> {
-    return this.#link({ type: 'change', deviceId, links }, context);
+  ): Promise<Handled<DeviceState> & { readonly state: DeviceState }> {
+    const handled = await this.#link({ type: 'change', deviceId, links }, context);
+    if (handled.outcome !== 'repeated') return handled;
+    const stream = deviceStream(context.projectId, deviceId);
+    const state = await this.#handler.stateAfter(deviceDecider, stream, handled.revision);
+    return { ...handled, state };
   }
 
   /** In the project of `context`. @throws LedgerError `link-taken` */

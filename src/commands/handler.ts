@@ -43,12 +43,13 @@ export interface CommandIdentity {
 }
 
 export type Handled<State, Event extends DomainEvent = DomainEvent> =
-  /** The revision of the command's last event, and a position at which the log holds it. */
+  /** The revision of the command's last event, a position at which the log holds it, and the state after it. */
   | {
       readonly outcome: 'recorded';
       readonly revision: bigint;
       readonly position: Position;
       readonly events: readonly Event[];
+      readonly state: State;
     }
   /** The command has run before; its events stand there. */
   | { readonly outcome: 'repeated'; readonly revision: bigint; readonly position: Position }
@@ -136,6 +137,15 @@ export class CommandHandler {
     if (identity === undefined) return false;
     const runs = await runsOn(this.#store, stream, [identity], folded);
     return runs.repetitionOf(identity) !== undefined;
+  }
+
+  /** The state that a stream had right after its event of a revision, as the log has it. */
+  async stateAfter<State, Command, Event extends DomainEvent>(
+    decider: Decider<State, Command, Event>,
+    stream: StreamName,
+    revision: bigint,
+  ): Promise<State> {
+    return (await this.#states.before(decider, stream, revision + 1n)).state as State;
   }
 
   async #drain(stream: StreamName, queue: AnyJob[]): Promise<void> {
@@ -357,7 +367,7 @@ function settle(
       continue;
     }
     revision = end = lengthened(end, events);
-    job.resolve({ outcome: 'recorded', revision, position, events: decided });
+    job.resolve({ outcome: 'recorded', revision, position, events: decided, state });
   }
 }
 

@@ -84,7 +84,8 @@ describe('a change of links', () => {
     await register(other);
     const identity = await newIdentity(process);
     const recorded = await change(deviceId, { simCardId }, { identity });
-    const repeated = { outcome: 'repeated', position: recorded.position };
+    const { position } = recorded;
+    const repeated = { outcome: 'repeated', position, state: { links: { simCardId } } };
 
     await change(deviceId, { simCardId: null });
     const claims = claimsIn(process);

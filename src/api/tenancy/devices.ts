@@ -3,7 +3,6 @@ import type { CommandHandler } from '../../commands/handler.ts';
 import { deviceDecider } from '../../commands/device-decider.ts';
 import type { DeviceCommands } from '../../commands/devices.ts';
 import { deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
-import { atLeast } from '../../projections/engine/read-model.ts';
 import type {
   DeviceFilter,
   DeviceView,
@@ -106,24 +105,23 @@ export function deviceRoutes(
       'precondition-failed',
     ],
     hasEtag: true,
-    async handle({ params, body, projectId, headers, read, command }) {
+    async handle({ params, body, headers, command }) {
       const refuse = precondition(headers);
       const links: Partial<DeviceLinks> = {
         ...(body.dev_eui !== undefined && { devEui: body.dev_eui }),
         ...(body.sim_card_id !== undefined && { simCardId: body.sim_card_id }),
         ...(body.sensor_id !== undefined && { sensorId: body.sensor_id }),
       };
-      const { position } = await devices.change(params.id, links, {
+      const { state, revision, position } = await devices.change(params.id, links, {
         ...command(),
         ...(refuse !== undefined && { precondition: refuse }),
       });
-      const changed = atLeast(read, position);
-      const { value: device } = await queries.device(projectId, params.id, changed);
-      if (device === undefined) throw notFound();
+      if (state.situation === 'missing' || revision === 'no-stream') throw notFound();
+      const device = { deviceId: params.id, ...state.links, retiredAt: null };
       return {
         status: 200,
-        body: deviceBody(device),
-        headers: { ETag: etag(device.revision) },
+        body: deviceBody({ ...device, createdAt: new Date(state.createdAt) }),
+        headers: { ETag: etag(revision) },
         position,
       };
     },
@@ -165,7 +163,7 @@ function filterOf(query: z.infer<typeof filterQuery>, now: Date): DeviceFilter {
   };
 }
 
-export function deviceBody(device: Omit<DeviceView, 'lastSeenAt'>): JsonObject {
+export function deviceBody(device: Omit<DeviceView, 'lastSeenAt' | 'revision'>): JsonObject {
   return {
     device_id: device.deviceId,
     ...linksAnswer(device),

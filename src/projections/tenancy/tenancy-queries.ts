@@ -137,30 +137,6 @@ export class TenancyQueries {
     return { value: views, position };
   }
 
-  /** A device as it is now, by what this read model knows alone: not when it was last seen. */
-  async device(
-    projectId: string,
-    deviceId: string,
-    options: ReadOptions,
-  ): Promise<Fresh<Omit<DeviceView, 'lastSeenAt'> | undefined>> {
-    const { value, position } = await this.#models.read<Omit<DeviceRow, 'last_seen_at'>>(
-      'tenancy',
-      {
-        name: 'device',
-        text: `
-          select device_id, dev_eui, sim_card_id, sensor_id, created_at, retired_at, revision
-          from read_tenancy.devices
-          where project_id = $1 /* project */
-            and device_id = $2 /* device */
-            and to_position is null`,
-        values: [projectId, deviceId],
-      },
-      options,
-    );
-    const [row] = value;
-    return { value: row && deviceView({ ...row, last_seen_at: null }), position };
-  }
-
   /** The devices of a project as of a position, by id; each was last seen when its key was used, or its sensor reported. */
   async devices(
     projectId: string,
