@@ -15,7 +15,7 @@ const STAND_IN_SHOWS_AFTER_MS = 5;
 /**
  * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or one of the run's own;
  * and, where the run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL
- * or a stand-in, which shows events TEST_EVENTSTORE_SHOWS_AFTER_MS after it has decided on their
+ * or a stand-in beside those of the databases (`test-log.ts`), which all show events TEST_EVENTSTORE_SHOWS_AFTER_MS after it has decided on their
  * append.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
@@ -31,6 +31,7 @@ async function setUpEventStore(): Promise<() => Promise<void>> {
   if (process.env['TEST_LOG'] !== 'eventstoredb') return async () => undefined;
   const given = process.env['EVENTSTORE_URL'];
   const showsAfterMs = process.env['TEST_EVENTSTORE_SHOWS_AFTER_MS'] ?? STAND_IN_SHOWS_AFTER_MS;
+  process.env['TEST_EVENTSTORE_SHOWS_AFTER_MS'] = String(showsAfterMs);
   const standIn = given ? undefined : await startStandInProcess(Number(showsAfterMs));
   // The processes that run the tests, and those that tests start, have it from here.
   process.env['TEST_EVENTSTORE_URL'] = given ? given : standIn?.connectionString;

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, inject, type RunnerTask } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { useLogServer } from '../event-store/test-log.ts';
 import { databaseUrl } from './test-server.ts';
 
 export interface TestDatabase {
@@ -35,7 +36,9 @@ export function createTestDatabase(): TestDatabase {
     return databaseUrl(serverUrl, newName);
   }
 
+  let endUseOfLogServer = async (): Promise<void> => undefined;
   beforeAll(async () => {
+    endUseOfLogServer = await useLogServer();
     await giveNewLogId(await create(name, template));
   });
   // oxlint-disable-next-line no-empty-pattern -- vitest accepts nothing else here
@@ -49,6 +52,7 @@ export function createTestDatabase(): TestDatabase {
       }
     }
     await server.close();
+    await endUseOfLogServer();
   });
 
   return {

@@ -5,6 +5,7 @@ import type { OpenEventStore } from '../../src/event-store/port.ts';
 import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
 import { STREAM_CATEGORIES } from '../../src/event-store/stream-name.ts';
 import type { Logger } from '../../src/shared/logger.ts';
+import { startStandInProcess } from './eventstoredb/stand-in-child.ts';
 
 /** The categories of streams that tests have of their own. */
 const TEST_CATEGORIES = ['meter', 'notes'];
@@ -23,6 +24,30 @@ export function openTestLog(options: {
   return url === undefined
     ? openPostgresEventStore({ database, logger })
     : openEventStoreDB({ url, logger, categories: [...STREAM_CATEGORIES, ...TEST_CATEGORIES] });
+}
+
+let users = 0;
+
+/**
+ * Where the run is for stand-ins, gives the test file one of its own, for as long as it is in use: on a
+ * shared one, each reading of the whole log would go through the events of all other files. A worker
+ * runs one file at a time, and the processes that the file starts inherit its environment. Gives what
+ * ends the use.
+ */
+export async function useLogServer(): Promise<() => Promise<void>> {
+  const isForStandIns =
+    process.env['TEST_LOG'] === 'eventstoredb' && !process.env['EVENTSTORE_URL'];
+  users += 1;
+  if (!isForStandIns || users > 1) return async () => void (users -= 1);
+  const shared = process.env['TEST_EVENTSTORE_URL'];
+  const showsAfterMs = Number(process.env['TEST_EVENTSTORE_SHOWS_AFTER_MS']);
+  const standIn = await startStandInProcess(showsAfterMs);
+  process.env['TEST_EVENTSTORE_URL'] = standIn.connectionString;
+  return async () => {
+    users -= 1;
+    process.env['TEST_EVENTSTORE_URL'] = shared;
+    await standIn.end();
+  };
 }
 
 /**
