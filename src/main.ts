@@ -30,6 +30,7 @@ import type { UsageIngest } from './ingest/usage-ingest.ts';
 import { providerAddress } from './lorawan/http-provider.ts';
 import { openIngest } from './main/ingest.ts';
 import { openLedger, type Ledger } from './main/ledger.ts';
+import { refuseShorterLog } from './main/log-end.ts';
 import { operationsOf, serveOperations, type Operations } from './main/operations.ts';
 import { openProvisioning, type OpenProvisioning } from './main/provisioning.ts';
 import { DevEuiQueries } from './projections/deveui/deveui-queries.ts';
@@ -80,6 +81,7 @@ export async function startService(
     await ledger.close();
   };
   try {
+    await refuseShorterLog(ledger);
     await prepare(ledger);
     if (config.roles.includes('projections')) engine.start();
     provisioning = startProvisioning(config, ledger);

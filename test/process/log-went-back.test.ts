@@ -9,20 +9,22 @@ vi.setConfig({ testTimeout: 120_000 });
 const { url } = createTestDatabase();
 const ADMIN_KEY = 'the-admin-key';
 
-test('a service whose log is put back to an older copy ends with one line that says so', async () => {
+test('a service whose log is put back to an older copy ends with one line that says so, and does not start again', async () => {
   const standIn = await startServer();
-  const service = startServiceProcess({
+  const settings = {
     DATABASE_URL: url,
     EVENTSTORE_URL: standIn.connectionString,
     ADMIN_API_KEY: ADMIN_KEY,
     LOG_LEVEL: 'error',
-  });
+  };
+  const service = startServiceProcess(settings);
   const api = await service.serving();
   const { owner } = await createProject(api, ADMIN_KEY);
   const patch = (value: number) => owner.patch('/sensors/probe', { json: { data: { value } } });
   expect(await patch(1)).toMatchObject({ status: 200 });
   const backup = standIn.recordCount;
   expect(await patch(2)).toMatchObject({ status: 200 });
+  expect(await owner.get('/sensors/probe')).toMatchObject({ body: { revision: 1 } });
 
   await standIn.restoreBackup(backup);
 
@@ -33,4 +35,8 @@ test('a service whose log is put back to an older copy ends with one line that s
     .split('\n')
     .filter((line) => line.includes('The log went back'));
   expect(fatal).toHaveLength(1);
+
+  const again = startServiceProcess(settings);
+  expect(await again.ended()).toBe(1);
+  expect(again.stderr()).toMatch(/^The log went back: it ends at position .* DATABASE_URL.*\n$/);
 });

@@ -1,6 +1,6 @@
 /** The projections of the product in their order, with their versions. */
 export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
-  tenancy: 2,
+  tenancy: 3,
   state: 3,
   deveui: 1,
   firmware: 2,
