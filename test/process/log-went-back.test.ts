@@ -7,7 +7,7 @@ import { startServiceProcess } from './service-process.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 const { url } = createTestDatabase();
-const ADMIN_KEY = 'the-admin-key';
+const ADMIN_KEY = 'the-admin-key-of-the-tests';
 
 test('a service whose log is put back to an older copy ends with one line that says so, and does not start again', async () => {
   const standIn = await startServer();
