@@ -113,18 +113,25 @@ export const timeQuery = z
   .meta({ override: { type: 'string', format: 'date-time' } })
   .optional();
 
-/** A time or a position, as text. */
-export const momentQuery = z.string().transform(withPlusRestored).optional();
-
 /** What a position looks like: the log, and the place in it. */
 export const POSITION_PATTERN = '[0-9a-f]{8}-(0|[1-9][0-9]{0,18})';
-const MOMENT_PATTERN = `^([0-9]{4}-[0-9]{2}-[0-9]{2}.*|${POSITION_PATTERN})$`;
+const DATE_PATTERN = '[0-9]{4}-[0-9]{2}-[0-9]{2}';
+const CLOCK_PATTERN = '[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[-+ ][0-9]{2}:[0-9]{2})';
+const MOMENT_PATTERN = `^(${DATE_PATTERN}(${CLOCK_PATTERN})?|${POSITION_PATTERN})$`;
 
-export const asOfQuery = momentQuery.meta({
-  description:
-    'As it was then: an RFC 3339 time such as `2026-01-01T00:00:00Z`, or a Fleetledger-Position',
-  override: { type: 'string', pattern: MOMENT_PATTERN },
-});
+/** A time, a date or a position, as text: `Positions` resolves it. */
+export function momentQuery(description: string): z.ZodType<string | undefined> {
+  return z
+    .string()
+    .transform(withPlusRestored)
+    .optional()
+    .meta({ description, override: { type: 'string', pattern: MOMENT_PATTERN } });
+}
+
+export const asOfQuery = momentQuery(
+  'The answer as it was then: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` ' +
+    '(the end of that day in UTC), or a Fleetledger-Position',
+);
 
 /** A sum of bytes, as `exactInteger` has it. */
 export const bytesAnswer = z

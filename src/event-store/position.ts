@@ -6,11 +6,18 @@ export function formatPosition(logId: string, position: Position): string {
   return `${logId}-${position.toString()}`;
 }
 
+const POSITION = /^([0-9a-f]{8})-(0|[1-9][0-9]{0,18})$/;
+
+/** Whether a text has the form of a position, of this or another log. */
+export function isPositionText(text: string): boolean {
+  return POSITION.test(text);
+}
+
 /**
  * @throws LedgerError `position-of-another-log`; `validation-failed` when the text is no position at all
  */
 export function parsePosition(logId: string, text: string): Position {
-  const match = /^([0-9a-f]{8})-(0|[1-9][0-9]{0,18})$/.exec(text);
+  const match = POSITION.exec(text);
   if (match === null) {
     throw new LedgerError(
       'validation-failed',

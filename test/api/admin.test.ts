@@ -1034,6 +1034,20 @@ describe('the log', () => {
     }
   });
 
+  test('is filtered by days in UTC, both included', async () => {
+    const days = events.map(({ recorded_at: time }) => time.slice(0, 10));
+    const [from = '', to = ''] = [days[0], days.at(-1)];
+    const [dayBefore, nextDay] = [Date.parse(from) - 1, Date.parse(to) + 86_400_000].map((time) =>
+      new Date(time).toISOString().slice(0, 10),
+    ) as [string, string];
+
+    const last = events.at(-1)?.position ?? '';
+    expect(ids(await log({ from, to: last }))).toEqual(ids(events));
+    expect(ids((await log({ from, to })).slice(0, events.length))).toEqual(ids(events));
+    expect(await log({ to: dayBefore })).toEqual([]);
+    expect(await log({ from: nextDay })).toEqual([]);
+  });
+
   test('is filtered by times, both included', async () => {
     const stream = sensorStream(sensor);
     const own = events.filter((event) => event.stream === stream);
@@ -1123,7 +1137,7 @@ describe('the log', () => {
     { from: '' },
     { to: '' },
     { from: '2026-02-30T00:00:00Z' },
-    { to: '2026-01-31' },
+    { to: '2026-02-30' },
     { to: '2026-01-31T25:00:00Z' },
     { from: '12' },
     { from: '-1' },

@@ -638,11 +638,41 @@ describe('as it was', () => {
     }
   });
 
+  test('of a date is as it was at the end of that day', async () => {
+    const sensor = newSensor();
+    await patch(sensor, { a: 1 });
+    const { updated_at: updatedAt } = (await owner.get<{ updated_at: string }>(sensor)).body;
+    const day = updatedAt.slice(0, 10);
+    const dayBefore = new Date(Date.parse(day) - 1).toISOString().slice(0, 10);
+
+    expect(await owner.get(`${sensor}?as_of=${day}`)).toMatchObject({
+      status: 200,
+      body: { revision: 0 },
+    });
+    expect(await owner.get(`${sensor}?as_of=${dayBefore}`)).toMatchObject(
+      problem(404, 'not-found'),
+    );
+  });
+
+  test.each(['tomorrow', '1e3', '2026-11-27T04:00Z', '2026-02-30', '2026-1-1'])(
+    'of %s is refused with the forms that exist',
+    async (asOf) => {
+      expect(await owner.get(`/sensors/any?as_of=${asOf}`)).toMatchObject({
+        ...problem(422, 'validation-failed'),
+        body: {
+          detail: expect.stringMatching(
+            /2026-11-27T04:00:00Z, a date such as 2026-11-27, or a position .* Fleetledger-Position\.$/,
+          ) as string,
+        },
+      });
+    },
+  );
+
   test.each([
     'as_of=yesterday',
     'as_of=',
     'as_of=2026-02-30T00:00:00Z',
-    'as_of=2026-01-01',
+    'as_of=2026-02-30',
     'as_of=2026-01-01T00:00:00',
     'as_of=2026-01-01T25:00:00Z',
     'as_of=2026-01-01T00:00:00Z&as_of=2026-01-01T00:00:00Z',

@@ -30,8 +30,12 @@ const logQuery = cursorQuery.extend({
     .transform((types) => types.split(','))
     .optional()
     .meta({ description: 'Types of events, separated by commas: `SensorPatched,SimAssigned`' }),
-  from: momentQuery.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
-  to: momentQuery.meta({ description: 'A time (RFC 3339) or a position, itself included' }),
+  from: momentQuery(
+    'An RFC 3339 time, a date (the start of that day in UTC), or a position; itself included',
+  ),
+  to: momentQuery(
+    'An RFC 3339 time, a date (the end of that day in UTC), or a position; itself included',
+  ),
   correlation_id: z.string().min(1).optional(),
 });
 

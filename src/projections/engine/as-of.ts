@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { formatPosition, parsePosition } from '../../event-store/position.ts';
+import { formatPosition, isPositionText, parsePosition } from '../../event-store/position.ts';
 import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { canonicalTime } from '../../shared/time.ts';
 
 const RFC3339 = /^(\d{4}-\d{2}-\d{2})T([01]\d|2[0-3]):\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
 
 /**
  * A node of a cluster that is not its leader shows an event a moment after the event was acknowledged,
@@ -63,13 +64,13 @@ export class Positions {
   }
 
   /**
-   * `as_of`: a time is turned into the position of the last event recorded by then, once, and
-   * everything answers by position.
+   * `as_of`: a time, or a date, is turned into the position of the last event recorded by then, once, and
+   * everything answers by position. A date stands for the end of that day in UTC.
    * @throws LedgerError as `parse`
    */
   async asOf(text: string): Promise<Position> {
-    const time = timeIn(text);
-    return time === undefined ? this.parse(text) : this.#store.positionAt(time);
+    const span = spanIn(text);
+    return span === undefined ? this.parse(text) : this.#store.positionAt(span.last);
   }
 
   /**
@@ -78,7 +79,7 @@ export class Positions {
    */
   async momentOf(text: string): Promise<{ position: Position; time: Date | undefined }> {
     const position = await this.asOf(text);
-    const time = timeIn(text);
+    const time = spanIn(text)?.last;
     if (time !== undefined || position === BEGINNING) return { position, time };
     const after = (position - 1n) as Position;
     for await (const { events } of this.#store.readAll({ after, until: position })) {
@@ -89,14 +90,14 @@ export class Positions {
   }
 
   /**
-   * Where to begin so that the first that follows is at a position, or recorded at a time, or later.
+   * Where to begin so that the first that follows is at a position, or recorded at a time, or later. A date stands for
+   * the start of that day in UTC.
    * @throws LedgerError as `parse`
    */
   async before(text: string | undefined): Promise<Position> {
     if (text === undefined) return BEGINNING;
-    const time = timeIn(text);
-    // The log's own times have milliseconds.
-    if (time !== undefined) return this.#store.positionAt(new Date(time.getTime() - 1));
+    const span = spanIn(text);
+    if (span !== undefined) return this.#store.positionAt(new Date(span.first.getTime() - 1));
     const position = await this.parse(text);
     return position === BEGINNING ? BEGINNING : ((position - 1n) as Position);
   }
@@ -109,22 +110,32 @@ function beyondEnd(): LedgerError {
   );
 }
 
+/** The first and the last millisecond that a text stands for. The log's own times have milliseconds. */
+interface Span {
+  readonly first: Date;
+  readonly last: Date;
+}
+
 /**
- * The time that a text gives; undefined when it is no time at all.
- * @throws LedgerError `validation-failed` for one that looks like a time, and is none
+ * The span of a time, or of a date: the whole day in UTC. Undefined for a position, which is not checked further.
+ * @throws LedgerError `validation-failed` for a text that is none of the three
  */
-function timeIn(text: string): Date | undefined {
+function spanIn(text: string): Span | undefined {
+  if (isPositionText(text)) return undefined;
   const canonical = canonicalTime(text);
   const [, day] = RFC3339.exec(canonical) ?? [];
-  if (day === undefined) return undefined;
-  const time = new Date(canonical);
-  if (!isDay(day) || Number.isNaN(time.getTime())) {
-    throw new LedgerError(
-      'validation-failed',
-      `'${text}' is no time: send one as RFC 3339 has it.`,
-    );
+  if (day !== undefined && isDay(day)) {
+    const time = new Date(canonical);
+    if (!Number.isNaN(time.getTime())) return { first: time, last: time };
   }
-  return time;
+  if (DATE.test(text) && isDay(text)) {
+    return { first: new Date(`${text}T00:00:00.000Z`), last: new Date(`${text}T23:59:59.999Z`) };
+  }
+  throw new LedgerError(
+    'validation-failed',
+    `'${text.slice(0, 64)}' is not a time, a date or a position: send a time such as 2026-11-27T04:00:00Z, ` +
+      'a date such as 2026-11-27, or a position as an answer gave it in Fleetledger-Position.',
+  );
 }
 
 /** Whether the calendar has it: `Date` reads the 30th of February as the 2nd of March. */
