@@ -26,7 +26,7 @@ afterAll(() => database.close());
 
 function prepare(...projections: Projection[]): Promise<ReadProcess> {
   const { url } = testDatabase;
-  return startReadProcess({ url, projections, applyTimeoutMs: LIMIT_MS });
+  return startReadProcess({ url, projections, applyTimeoutMs: LIMIT_MS, replayTurnMs: 500 });
 }
 
 /** Takes its time for each event, in one statement; for one that is `slow`, too long. */
@@ -173,4 +173,32 @@ test('a rebuild that cannot go on keeps no other from being carried out', async 
   await holder.close();
   expect(await ended(process, hanging)).toMatchObject({ status: 'completed' });
   expect(await stuck.noted()).toEqual(['0']);
+});
+
+test('a rebuild whose batch takes many turns gives others theirs meanwhile, and completes', async () => {
+  const [long, notes] = [new Notes(database), new Notes(database)];
+  const process = await prepare(
+    long.projection('one', {
+      isUnique: true,
+      // No two events can be applied together within the limit.
+      async before(events, tx) {
+        for (const _ of events) {
+          for (let n = 0; n < 4; n += 1) await tx.query({ text: 'select pg_sleep(0.15)' });
+        }
+      },
+    }),
+    notes.projection('one'),
+  );
+  await long.append(process.store, numbered(8));
+  const taking = await rebuild(process, long);
+  const other = await rebuild(process, notes);
+  process.engine.startReplays();
+
+  expect(await ended(process, other)).toMatchObject({ status: 'completed' });
+  const applied = await database.query({
+    text: `select from read_${long.name}_g${taking.generation}.notes`,
+  });
+  expect(applied.length).toBeLessThan(8);
+  expect(await ended(process, taking)).toMatchObject({ status: 'completed' });
+  expect(await long.noted()).toEqual(numbered(8));
 });

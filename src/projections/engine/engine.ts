@@ -21,6 +21,8 @@ export interface EngineOptions {
   readonly waitForMs?: number;
   /** A batch of events is applied within this, or halved, down to one event; 30 s unless it is given. */
   readonly applyTimeoutMs?: number;
+  /** How long a replay works before another one may; a minute unless it is given. */
+  readonly replayTurnMs?: number;
 }
 
 const CLEAN_INTERVAL_MS = 600_000;
@@ -92,7 +94,7 @@ export class ProjectionEngine {
 
   /** Carries out replays only: for a tool that waits for one, with no service beside it. */
   startReplays(): void {
-    const { database, store, projections, logger, applyTimeoutMs } = this.#options;
+    const { database, store, projections, logger, applyTimeoutMs, replayTurnMs } = this.#options;
     this.#worker = new ReplayWorker({
       database,
       store,
@@ -100,6 +102,7 @@ export class ProjectionEngine {
       projections,
       logger,
       applyTimeoutMs,
+      turnMs: replayTurnMs,
       onEnded: async () => {
         await this.answering.refresh();
         this.lookAround();

@@ -23,6 +23,15 @@ export interface WriterOptions {
   readonly applyTimeoutMs?: number | undefined;
   /** Aborted when the process stops: a batch is not halved any further then. */
   readonly signal?: AbortSignal;
+  /** Aborted when others are to have their turn: a batch is not halved any further then, either. */
+  readonly turn?: AbortSignal;
+  /** What an earlier writer of the generation learned; otherwise batches are tried whole. */
+  readonly batchLimit?: BatchLimit;
+}
+
+/** How many events are tried together. It outlives a writer that had to end while it halved a batch. */
+export interface BatchLimit {
+  events: number;
 }
 
 /** Somebody else writes the generation by now, or nobody does. */
@@ -52,6 +61,7 @@ export class GenerationWriter {
   /** Ids of the events that are left out. */
   readonly skipped: ReadonlySet<string>;
   readonly #applyTimeoutMs: number;
+  readonly #batchLimit: BatchLimit;
   #position: Position;
 
   private constructor(
@@ -64,6 +74,7 @@ export class GenerationWriter {
     this.connection = connection;
     this.skipped = skipped;
     this.#applyTimeoutMs = options.applyTimeoutMs ?? APPLY_TIMEOUT_MS;
+    this.#batchLimit = options.batchLimit ?? { events: Number.POSITIVE_INFINITY };
     this.#position = position;
   }
 
@@ -104,23 +115,37 @@ export class GenerationWriter {
    * Applies a batch and moves the checkpoint, in one transaction. A batch that cannot be applied, or
    * not in time, is halved again and again until the event is found that cannot: that is given back,
    * behind all that came before it.
-   * @throws LeaseLostError, and what passes: the database is unavailable, a lock is not to be had
+   * @throws LeaseLostError, the reason of the `signal` or `turn` that is aborted, and what passes: the
+   * database is unavailable, a lock is not to be had
    */
   async write(batch: Batch): Promise<Stop | undefined> {
+    let rest = batch;
+    while (rest.events.length > this.#batchLimit.events) {
+      const [first, others] = split(rest, this.#batchLimit.events);
+      const stopped = await this.#writeHalving(first);
+      if (stopped !== undefined) return stopped;
+      rest = others;
+    }
+    const stopped = await this.#writeHalving(rest);
+    // Slow events come in runs: after those, batches are tried whole again before long.
+    this.#batchLimit.events *= 2;
+    return stopped;
+  }
+
+  async #writeHalving(batch: Batch): Promise<Stop | undefined> {
+    this.#options.turn?.throwIfAborted();
     const failure = await this.#tryCommit(batch);
     if (failure === undefined) return undefined;
     const [event, ...others] = batch.events;
     if (event === undefined) throw failure;
     if (others.length > 0) {
       const middle = Math.ceil(batch.events.length / 2);
-      const [first, second] = [batch.events.slice(0, middle), batch.events.slice(middle)];
-      const position = first.at(-1)?.position ?? batch.position;
-      return (
-        (await this.write({ events: first, position })) ??
-        (await this.write({ events: second, position: batch.position }))
-      );
+      this.#batchLimit.events = middle;
+      const [first, second] = split(batch, middle);
+      return (await this.#writeHalving(first)) ?? (await this.#writeHalving(second));
     }
-    // A server that was stalled uses up the time of one attempt, whatever the event.
+    // A server that was stalled uses up the time of one attempt, whatever the event. The second one
+    // belongs to the same turn: a turn that ended between the two would never come to an answer.
     const isSure = !(failure.cause instanceof TooSlowError);
     const confirmed = isSure ? failure : await this.#tryCommit(batch);
     return confirmed && stopAt(event, confirmed);
@@ -181,6 +206,15 @@ export class GenerationWriter {
     this.#options.lease.meter.count(events.length, this.#position, position);
     this.#position = position;
   }
+}
+
+/** The first `count` events, which are fewer than all, and the others. */
+function split({ events, position }: Batch, count: number): [Batch, Batch] {
+  const first = events.slice(0, count);
+  return [
+    { events: first, position: first.at(-1)?.position ?? position },
+    { events: events.slice(count), position },
+  ];
 }
 
 function stopAt(event: RecordedEvent, { message }: NotAppliedError): Stop {

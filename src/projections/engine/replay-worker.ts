@@ -2,7 +2,7 @@ import { isPassing, type Database } from '../../database/database.ts';
 import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { dropAbandoned } from './abandoned.ts';
-import { LeaseLostError } from './generation-writer.ts';
+import { LeaseLostError, type BatchLimit } from './generation-writer.ts';
 import type { Lease, Leases } from './lease.ts';
 import { Pause } from './pause.ts';
 import type { Projection } from './projection.ts';
@@ -17,6 +17,7 @@ export interface ReplayWorkerOptions {
   readonly projections: readonly Projection[];
   readonly logger: Logger;
   readonly applyTimeoutMs?: number | undefined;
+  readonly turnMs?: number | undefined;
   /** Called when a replay has ended in this process: the live generation may be another. */
   readonly onEnded: () => Promise<void>;
 }
@@ -37,6 +38,8 @@ export class ReplayWorker {
   readonly #stopping = new AbortController();
   readonly #pause = new Pause(this.#stopping.signal);
   readonly #turns = new Turns();
+  /** By replay, of those that this process has worked at. */
+  readonly #batchLimits = new Map<string, BatchLimit>();
   #done: Promise<void> = Promise.resolve();
 
   constructor(options: ReplayWorkerOptions) {
@@ -64,6 +67,7 @@ export class ReplayWorker {
       let hasWorked = false;
       try {
         const running = await runningReplays(database);
+        this.#forgetOthers(running);
         for (const replay of this.#turns.due(running, ({ replayId }) => replayId)) {
           if (this.#stopping.signal.aborted) return;
           hasWorked = await this.#take(replay);
@@ -75,6 +79,18 @@ export class ReplayWorker {
       }
       if (!hasWorked) await this.#pause.for(LOOK_INTERVAL_MS);
     }
+  }
+
+  #forgetOthers(running: readonly Replay[]): void {
+    const ids = new Set(running.map(({ replayId }) => replayId));
+    for (const id of this.#batchLimits.keys()) if (!ids.has(id)) this.#batchLimits.delete(id);
+  }
+
+  #batchLimitOf({ replayId }: Replay): BatchLimit {
+    const known = this.#batchLimits.get(replayId);
+    const limit = known ?? { events: Number.POSITIVE_INFINITY };
+    this.#batchLimits.set(replayId, limit);
+    return limit;
   }
 
   /** Whether it was ours to have a turn. */
@@ -97,7 +113,7 @@ export class ReplayWorker {
 
   /** Undefined where it is not ours. */
   async #takeTurn(replay: Replay): Promise<TurnOutcome | undefined> {
-    const { database, store, leases, logger, projections } = this.#options;
+    const { database, store, leases, logger, projections, turnMs = TURN_MS } = this.#options;
     const projection = projections.find(
       ({ name, version }) => name === replay.projection && version === replay.version,
     );
@@ -106,11 +122,11 @@ export class ReplayWorker {
     if (projection === undefined || generation?.logId !== store.logId) return undefined;
     const lease = await leases.tryAcquire(generation);
     if (lease === undefined) return undefined;
-    const signal = AbortSignal.any([
-      this.#stopping.signal,
-      lease.signal,
-      AbortSignal.timeout(TURN_MS),
-    ]);
+    // Not `AbortSignal.timeout`: Node.js 20 collects it as garbage when only `AbortSignal.any` refers
+    // to it, and it then never aborts. The timer refers to the controller, and is cleared below.
+    const turn = new AbortController();
+    const timer = setTimeout(() => turn.abort(), turnMs);
+    const signal = AbortSignal.any([this.#stopping.signal, lease.signal, turn.signal]);
     try {
       const outcome = await carryOut({
         ...this.#options,
@@ -120,14 +136,17 @@ export class ReplayWorker {
         lease,
         signal,
         stopping: this.#stopping.signal,
+        batchLimit: this.#batchLimitOf(replay),
       }).catch((thrown: unknown): TurnOutcome => {
         if (this.#stopping.signal.aborted) return 'unfinished';
+        if (signal.aborted && thrown === signal.reason) return 'unfinished';
         if (isPassing(thrown) || thrown instanceof LeaseLostError) throw thrown;
         return { reason: thrown instanceof Error ? thrown.message : String(thrown) };
       });
       if (typeof outcome === 'object') await this.#fail(replay, outcome.reason, lease);
       return outcome;
     } finally {
+      clearTimeout(timer);
       await lease.release().catch(() => undefined);
       await dropAbandoned(database, projection).catch((error: unknown) => {
         logger.warn({ err: error }, 'replaced tables could not be dropped; the next start will');

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDisconnected, isPassing, type Database } from '../../database/database.ts';
 import type { Batch, EventStore, Position } from '../../event-store/port.ts';
 import { compareGenerations } from './comparison.ts';
-import { GenerationWriter } from './generation-writer.ts';
+import { GenerationWriter, type BatchLimit } from './generation-writer.ts';
 import {
   liveGenerations,
   makeIndexes,
@@ -28,8 +28,10 @@ export interface ReplayingOptions {
   readonly applyTimeoutMs?: number | undefined;
   /** Aborted when its turn is over: the replay resumes where it stands, in whichever process. */
   readonly signal: AbortSignal;
-  /** Aborted when the process stops. A batch is halved as often as it takes, also beyond the turn. */
+  /** Aborted when the process stops. */
   readonly stopping: AbortSignal;
+  /** Kept from turn to turn, so that one that ends while a batch is halved is not in vain. */
+  readonly batchLimit: BatchLimit;
 }
 
 /**
@@ -48,7 +50,7 @@ const MAX_PAUSE_BEFORE_SWAP_MS = 2_000;
 /**
  * Carries out a replay under its lease, from wherever an earlier turn has left it: the bulk, then the
  * indexes, then what was written meanwhile, then the end that its kind has.
- * @throws LeaseLostError, and what passes
+ * @throws LeaseLostError, the reason of an aborted `signal`, and what passes
  */
 export async function carryOut(options: ReplayingOptions): Promise<TurnOutcome> {
   const { store, projection, replay, signal } = options;
@@ -56,6 +58,7 @@ export async function carryOut(options: ReplayingOptions): Promise<TurnOutcome> 
     ...options,
     isBulk: true,
     signal: options.stopping,
+    turn: signal,
   });
   try {
     let stopped = await fill(options, writer);
