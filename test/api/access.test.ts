@@ -42,6 +42,8 @@ DELETE /keys/{id}                                        403    403    403    20
 
 POST   /devices                                          403    403    201    201   201     403
 POST   /devices text/csv                                 403    403    200    200   200     403
+POST   /devices application/csv                          403    403    200    200   200     403
+POST   /devices application/vnd.ms-excel                 403    403    200    200   200     403
 GET    /devices                                          403    200    200    200   200     403
 GET    /devices/{id}                                     403    200    200    200   404     403
 PATCH  /devices/{id}                                     403    403    200    200   404     403
@@ -55,6 +57,8 @@ GET    /inventory                                        403    200    200    20
 PUT    /inventory/{sim}                                  403    403    200    200   200     403
 POST   /inventory                                        403    403    200    200   200     403
 POST   /inventory text/csv                               403    403    200    200   200     403
+POST   /inventory application/csv                        403    403    200    200   200     403
+POST   /inventory application/vnd.ms-excel               403    403    200    200   200     403
 
 POST   /usage                                            403    403    202    202   202     403
 POST   /usage application/cloudevents+json               403    403    202    202   202     403
@@ -393,14 +397,18 @@ const BODIES: Readonly<Record<string, (n: number, kind: AnyKind) => unknown>> = 
   'POST /members': () => ({ name: 'M', role: 'viewer' }),
   'POST /members/{id}/keys': () => ({}),
   'POST /devices': async (_n, kind) => ({ device_id: await deviceToRegister(kind) }),
-  'POST /devices text/csv': async (_n, kind) => `device_id\n${await deviceToRegister(kind)}\n`,
+  'POST /devices text/csv': tableOfDevices,
+  'POST /devices application/csv': tableOfDevices,
+  'POST /devices application/vnd.ms-excel': tableOfDevices,
   'PATCH /devices/{id}': (n) => ({ sim_card_id: `sim-${n}` }),
   'PATCH /devices/{id} application/merge-patch+json': (n) => ({ sim_card_id: `sim-${n}` }),
   'POST /devices/{id}/keys': () => ({}),
   'POST /devices/{id}/transfer': () => ({ to: otherProject.id }),
   'PUT /inventory/{sim}': (n) => ({ org_id: `org-${n}` }),
   'POST /inventory': (n) => [{ sim_card_id: project.sim, org_id: `org-${n}` }],
-  'POST /inventory text/csv': (n) => `sim_card_id,org_id\n${project.sim},org-${n}\n`,
+  'POST /inventory text/csv': tableOfSimCards,
+  'POST /inventory application/csv': tableOfSimCards,
+  'POST /inventory application/vnd.ms-excel': tableOfSimCards,
   'POST /usage': usageOf,
   'POST /usage application/cloudevents+json': cloudEventOf,
   'POST /usage application/cloudevents-batch+json': (n) => [cloudEventOf(n)],
@@ -424,6 +432,14 @@ const BODIES: Readonly<Record<string, (n: number, kind: AnyKind) => unknown>> = 
 /** The project's own keys need an id that is free; to a foreign one those of the project are, too. */
 async function deviceToRegister(kind: AnyKind): Promise<string> {
   return kind === 'foreign' ? (await addDevice()).device_id : newId('device');
+}
+
+async function tableOfDevices(_n: number, kind: AnyKind): Promise<string> {
+  return `device_id\n${await deviceToRegister(kind)}\n`;
+}
+
+function tableOfSimCards(n: number): string {
+  return `sim_card_id,org_id\n${project.sim},org-${n}\n`;
 }
 
 function usageOf(n: number): object {

@@ -184,6 +184,7 @@ describe.each([
       usageTopic: environment['KAFKA_USAGE_TOPIC'],
       groupId: 'fleetledger',
       project: 'default',
+      source: '',
     });
   });
 
