@@ -1,23 +1,25 @@
 import type { Json, JsonObject } from './json.ts';
 
 /**
- * Parses JSON, after a byte order mark if there is one. An integer beyond ±(2^53 - 1) becomes infinite, as numbers
- * beyond a 64-bit float do, so that whoever keeps the value can refuse it: `JSON.parse` rounds such an integer in
- * silence. The text is scanned, since Node 20 does not give a reviver the source of a number.
+ * Parses JSON, after a byte order mark if there is one. An integer beyond ±(2^53 - 1), in any notation, becomes infinite,
+ * as numbers beyond a 64-bit float do, so that whoever keeps the value can refuse it: `JSON.parse` rounds such an
+ * integer in silence, and it could not be returned as it was sent. The text is scanned, since Node 20 does not give a reviver the source of a number.
  * @throws SyntaxError
  */
 export function parseJsonText(text: string): Json {
   const withoutMark = text.startsWith('\ufeff') ? text.slice(1) : text;
   const parsed = JSON.parse(withoutMark) as Json;
-  // Most texts have no number of so many digits, and are scanned no further.
-  if (!/\d{16}/.test(withoutMark)) return parsed;
+  if (!MAY_BE_UNSAFE.test(withoutMark)) return parsed;
   const marked = withUnsafeIntegersMarked(withoutMark);
   return marked === withoutMark ? parsed : (JSON.parse(marked) as Json);
 }
 
+/** Most texts have no number of so many digits, and none with an exponent that makes it greater: these are not scanned. */
+const MAY_BE_UNSAFE = /\d{16}|(?:^|[:,[\s])-?\d[\d.]*[eE]\+?\d/;
+
 /** What is wrong with a number that `parseJsonText` made infinite. */
 export const UNSAFE_NUMBER =
-  'must be a number that can be returned as it was sent: an integer within ±(2^53 - 1), or a 64-bit float';
+  'must be a number that can be returned as it was sent: an integer within ±(2^53 - 1), or a fraction';
 
 /** Where an infinite number is in a value; undefined when there is none. Without recursion, so of any depth. */
 export function pathOfUnsafeNumber(value: Json): readonly string[] | undefined {
@@ -49,9 +51,22 @@ const ZERO = 0x30;
 const NINE = 0x39;
 const INFINITE = '1e999';
 
-/** Valid JSON with each integer that a double does not hold exactly replaced by a number beyond all doubles. */
+const MAX_SAFE_DIGITS = 16;
+
+/** Whether the value of a number of JSON is an integer beyond ±(2^53 - 1): `12.5e1` is 125. */
+function isUnsafeInteger(whole: string, fraction: string, exponent: number): boolean {
+  const digits = (whole + fraction).replace(/^0+/, '');
+  const significant = digits.replace(/0+$/, '');
+  if (significant === '') return false;
+  const zeros = digits.length - significant.length + exponent - fraction.length;
+  if (zeros < 0) return false;
+  if (significant.length + zeros > MAX_SAFE_DIGITS) return true;
+  return !Number.isSafeInteger(Number(significant + '0'.repeat(zeros)));
+}
+
+/** Valid JSON with each integer beyond ±(2^53 - 1) replaced by a number beyond all doubles. */
 function withUnsafeIntegersMarked(text: string): string {
-  const number = /-?\d+(\.\d+)?([eE][-+]?\d+)?/y;
+  const number = /-?(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?/y;
   const parts: string[] = [];
   let copiedTo = 0;
   for (let at = 0; at < text.length;) {
@@ -60,9 +75,8 @@ function withUnsafeIntegersMarked(text: string): string {
       at = endOfString(text, at);
     } else if (code === MINUS || (code >= ZERO && code <= NINE)) {
       number.lastIndex = at;
-      const [token = '-', fraction, exponent] = number.exec(text) ?? [];
-      const isInteger = fraction === undefined && exponent === undefined;
-      if (isInteger && !Number.isSafeInteger(Number(token))) {
+      const [token = '-', whole = '', fraction = '', exponent = '0'] = number.exec(text) ?? [];
+      if (isUnsafeInteger(whole, fraction, Number(exponent))) {
         parts.push(text.slice(copiedTo, at), INFINITE);
         copiedTo = at + token.length;
       }

@@ -32,8 +32,19 @@ describe('an integer beyond 2^53', () => {
     expect(await owner.get('/sensors/s1')).toMatchObject(problem(404, 'not-found'));
   });
 
+  test.each(['9007199254740993.0', '9.007199254740993e15', '1e20'])(
+    'written as %s is refused with its path',
+    async (number) => {
+      const body = `{"data":{"a":${number}}}`;
+      expect(await owner.send('PATCH', '/sensors/s1', { body, headers: JSON_TYPE })).toMatchObject({
+        ...problem(422, 'validation-failed'),
+        body: { errors: [{ path: 'body.data.a' }] },
+      });
+    },
+  );
+
   test('as text, and the greatest that is exact, are kept as they were sent', async () => {
-    const data = { exact: Number.MAX_SAFE_INTEGER, text: UNSAFE, float: 1e21 };
+    const data = { exact: Number.MAX_SAFE_INTEGER, text: UNSAFE, float: 1.5 };
     await owner.patch('/sensors/s2', { json: { data } });
     const { body } = await owner.get('/sensors/s2');
     expect(body).toMatchObject({ data: { current: data } });

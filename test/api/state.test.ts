@@ -220,9 +220,9 @@ describe('a patch', () => {
 
   test('keeps the numbers that a double holds', async () => {
     const sensor = newSensor();
-    const body = '{"data":{"a":1e308,"b":-0.1,"c":9007199254740991,"d":5e-324}}';
+    const body = '{"data":{"a":1.5e-308,"b":-0.1,"c":9007199254740991,"d":5e-324}}';
     await owner.patch(sensor, { body, headers: JSON_TYPE });
-    expect(await current(sensor)).toEqual({ a: 1e308, b: -0.1, c: 9007199254740991, d: 5e-324 });
+    expect(await current(sensor)).toEqual({ a: 1.5e-308, b: -0.1, c: 9007199254740991, d: 5e-324 });
   });
 
   test.each(['{"data":{"a":"\\u0000"}}', '{"data":{"\\u0000":1}}', '{"data":{"a":["\\ud800"]}}'])(

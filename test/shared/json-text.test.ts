@@ -12,7 +12,17 @@ describe('JSON text', () => {
     ['{"a":[0,{"b":12345678901234567890}]}', 'a.1.b'],
     ['{"a":"\\\\","b":[12345678901234567890]}', 'b.0'],
     ['{"a\\"12345678901234567890":"12345678901234567890\\\\\\"9007199254740993"}', undefined],
-    ['[0.12345678901234567890,1e20,123456789012345678.5,-1234567890123456789e2]', undefined],
+    [
+      '[0.12345678901234567890,123456789012345678.5,9007199254740991.0,1e15,1e-400,0e99]',
+      undefined,
+    ],
+    ['{"a":9007199254740993.0}', 'a'],
+    ['[0,9.007199254740993e15]', '1'],
+    ['[12.5E1,-1e20]', '1'],
+    ['{"a": 1E+16}', 'a'],
+    ['90071992547409930e-1', ''],
+    ['90071992547409935e-1', undefined],
+    ['{"1e20":"1e20, 2e20"}', undefined],
     ['[1e400]', '0'],
   ])('%s has a number that no double holds at %s', (text, path) => {
     expect(pathOfUnsafeNumber(parseJsonText(text))?.join('.')).toBe(path);
@@ -38,8 +48,30 @@ describe('JSON text', () => {
             return error instanceof SyntaxError;
           }
         };
-        fc.pre(!/\d{16}/.test(text.replaceAll(/"[^"]*"/g, '')) && !text.startsWith('\ufeff'));
+        const outsideStrings = text.replaceAll(/"(?:[^"\\]|\\.)*"/g, '');
+        fc.pre(!/\d{16}|\de\+?\d/i.test(outsideStrings) && !text.startsWith('\ufeff'));
         expect(outcome(parseJsonText)).toEqual(outcome(JSON.parse));
+      }),
+    );
+  });
+
+  test('has an unsafe integer found in each notation, and a safe one in none', () => {
+    const digits = fc.bigInt({ min: -(2n ** 60n), max: 2n ** 60n });
+    fc.assert(
+      fc.property(digits, fc.integer({ min: -20, max: 20 }), (integer, shift) => {
+        const zeros = '0'.repeat(Math.max(0, shift));
+        const notations = [
+          `${integer}${shift > 0 ? `.${zeros}` : ''}`,
+          `${integer}${zeros}e${-Math.max(0, shift)}`,
+          `${integer}E+0`,
+          String(integer).replace(/^(-?\d)(\d+)$/, (_all, first: string, rest: string) => {
+            return `${first}.${rest}e${rest.length}`;
+          }),
+        ];
+        const isUnsafe = !Number.isSafeInteger(Number(integer));
+        for (const text of notations) {
+          expect(pathOfUnsafeNumber(parseJsonText(text)) !== undefined, text).toBe(isUnsafe);
+        }
       }),
     );
   });
