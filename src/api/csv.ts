@@ -6,6 +6,7 @@ import { stringify } from 'csv-stringify/sync';
 import { z } from 'zod';
 import { LedgerError, type FieldError } from '../shared/errors.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
+import { isScientific, SCIENTIFIC_RULE } from '../shared/scientific-notation.ts';
 import { STRUCTURE_LIMITS } from './admission/limits.ts';
 import { refuseCostlyCsv } from './admission/structure.ts';
 import { unknownName } from './validation.ts';
@@ -48,17 +49,9 @@ export async function parseTable(
   });
 }
 
-/** Spreadsheets write long numbers so, and the digits that are left out are lost. */
-const SCIENTIFIC = /^\d+([.,]\d+)?E[+-]\d+$/i;
-
 /** What `schema` makes of a row, if no cell of it has lost its digits. */
 export function rowSchema<Body>(schema: z.ZodType<Body>): z.ZodType<Body> {
-  const cell = z
-    .string()
-    .refine(
-      (text) => !SCIENTIFIC.test(text),
-      'must not be in scientific notation: format the column as text in the spreadsheet',
-    );
+  const cell = z.string().refine((text) => !isScientific(text), SCIENTIFIC_RULE);
   const row: z.ZodType = z.record(z.string(), cell, 'has more cells than there are columns');
   return row.pipe(schema);
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { RejectionReason } from '../events/usage.ts';
 import { parseJsonText, pathOfUnsafeNumber, UNSAFE_NUMBER } from '../shared/json-text.ts';
 import { isJsonObject, type Json } from '../shared/json.ts';
+import { isScientific, SCIENTIFIC_RULE } from '../shared/scientific-notation.ts';
 import { isKeepableText } from '../shared/text.ts';
 import { canonicalTime } from '../shared/time.ts';
 
@@ -92,6 +93,7 @@ const usageData = z.object({
     .trim()
     // Neither could be asked for: clients and proxies resolve these segments of a path.
     .refine((id) => id !== '.' && id !== '..', "must not be '.' or '..'")
+    .refine((id) => !isScientific(id), SCIENTIFIC_RULE)
     .pipe(idText),
   'bytes-used': z
     .union([z.number(), z.string().regex(/^\d+$/).transform(Number)], BYTES_RULE)

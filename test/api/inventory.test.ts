@@ -494,6 +494,26 @@ describe('a table of assignments', () => {
     expect(await holderOf(sim)).toBe(undefined);
   });
 
+  test('has no SIM card ids in scientific notation, however it is written, nor has JSON', async () => {
+    const refused = ['8.9e19', '89E19', '12E5'];
+    const table = await postTable(
+      `sim_card_id,org_id\n${refused.map((id) => `${id},acme\n`).join('')}`,
+    );
+    expect(table.body.results.map(({ status }) => status)).toEqual([422, 422, 422]);
+
+    const json = await owner.post<{ results: unknown[] }>('/inventory', {
+      json: [...refused, '8.94E+19'].map((id) => ({ sim_card_id: id, org_id: 'acme' })),
+    });
+    expect(json.body.results).toEqual(
+      Array.from({ length: 4 }, () =>
+        expect.objectContaining({
+          status: 422,
+          detail: expect.stringContaining('scientific notation') as string,
+        }),
+      ),
+    );
+  });
+
   test.each(['text/csv', 'application/csv', 'application/vnd.ms-excel'])(
     'may be sent as %s, and by a spreadsheet that writes semicolons',
     async (type) => {

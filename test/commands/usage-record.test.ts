@@ -57,6 +57,7 @@ describe('a record of usage', () => {
     ['has a SIM card without a name', { ...RECORD, 'sim-card-id': '' }],
     ['has a SIM card of 257 characters', { ...RECORD, 'sim-card-id': 'x'.repeat(257) }],
     ['has a SIM card that no store keeps', { ...RECORD, 'sim-card-id': 'a\u0000' }],
+    ['has a SIM card in scientific notation', { ...RECORD, 'sim-card-id': '8.94E+19' }],
     ['has the day 00', { ...RECORD, date: '2020-02-00T00:00:00Z' }],
     ['has a day that the calendar lacks', { ...RECORD, date: '2021-02-29T00:00:00Z' }],
     ['has a date without a time', { ...RECORD, date: '2022-02-18' }],

@@ -9,6 +9,7 @@ import {
 } from '../../commands/sim-inventory.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
 import type { InventoryQueries } from '../../projections/tenancy/inventory-queries.ts';
+import { isScientific, SCIENTIFIC_RULE } from '../../shared/scientific-notation.ts';
 import { rowSchema } from '../csv.ts';
 import { dayOrTimestampField, idField, simCardIdField, timeAnswer } from '../fields.ts';
 import { ITEMS_LIMIT_BYTES } from '../item-results.ts';
@@ -29,7 +30,9 @@ const assignment = z.strictObject({
   org_id: orgIdField.nullable(),
   from: dayOrTimestampField.optional(),
 });
-const assignmentRow = assignment.extend({ sim_card_id: simCardIdField });
+const assignmentRow = assignment.extend({
+  sim_card_id: simCardIdField.refine((id) => !isScientific(id), SCIENTIFIC_RULE),
+});
 const COLUMNS = { needed: ['sim_card_id', 'org_id'], optional: ['from'] };
 
 const heldSim = z.object({
