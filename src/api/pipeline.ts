@@ -9,6 +9,7 @@ import type {
   StreamedRun,
 } from '../commands/requests.ts';
 import type { DeviceSightings } from '../commands/device-sightings.ts';
+import { INSTALLATION_PROJECT } from '../commands/tenancy.ts';
 import type { Positions } from '../projections/engine/as-of.ts';
 import type { ReadModels, ReadOptions } from '../projections/engine/read-model.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -129,7 +130,7 @@ export class Pipeline {
       params: parseParams(route, request),
       query: parseQuery(route, sentQuery),
       sentQuery,
-      read: await this.#readOptions(request),
+      read: await this.#readOptions(request, caller),
       positions: this.#parts.positions,
       idempotencyKey: idempotencyKeyOf(request),
     };
@@ -168,7 +169,7 @@ export class Pipeline {
     const { answer, entropy, isReplayed } = replay;
     const { position, ...kept } = answer;
     // Its twin in another process may have done the work: it counts as this one's, too.
-    if (position !== null) this.#parts.models.answered(position);
+    if (position !== null) this.#parts.models.answered(position, admitted.caller.projectId);
     this.#parts.responder.send(
       request,
       response,
@@ -190,6 +191,7 @@ export class Pipeline {
         ? { ...this.#newRun(response), isReplayed: false }
         : this.#noting(
             await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed')),
+            admitted.caller,
           );
     const lines = readLines(request, { limitBytes, isClosed: () => response.destroyed });
     const results = stream.handle(this.#requestFor(admitted, undefined, run), lines);
@@ -210,7 +212,7 @@ export class Pipeline {
   }
 
   /** Another process may have recorded the items: what is read here afterwards holds them, too. */
-  #noting(run: StreamedRun): StreamedRun {
+  #noting(run: StreamedRun, { projectId }: Caller): StreamedRun {
     const { results } = run;
     return {
       ...run,
@@ -219,7 +221,7 @@ export class Pipeline {
         next: async (part, runItems) => {
           const outcomes = await results.next(part, runItems);
           const newest = newestOf(outcomes.flatMap(({ position }) => position ?? []));
-          if (newest !== undefined) this.#parts.models.answered(newest);
+          if (newest !== undefined) this.#parts.models.answered(newest, projectId);
           return outcomes;
         },
       },
@@ -277,10 +279,11 @@ export class Pipeline {
     };
   }
 
-  async #readOptions(request: Request): Promise<ReadOptions> {
+  async #readOptions(request: Request, { projectId }: Caller): Promise<ReadOptions> {
+    const wait = projectId === INSTALLATION_PROJECT ? {} : { projectId };
     const text = request.headers['fleetledger-min-position'];
-    if (typeof text !== 'string') return {};
-    return { minPosition: await this.#parts.positions.parse(text) };
+    if (typeof text !== 'string') return { wait };
+    return { wait, minPosition: await this.#parts.positions.parse(text) };
   }
 }
 

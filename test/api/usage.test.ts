@@ -671,4 +671,31 @@ describe('a device', () => {
     }
     await vi.waitFor(async () => expect(await usage()).toBe(6));
   });
+
+  test('is read in a project without waiting for what another project sent', async () => {
+    const sim = newName('sim');
+    const { owner: other } = await service.newProject();
+    await ingested([record(sim, '2022-02-18T00:00:00Z', 5)]);
+    expect(await totalOf(sim)).toBe(5);
+
+    await service.admin.post('/admin/projections/usage/pause');
+    try {
+      await ingested([record(newName('sim'), '2022-02-18T00:00:00Z', 7), { no: 'use' }], {}, other);
+      await ingested(
+        [record(newName('sim'), '2022-02-18T00:00:00Z', 7)],
+        { 'idempotency-key': newName('key') },
+        other,
+      );
+      for (const path of [
+        '/usage/simcards?start=2022-02-01&end=2022-03-01',
+        '/usage/organizations?start=2022-02-01&end=2022-03-01',
+        `/simcard/${sim}/usage?start=2022-02-01&end=2022-03-01&every=1day`,
+        '/usage/rejected',
+      ]) {
+        expect(await owner.get(path)).toMatchObject({ status: 200 });
+      }
+    } finally {
+      await service.admin.post('/admin/projections/usage/resume');
+    }
+  });
 });

@@ -1,4 +1,4 @@
-import type { Position } from '../../src/event-store/port.ts';
+import type { NewEvent, Position } from '../../src/event-store/port.ts';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
@@ -147,5 +147,59 @@ describe('freshness', () => {
     await appendEvent(process.store, 'NothingToNote', '');
 
     expect(await notes.read(process)).toEqual({ value: [], position: 0n });
+  });
+
+  describe('of one project', () => {
+    const behind = { code: 'read-model-behind' };
+    const inX = { projectId: 'x' };
+
+    async function paused(subjectOf?: (event: NewEvent) => string) {
+      const notes = new Notes(database);
+      const projection = { ...notes.projection('never runs'), ...(subjectOf && { subjectOf }) };
+      const process = await prepare({ projections: [projection], waitForMs: 200 });
+      return { notes, process };
+    }
+
+    test('does not wait for what was written in another one', async () => {
+      const { notes, process } = await paused();
+      const [position] = await notes.append(process.store, ['0'], 'y');
+      process.models.answered(position!, 'y');
+
+      expect(await notes.read(process, undefined, inX)).toEqual({ value: [], position: 0n });
+      await expect(notes.read(process, undefined, { projectId: 'y' })).rejects.toMatchObject(
+        behind,
+      );
+      await expect(notes.read(process)).rejects.toMatchObject(behind);
+      await expect(notes.read(process, position, inX)).rejects.toMatchObject(behind);
+    });
+
+    test('waits for what was written or answered in it', async () => {
+      const { notes, process } = await paused();
+      const [position] = await notes.append(process.store, ['0'], 'x');
+      await expect(notes.read(process, undefined, inX)).rejects.toMatchObject(behind);
+
+      const other = await paused();
+      other.process.models.answered(position!, 'x');
+      await expect(other.notes.read(other.process, undefined, inX)).rejects.toMatchObject(behind);
+    });
+
+    test('waits for what was written for the installation', async () => {
+      const { notes, process } = await paused();
+      await notes.append(process.store, ['0'], '_installation');
+      await expect(notes.read(process, undefined, inX)).rejects.toMatchObject(behind);
+    });
+
+    test('waits for its own subject only, where it names one', async () => {
+      const { notes, process } = await paused(({ data, metadata }) =>
+        JSON.stringify([metadata.projectId, data['note']]),
+      );
+      const aboutSim = (projectId: string, note: string) =>
+        notes.read(process, undefined, { projectId, about: [JSON.stringify([projectId, note])] });
+      const [position] = await notes.append(process.store, ['0'], 'x');
+      process.models.answered(position!, 'y');
+
+      expect((await aboutSim('x', '1')).position).toBeLessThanOrEqual(position!);
+      await expect(aboutSim('x', '0')).rejects.toMatchObject(behind);
+    });
   });
 });

@@ -3,6 +3,7 @@ import type { Database } from '../../src/database/database.ts';
 import type { EventStore, Position } from '../../src/event-store/port.ts';
 import { streamName } from '../../src/event-store/stream-name.ts';
 import type { ProjectionStatus } from '../../src/projections/engine/administration.ts';
+import type { WaitOptions } from '../../src/projections/engine/freshness.ts';
 import { newEventId } from '../../src/shared/ids.ts';
 import { notesProjection, type NotesOptions } from './notes-projection.ts';
 import type { ReadProcess } from './read-process.ts';
@@ -30,9 +31,13 @@ export class Notes {
   }
 
   /** Notes are `0`, `1`, … unless they are given. Answers where each stands. */
-  async append(store: EventStore, notes: readonly string[]): Promise<Position[]> {
+  async append(
+    store: EventStore,
+    notes: readonly string[],
+    projectId?: string,
+  ): Promise<Position[]> {
     const positions: Position[] = [];
-    for (const note of notes) positions.push(await appendEvent(store, this.type, note));
+    for (const note of notes) positions.push(await appendEvent(store, this.type, note, projectId));
     return positions;
   }
 
@@ -59,7 +64,7 @@ export class Notes {
   }
 
   /** As queries read it. */
-  read({ models }: ReadProcess, minPosition?: Position) {
+  read({ models }: ReadProcess, minPosition?: Position, wait: WaitOptions = {}) {
     return models.read<{ note: string }>(
       this.name,
       {
@@ -68,7 +73,7 @@ export class Notes {
         values: [],
         orderBy: 'found.position',
       },
-      minPosition === undefined ? {} : { minPosition },
+      minPosition === undefined ? { wait } : { wait, minPosition },
     );
   }
 
@@ -85,10 +90,11 @@ export async function appendEvent(
   store: EventStore,
   type: string,
   note: string,
+  projectId = 'acme',
 ): Promise<Position> {
   const [appended] = await store.append([
     {
-      stream: streamName('notes', 'acme', newEventId()),
+      stream: streamName('notes', projectId, newEventId()),
       expectedRevision: 'no-stream',
       events: [
         {
@@ -96,7 +102,7 @@ export async function appendEvent(
           type,
           data: { note },
           metadata: {
-            projectId: 'acme',
+            projectId,
             actor: 'system:test',
             correlationId: 'r1',
             schemaVersion: 1,

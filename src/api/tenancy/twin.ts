@@ -74,7 +74,10 @@ export function twinRoute({
                 projectId,
                 device.simCardId,
                 { ...month, asOf },
-                { ...atLeast(read, moment?.position), wait: { waitForMs: WAIT_FOR_USAGE_MS } },
+                {
+                  ...atLeast(read, moment?.position),
+                  wait: { ...read.wait, waitForMs: WAIT_FOR_USAGE_MS },
+                },
               )
               .catch(unlessBehind),
       ]);

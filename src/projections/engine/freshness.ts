@@ -7,26 +7,26 @@ import {
   type Position,
   type Write,
 } from '../../event-store/port.ts';
+import { INSTALLATION_PROJECT, parseStreamName } from '../../event-store/stream-name.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { AnsweringGenerations } from './answering.ts';
 import { readCheckpoint } from './generations.ts';
+import { LastWrites } from './last-writes.ts';
 import type { Projection } from './projection.ts';
 
 /** How long a query waits for its read model to reach a position, unless the engine is told otherwise. */
 const WAIT_FOR_MS = 5_000;
 const POLL_INTERVAL_MS = 20;
-/** Of one projection. Writes about those that are dropped count as about any. */
-const MAX_SUBJECTS = 10_000;
 
 interface Watched {
   readonly handles: ReadonlySet<string>;
   readonly subjectOf: ((event: NewEvent) => string | undefined) | undefined;
   /** The last event that this process appended and the projection handles. */
   ownWrite: Position;
-  /** Of these, the last about each of the subjects that were written about last. */
-  readonly ownWritesAbout: Map<string, Position>;
-  /** What readers of any subject wait for: what is known of no one subject. */
-  ownWriteAboutAny: Position;
+  /** The last of these events in each project. */
+  readonly ownWritesIn: LastWrites;
+  /** The last of these events about each subject; under a project, the last about no one subject of it. */
+  readonly ownWritesAbout: LastWrites;
   /** What is known of the checkpoint; it may be further. */
   checkpoint: Position;
   /** The newest that was answered from it. */
@@ -41,36 +41,49 @@ interface Waiter {
 }
 
 export interface WaitOptions {
-  /** Waits for what was written about these subjects only. */
+  /** Waits for what was written in this project only. */
+  readonly projectId?: string | undefined;
+  /** Waits for what was written about these subjects of the project only. */
   readonly about?: readonly string[] | undefined;
   readonly waitForMs?: number | undefined;
 }
 
 function noteForAny(watched: Watched, position: Position): void {
   if (position > watched.ownWrite) watched.ownWrite = position;
-  if (position > watched.ownWriteAboutAny) watched.ownWriteAboutAny = position;
+  watched.ownWritesIn.noteAny(position);
+  watched.ownWritesAbout.noteAny(position);
 }
 
-function noteForSubject(watched: Watched, event: NewEvent, position: Position): void {
-  const { ownWritesAbout, subjectOf } = watched;
-  const subject = subjectOf?.(event);
-  if (subject === undefined) return noteForAny(watched, position);
-  const known = ownWritesAbout.get(subject) ?? BEGINNING;
-  // Behind all others: the first of the map is then the one written about longest ago.
-  ownWritesAbout.delete(subject);
-  ownWritesAbout.set(subject, position > known ? position : known);
-  if (ownWritesAbout.size <= MAX_SUBJECTS) return;
-  for (const [oldest, its] of ownWritesAbout) {
-    ownWritesAbout.delete(oldest);
-    return noteForAny(watched, its);
+/** @param subject undefined: what was written may be about any subject of the project. */
+function noteInProject(
+  watched: Watched,
+  projectId: string,
+  subject: string | undefined,
+  position: Position,
+): void {
+  // What is written for the installation may show in any project.
+  if (projectId === INSTALLATION_PROJECT) return noteForAny(watched, position);
+  if (position > watched.ownWrite) watched.ownWrite = position;
+  watched.ownWritesIn.note(projectId, position);
+  watched.ownWritesAbout.note(subject ?? projectId, position);
+}
+
+function noteEvent(watched: Watched, event: NewEvent, stream: string, position: Position): void {
+  const subject = watched.subjectOf?.(event);
+  const { projectId } = event.metadata;
+  // Read models take the project from either of the two: where they differ, both may show the event.
+  const itsProject = parseStreamName(stream)?.projectId ?? INSTALLATION_PROJECT;
+  for (const project of new Set([projectId, itsProject])) {
+    noteInProject(watched, project, subject, position);
   }
 }
 
-function ownWriteAbout(watched: Watched, subjects: readonly string[] | undefined): Position {
-  if (subjects === undefined) return watched.ownWrite;
-  return subjects
-    .map((subject) => watched.ownWritesAbout.get(subject) ?? BEGINNING)
-    .reduce((newest, its) => (its > newest ? its : newest), watched.ownWriteAboutAny);
+function ownWriteFor(watched: Watched, { projectId, about }: WaitOptions): Position {
+  if (projectId === undefined) return watched.ownWrite;
+  const inProject = watched.ownWritesIn.to([projectId]);
+  if (about === undefined) return inProject;
+  const aboutSubjects = watched.ownWritesAbout.to([...about, projectId]);
+  return aboutSubjects < inProject ? aboutSubjects : inProject;
 }
 
 /**
@@ -101,8 +114,8 @@ export class Freshness {
         handles: new Set(handles),
         subjectOf,
         ownWrite: BEGINNING,
-        ownWritesAbout: new Map(),
-        ownWriteAboutAny: BEGINNING,
+        ownWritesIn: new LastWrites(),
+        ownWritesAbout: new LastWrites(),
         checkpoint: BEGINNING,
         shown: BEGINNING,
         waiters: new Set(),
@@ -121,9 +134,9 @@ export class Freshness {
     return newest;
   }
 
-  /** The last event that this process wrote (about some subjects), and the projection handles. */
-  ownWrite(projection: string, about?: readonly string[]): Position {
-    return ownWriteAbout(this.#watch(projection), about);
+  /** The last event that this process wrote, as far as `wait` asks for it, and the projection handles. */
+  ownWrite(projection: string, wait: WaitOptions = {}): Position {
+    return ownWriteFor(this.#watch(projection), wait);
   }
 
   /** Calls `listener` for each write that this process appends, before the append is answered. */
@@ -154,10 +167,13 @@ export class Freshness {
     noteForAny(this.#watch(projection), position);
   }
 
-  /** A position that this process has answered as the outcome of a command, which another may have run. */
-  answered(position: Position): void {
+  /**
+   * A position that this process has answered to a caller of a project as the outcome of a command,
+   * which another process may have run.
+   */
+  answered(position: Position, projectId: string): void {
     for (const watched of this.#watched.values()) {
-      noteForAny(watched, position);
+      noteInProject(watched, projectId, undefined, position);
     }
   }
 
@@ -187,26 +203,26 @@ export class Freshness {
   }
 
   /**
-   * Waits until the read model holds what this process wrote (about some subjects, if `about` says
-   * which), and `position` if one is given.
+   * Waits until the read model holds what this process wrote (in a project and about some subjects, if
+   * `wait` says which), and `position` if one is given.
    * @throws LedgerError `read-model-behind` when that takes too long.
    */
   async reached(
     projection: string,
     position: Position = BEGINNING,
-    { about, waitForMs = this.#waitForMs }: WaitOptions = {},
+    wait: WaitOptions = {},
   ): Promise<void> {
     const watched = this.#watch(projection);
     // Tables that nobody moves on will not hold it, however long one waits: they say how old they are.
     const isMoving = this.#answering.isMoving(projection);
-    const ownWrite = isMoving ? ownWriteAbout(watched, about) : BEGINNING;
+    const ownWrite = isMoving ? ownWriteFor(watched, wait) : BEGINNING;
     const target = position > ownWrite ? position : ownWrite;
     if (watched.checkpoint >= target) return;
     let waiter: Waiter | undefined;
     let timer: NodeJS.Timeout | undefined;
     const reached = new Promise<boolean>((resolve) => {
       waiter = { position: target, resolve: () => resolve(true) };
-      timer = setTimeout(() => resolve(false), waitForMs);
+      timer = setTimeout(() => resolve(false), wait.waitForMs ?? this.#waitForMs);
       watched.waiters.add(waiter);
     });
     this.#hurry(projection);
@@ -222,16 +238,20 @@ export class Freshness {
   }
 
   /**
-   * Waits until several read models hold what this process wrote to any of them: what is read of
+   * Waits as `reached`, until several read models hold what this process wrote to any of them: what is read of
    * them together is then not older in one than in the other.
    * @throws LedgerError `read-model-behind`
    */
-  async allReached(projections: readonly string[], position: Position = BEGINNING): Promise<void> {
+  async allReached(
+    projections: readonly string[],
+    position: Position = BEGINNING,
+    wait: WaitOptions = {},
+  ): Promise<void> {
     const writes = projections
       .filter((projection) => this.#answering.isMoving(projection))
-      .map((projection) => this.#watch(projection).ownWrite);
+      .map((projection) => this.ownWrite(projection, wait));
     const target = writes.reduce((newest, write) => (write > newest ? write : newest), position);
-    await Promise.all(projections.map((projection) => this.reached(projection, target)));
+    await Promise.all(projections.map((projection) => this.reached(projection, target, wait)));
   }
 
   #note(write: Write | undefined, answer: Appended): void {
@@ -239,9 +259,7 @@ export class Freshness {
     for (const listener of this.#appendListeners) listener(write, answer.position);
     for (const watched of this.#watched.values()) {
       const handled = write.events.filter(({ type }) => watched.handles.has(type));
-      if (handled.length === 0) continue;
-      if (answer.position > watched.ownWrite) watched.ownWrite = answer.position;
-      for (const event of handled) noteForSubject(watched, event, answer.position);
+      for (const event of handled) noteEvent(watched, event, write.stream, answer.position);
     }
   }
 

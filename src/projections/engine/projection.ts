@@ -15,8 +15,8 @@ export interface Projection {
   /** The types of the events that `apply` is given. */
   readonly handles: readonly string[];
   /**
-   * What an event is about, where readers of one subject need not wait for what was written about the
-   * others: a text that no subject of another project has.
+   * What an event is about, where readers of one subject need not wait for what else was written in the
+   * project: a text that no subject of another project has.
    */
   readonly subjectOf?: (event: NewEvent) => string | undefined;
   /** DDL of the tables, with the keys that `apply` needs. */

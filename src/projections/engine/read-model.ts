@@ -73,9 +73,9 @@ export class ReadModels {
     return this.#freshness.newestKnown;
   }
 
-  /** What is read from now on is at least of this position. */
-  answered(position: Position): void {
-    this.#freshness.answered(position);
+  /** What is read of the project from now on is at least of this position. */
+  answered(position: Position, projectId: string): void {
+    this.#freshness.answered(position, projectId);
   }
 
   /**
@@ -90,7 +90,7 @@ export class ReadModels {
   ): Promise<Position> {
     const name = `common-position-of-${[first, ...others].join('-')}`;
     const query = { name, joins: others, text: 'select true as is_reached', values: [] };
-    const written = this.#freshness.ownWrite(another);
+    const written = this.#freshness.ownWrite(another, options.wait);
     return (await this.read(first, query, atLeast(options, written))).position;
   }
 
@@ -105,9 +105,7 @@ export class ReadModels {
     const projections = [projection, ...(query.joins ?? [])];
     const besides = Object.entries(query.besides ?? {});
     await Promise.all([
-      wait === undefined
-        ? this.#freshness.allReached(projections, this.#shownWith(besides, minPosition))
-        : this.#freshness.reached(projection, minPosition, wait),
+      this.#freshness.allReached(projections, this.#shownWith(besides, minPosition), wait),
       ...besides.map(([name, its]) => this.#freshness.reached(name, minPosition, its)),
     ]);
     return this.readAsIs(projection, query);
@@ -119,7 +117,7 @@ export class ReadModels {
     minPosition: Position | undefined,
   ): Position | undefined {
     return besides
-      .map(([name, { about }]) => this.#freshness.ownWrite(name, about))
+      .map(([name, wait]) => this.#freshness.ownWrite(name, wait))
       .reduce((most, its) => (most === undefined || its > most ? its : most), minPosition);
   }
 

@@ -57,7 +57,7 @@ export class TimelineQueries {
       {
         name: 'device-timeline',
         joins: ['state', 'deveui', 'firmware'],
-        besides: { usage: { about } },
+        besides: { usage: { ...options.wait, projectId, about } },
         text: `
           with spans as (
             select dev_eui, sensor_id, sim_card_id, from_position, to_position

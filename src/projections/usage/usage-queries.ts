@@ -139,7 +139,10 @@ export class UsageQueries {
             and position <= $5 /* as of */`,
         values: [projectId, simCardId, from, to, asOf],
       },
-      { ...options, wait: { ...options.wait, about: [usageSubject(projectId, simCardId)] } },
+      {
+        ...options,
+        wait: { ...options.wait, projectId, about: [usageSubject(projectId, simCardId)] },
+      },
     );
     return { value: BigInt(value[0]?.bytes ?? 0), position };
   }
