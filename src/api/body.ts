@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { z } from 'zod';
 import { LedgerError } from '../shared/errors.ts';
 import { parseJsonText as parsedText, UNSAFE_NUMBER } from '../shared/json-text.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
@@ -7,7 +8,7 @@ import { isKeepableText } from '../shared/text.ts';
 import { refuseCostlyJson } from './admission/structure.ts';
 import { watchUpload } from './admission/upload-deadline.ts';
 import { contentCoding, inflated, isBrokenEncoding, refuseDeclaredLength } from './encoding.ts';
-import { invalid } from './validation.ts';
+import { invalid, validated } from './validation.ts';
 
 export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
 /** How deep values may nest; what is deeper breaks recursive readers further on. */
@@ -124,8 +125,11 @@ export function parseJsonText(text: string): Json {
   return parsed;
 }
 
-/** @throws LedgerError `malformed-json` */
-function parseSyntax(text: string): Json {
+/**
+ * JSON that may hold what cannot be kept: an item of many is named in its result before it is refused for that.
+ * @throws LedgerError `malformed-json`
+ */
+export function parseSyntax(text: string): Json {
   try {
     return parsedText(text);
   } catch (error) {
@@ -137,9 +141,24 @@ function parseSyntax(text: string): Json {
 /** @throws LedgerError `validation-failed` for what can be parsed but not kept. */
 export function refuseUnkeepable(value: Json): void {
   const complaint = unkeepable(value, 0);
-  if (complaint !== undefined) {
-    throw invalid([{ path: ['body', ...complaint.path].join('.'), message: complaint.message }]);
-  }
+  if (complaint !== undefined) throw refusalOf(complaint);
+}
+
+/**
+ * What a schema makes of a body that can be kept. A schema that allows fewer levels than any body may have refuses a
+ * body that is too deep itself, so that the answer has one limit, however deep the body is.
+ * @throws LedgerError `validation-failed`
+ */
+export function validatedBody<Body>(schema: z.ZodType<Body>, value: Json): Body {
+  const complaint = unkeepable(value, 0);
+  if (complaint !== undefined && complaint.isDepth !== true) throw refusalOf(complaint);
+  const body = validated(schema, value, 'body');
+  if (complaint !== undefined) throw refusalOf(complaint);
+  return body;
+}
+
+function refusalOf({ path, message }: Complaint): LedgerError {
+  return invalid([{ path: ['body', ...path].join('.'), message }]);
 }
 
 /**
@@ -157,7 +176,11 @@ function unkeepable(value: Json, depth: number): Complaint | undefined {
   }
   if (typeof value !== 'object' || value === null) return undefined;
   if (depth >= MAX_BODY_DEPTH) {
-    return { path: [], message: `must not nest deeper than ${MAX_BODY_DEPTH} levels` };
+    return {
+      path: [],
+      message: `must not nest deeper than ${MAX_BODY_DEPTH} levels`,
+      isDepth: true,
+    };
   }
   for (const key of Object.keys(value)) {
     if (!isKeepableText(key)) {
@@ -172,4 +195,5 @@ function unkeepable(value: Json, depth: number): Complaint | undefined {
 interface Complaint {
   readonly path: readonly string[];
   readonly message: string;
+  readonly isDepth?: boolean;
 }

@@ -11,8 +11,8 @@ import {
   DEFAULT_BODY_LIMIT_BYTES,
   parseJson,
   readBody,
-  refuseUnkeepable,
   requireContentType,
+  validatedBody,
 } from './body.ts';
 import { CSV_TYPES, parseTable } from './csv.ts';
 import { ITEMS_LIMIT_BYTES, MAX_ITEMS } from './item-results.ts';
@@ -133,9 +133,11 @@ export async function receiveBody(
     requireContentType(contentType ?? '', accepted);
   }
   const json = await parsedInTurn(sent, () => parseJson(sent));
-  if (body.isCheckedByItem !== true) refuseUnkeepable(json);
   const schema = body.content[contentType ?? ''];
-  return { json, body: schema && validated(schema, json, 'body') };
+  if (schema === undefined) return { json, body: undefined };
+  const read =
+    body.isCheckedByItem === true ? validated(schema, json, 'body') : validatedBody(schema, json);
+  return { json, body: read };
 }
 
 /** What a body says; the parts of a streamed one have digests of their own. */

@@ -354,7 +354,7 @@ describe('a stream of lines', () => {
       malformed,
       malformed,
       { id, status: 200, revision: 0, deduplicated: 'unchanged' },
-      { id: null, ...refusal(422, 'validation-failed') },
+      { id, ...refusal(422, 'validation-failed') },
     ]);
     expect(await patches(id)).toEqual([{}]);
   });

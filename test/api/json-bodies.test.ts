@@ -58,7 +58,12 @@ describe('an integer beyond 2^53', () => {
       [`${bad}\n${good}\n`, NDJSON],
     ] as const) {
       const answer = await owner.post('/sensors/patches', { body, headers });
-      expect(answer.body).toMatchObject({ results: [{ status: 422 }, { status: 200 }] });
+      expect(answer.body).toMatchObject({
+        results: [
+          { id: 's4', status: 422, errors: [{ path: 'body.data.n' }] },
+          { id: 's3', status: 200 },
+        ],
+      });
     }
     expect(await owner.get('/sensors/s4')).toMatchObject(problem(404, 'not-found'));
   });

@@ -262,6 +262,27 @@ describe('a patch', () => {
     expect(await patch(newSensor(), nested(33))).toMatchObject(problem(422, 'validation-failed'));
   });
 
+  test.each([33, 40, 41, 1_000])(
+    'of %i levels is refused with the limit of data, alone and among many',
+    async (levels) => {
+      const refused = {
+        ...problem(422, 'validation-failed'),
+        body: { detail: "Body member 'data' must not nest deeper than 32 levels." },
+      };
+      expect(await patch(newSensor(), nested(levels))).toMatchObject(refused);
+      const line = JSON.stringify({ id: 'deep', data: nested(levels) });
+      for (const [body, type] of [
+        [`[${line}]`, 'application/json'],
+        [`${line}\n`, 'application/x-ndjson'],
+      ] as const) {
+        const headers = { 'content-type': type };
+        expect((await owner.post('/sensors/patches', { body, headers })).body).toMatchObject({
+          results: [{ id: 'deep', status: 422, ...refused.body }],
+        });
+      }
+    },
+  );
+
   test('that nests without end is refused, not followed', async () => {
     const body = `{"data":{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}}`;
     expect(await owner.patch(newSensor(), { body, headers: JSON_TYPE })).toMatchObject(

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { PatchResult, StateCommands } from '../../commands/state.ts';
 import type { Json, JsonObject } from '../../shared/json.ts';
-import { parseJsonText, refuseUnkeepable } from '../body.ts';
+import { parseSyntax, validatedBody } from '../body.ts';
 import { idField } from '../fields.ts';
 import {
   answerEach,
@@ -14,7 +14,6 @@ import {
 } from '../item-results.ts';
 import { NDJSON } from '../lines.ts';
 import { defineRoute, jsonBody, type ApiRequest, type Line, type Route } from '../route.ts';
-import { validated } from '../validation.ts';
 import { incomingPatch, patchBody, requireOwnSensor } from './patch-body.ts';
 
 const bulkItem = patchBody.extend({ id: idField });
@@ -48,8 +47,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
   ): Promise<HandledItem> {
     if (!sent.isRead) throw sent.error;
     const { item, ordinal } = sent;
-    refuseUnkeepable(item as Json);
-    const parsed = validated(bulkItem, item, 'body');
+    const parsed = validatedBody(bulkItem, item as Json);
     requireOwnSensor(request.caller, parsed.id);
     const patched = await commands.patch(
       parsed.id,
@@ -96,7 +94,7 @@ export function bulkRoutes(commands: StateCommands): Route[] {
 
 function itemOf({ number, text }: Line): SentItem {
   try {
-    return { isRead: true, item: parseJsonText(text), ordinal: number };
+    return { isRead: true, item: parseSyntax(text), ordinal: number };
   } catch (error) {
     return { isRead: false, error };
   }

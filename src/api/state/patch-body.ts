@@ -11,8 +11,12 @@ const MAX_DATA_DEPTH = 32;
 // Not `z.record`: the object is kept as it was parsed, with a key `__proto__` if it has one.
 const dataField = z
   .unknown()
-  .refine(isObject, 'must be an object')
-  .refine((data) => depthOf(data) <= MAX_DATA_DEPTH, `must not nest deeper than ${MAX_DATA_DEPTH}`)
+  .refine(isObject, { error: 'must be an object', abort: true })
+  .refine((data) => !isDeeperThan(data, MAX_DATA_DEPTH), {
+    error: `must not nest deeper than ${MAX_DATA_DEPTH} levels`,
+    // What is so deep cannot be written as JSON to be measured.
+    abort: true,
+  })
   .refine(
     (data) => Buffer.byteLength(JSON.stringify(data ?? null)) <= MAX_DATA_BYTES,
     `must not take more than ${MAX_DATA_BYTES} bytes`,
@@ -52,9 +56,7 @@ export function requireOwnSensor(caller: Caller, sensorId: string): void {
   throw new LedgerError('forbidden', 'A device may only speak for its own sensor.');
 }
 
-function depthOf(value: unknown): number {
-  if (typeof value !== 'object' || value === null) return 0;
-  let deepest = 0;
-  for (const inner of Object.values(value)) deepest = Math.max(deepest, depthOf(inner));
-  return deepest + 1;
+function isDeeperThan(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeperThan(inner, levels - 1));
 }
