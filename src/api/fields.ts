@@ -63,10 +63,15 @@ export const timestampField = z
   .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
   .meta({ examples: [1_767_225_600, '2026-01-01T00:00:00Z'] });
 
+const DAY_OR_TIMESTAMP_RULE =
+  'must be epoch seconds (9 or 10 digits), an RFC 3339 time or a day (2026-01-31)';
+
 /** Of 9 or 10 digits: a day of a spreadsheet (46053) or 20260131 would be read as a time of 1970. */
-const longEpochSeconds = epochSeconds.refine(
-  (time) => time.getTime() >= 1e11 && time.getTime() < 1e13,
-);
+const longEpochSeconds = z
+  .number()
+  .min(1e8, DAY_OR_TIMESTAMP_RULE)
+  .lt(1e10, DAY_OR_TIMESTAMP_RULE)
+  .transform((seconds) => new Date(Math.round(seconds * 1_000)));
 
 /** The same, or a day: its midnight (UTC). In a table, epoch seconds are text. */
 export const dayOrTimestampField = z
@@ -81,7 +86,7 @@ export const dayOrTimestampField = z
       rfc3339,
       z.iso.date().transform((day) => new Date(`${day}T00:00:00Z`)),
     ],
-    'must be epoch seconds (9 or 10 digits), an RFC 3339 time or a day (2026-01-31)',
+    DAY_OR_TIMESTAMP_RULE,
   )
   .refine(isKeepableTime, 'must be a time of the years 1 to 9999')
   .meta({ examples: [1_767_225_600, '2026-01-01T00:00:00Z', '2026-01-01'] });

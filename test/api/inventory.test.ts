@@ -494,6 +494,20 @@ describe('a table of assignments', () => {
     expect(await holderOf(sim)).toBe(undefined);
   });
 
+  test.each([46_053, 20_260_131, -1, 1e15, '46053', 'soon'])(
+    'of a SIM card from %j is refused with what to send, as JSON',
+    async (from) => {
+      const answer = await owner.put(`/inventory/${newSim()}`, { json: { org_id: 'a', from } });
+      expect(answer).toMatchObject({
+        ...problem(422, 'validation-failed'),
+        body: {
+          detail:
+            "Body member 'from' must be epoch seconds (9 or 10 digits), an RFC 3339 time or a day (2026-01-31).",
+        },
+      });
+    },
+  );
+
   test('has no SIM card ids in scientific notation, however it is written, nor has JSON', async () => {
     const refused = ['8.9e19', '89E19', '12E5'];
     const table = await postTable(
