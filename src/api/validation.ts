@@ -68,10 +68,9 @@ export function unknownName(
   known: readonly string[],
 ): FieldError {
   const closest = closestName(String(path.at(-1)), known);
+  const allowed = known.length === 0 ? 'none is allowed here' : `allowed are ${known.join(', ')}`;
   const advice =
-    closest === undefined
-      ? 'none is allowed here'
-      : `did you mean '${closest}'? Allowed: ${known.join(', ')}`;
+    closest === undefined ? allowed : `did you mean '${closest}'? Allowed: ${known.join(', ')}`;
   return { path: pathOf(part, path), message: `is unknown: ${advice}` };
 }
 
@@ -121,6 +120,7 @@ function messageOf(issue: z.core.$ZodRawIssue): string | undefined {
         ? `must be ${alternatives(issue.options)}`
         : 'is of no allowed form';
     case 'custom':
+      return 'is not valid';
     case 'unrecognized_keys':
     case 'not_multiple_of':
     case 'invalid_key':

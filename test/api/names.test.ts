@@ -114,7 +114,7 @@ describe('an unknown member of a body', () => {
     ['PUT', '/inventory/sim', { org_id: 'o', form: '2026-01-01' }, 'body.form', 'from'],
     ['PATCH', '/sensors/s1', { data: {}, messageId: 'm' }, 'body.messageId', 'message_id'],
     ['PUT', '/sensors/s1/dedup', { strategy: 'window', second: 5 }, 'body.second', 'seconds'],
-    ['PUT', '/sensors/s1/dedup', { strategy: 'none', bits: 5 }, 'body.bits', 'strategy'],
+    ['PUT', '/sensors/s1/dedup', { strategy: 'none', bits: 5 }, 'body.bits', null],
     ['POST', '/devices/d1/keys', { name: 'k' }, 'body.name', undefined],
   ] as const)('of %s %s %j is refused, with the closest known one', async (...given) => {
     const [method, path, json, wrong, closest] = given;
@@ -124,7 +124,11 @@ describe('an unknown member of a body', () => {
     expect(answer).toMatchObject(problem(422, 'validation-failed'));
     expect(answer.body.errors[0]?.path).toBe(wrong);
     expect(answer.body.detail).toContain(
-      closest === undefined ? 'none is allowed here' : `did you mean '${closest}'?`,
+      closest === undefined
+        ? 'none is allowed here'
+        : closest === null
+          ? 'is unknown: allowed are strategy.'
+          : `did you mean '${closest}'?`,
     );
   });
 
