@@ -346,7 +346,7 @@ function refuseHidden({ situation }: ExistingBatch): void {
 }
 
 function batchNotFound(): LedgerError {
-  return new LedgerError('not-found', 'There is no such batch: check the id.');
+  return new LedgerError('not-found', 'No batch has this id: check the id.');
 }
 
 export function batchStream(projectId: string, batchId: string): StreamName {

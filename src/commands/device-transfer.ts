@@ -186,7 +186,7 @@ function isRefusal({ code }: LedgerError): boolean {
 }
 
 function refused(message: string): LedgerError {
-  return new LedgerError('validation-failed', `Mend body.to: it ${message}.`, {
+  return new LedgerError('validation-failed', `Fix body.to: it ${message}.`, {
     fields: [{ path: 'body.to', message }],
   });
 }

@@ -236,16 +236,20 @@ async function run<Row extends object>(
 /** Whatever stands in the way of a connection, the next one may succeed: a password may be put right. */
 function cannotConnect(error: unknown): LedgerError {
   const detail = isConnectionFailure(error)
-    ? 'The database is away: try again in a moment.'
+    ? 'The database is unavailable: try again in a moment.'
     : 'The database refuses the connection of this service: an operator has to check DATABASE_URL.';
   return new LedgerError('store-unavailable', detail, { cause: error });
 }
 
 function rethrowAsUnavailable(error: unknown): never {
   if (isConnectionFailure(error)) {
-    throw new LedgerError('store-unavailable', 'The database is away: try again in a moment.', {
-      cause: error,
-    });
+    throw new LedgerError(
+      'store-unavailable',
+      'The database is unavailable: try again in a moment.',
+      {
+        cause: error,
+      },
+    );
   }
   if (isTransient(error)) {
     const detail = 'The database is busy: try again in a moment.';

@@ -6,40 +6,40 @@
 export const errorTable = {
   'malformed-json': 'The body is not valid JSON',
   'malformed-csv': 'The body is not valid CSV',
-  'validation-failed': 'The request breaks a rule',
-  'bad-request': 'The request is not valid',
-  'request-timeout': 'The request took too long to arrive',
-  'headers-too-large': 'The headers are too large',
-  'range-not-satisfiable': 'The range cannot be given',
-  'unsupported-media-type': 'The content type is not supported',
-  'body-too-large': 'The body is too large',
-  'state-too-large': 'The state of the sensor would become too large',
-  unauthenticated: 'A valid key is needed',
-  forbidden: 'The key does not allow this',
-  'not-found': 'There is no such thing',
-  'method-not-allowed': 'The method is not supported here',
-  'project-exists': 'A project with this id exists',
-  'device-exists': 'A device with this id exists',
+  'validation-failed': 'Validation failed',
+  'bad-request': 'Bad request',
+  'request-timeout': 'Request timeout',
+  'headers-too-large': 'Headers too large',
+  'range-not-satisfiable': 'Range not satisfiable',
+  'unsupported-media-type': 'Unsupported media type',
+  'body-too-large': 'Body too large',
+  'state-too-large': 'Sensor state too large',
+  unauthenticated: 'Authentication required',
+  forbidden: 'Forbidden',
+  'not-found': 'Not found',
+  'method-not-allowed': 'Method not allowed',
+  'project-exists': 'Project already exists',
+  'device-exists': 'Device already exists',
   'device-retired': 'The device is retired',
   'device-transferred': 'The device goes to another project',
   'link-taken': 'Another device has this DevEUI, SIM card or sensor',
   'last-owner': 'The last owner of a project, and its last key, cannot be removed',
-  'precondition-failed': 'The precondition does not hold',
-  'idempotency-key-reused': 'The idempotency key belongs to another request',
+  'precondition-failed': 'Precondition failed',
+  'idempotency-key-reused': 'Idempotency key reused',
   'position-of-another-log': 'The position belongs to another log',
   'projection-busy': 'A rebuild or verification of the projection is running',
   'projection-not-stopped': 'The projection is not stopped',
   'replay-ended': 'The rebuild or verification has ended',
   'provider-not-configured': 'No LoRaWAN provider is configured',
-  'read-model-behind': 'The read model has not reached the position yet',
-  'read-too-slow': 'The read took too long',
-  'newer-event-version': 'A newer release has written what this one cannot read',
-  'store-unavailable': 'The store is away',
+  'read-model-behind': 'Read model behind',
+  'read-too-slow': 'Read timed out',
+  'newer-event-version': 'Event written by a newer release',
+  'store-unavailable': 'Storage unavailable',
   'too-many-requests': 'Too many requests',
   'too-many-batches': 'Too many batches are open',
-  overloaded: 'Too much is waiting',
+  overloaded: 'Too many requests are waiting',
   'shutting-down': 'The process is shutting down',
-  'internal-error': 'Something went wrong on our side',
+  'internal-error': 'Internal error',
 } as const;
 
 export type ErrorCode = keyof typeof errorTable;
@@ -74,7 +74,7 @@ export class LedgerError extends Error {
   }
 }
 
-/** Whether the same may succeed later: the store is away, or has too much to do. */
+/** Whether the same may succeed later: the store is unavailable or overloaded. */
 export function mayPass(error: unknown): boolean {
   return (
     error instanceof LedgerError &&

@@ -55,6 +55,14 @@ describe('the table of errors', () => {
     expect(await entries()).toEqual(expected);
   });
 
+  test('has titles that a developer can search for', () => {
+    expect(errorTable).toMatchObject({
+      'not-found': 'Not found',
+      'store-unavailable': 'Storage unavailable',
+      overloaded: 'Too many requests are waiting',
+    });
+  });
+
   test('holds codes of lower-case words, and statuses of errors', async () => {
     for (const { code, status, title } of await entries()) {
       expect(code).toMatch(/^[a-z]+(-[a-z]+)*$/);

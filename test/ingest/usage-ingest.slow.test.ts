@@ -210,7 +210,9 @@ describeWithKafka('the ingest of usage', () => {
         () => expect(ingest.status).toMatchObject({ situation: 'failing' }),
         EVENTUALLY,
       );
-      expect(ingest.status).toMatchObject({ reason: expect.stringContaining('database is away') });
+      expect(ingest.status).toMatchObject({
+        reason: expect.stringContaining('database is unavailable'),
+      });
       expect(await topic.committed()).toEqual(new Map());
 
       await untilTaken(2, ingest);

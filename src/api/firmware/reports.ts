@@ -48,7 +48,7 @@ export function reportRoutes(commands: FirmwareCommands): Route[] {
 
 function tooFarAhead(): LedgerError {
   const message = 'must not be more than a day in the future';
-  return new LedgerError('bad-request', `Mend body.timestamp: ${message}.`, {
+  return new LedgerError('bad-request', `Fix body.timestamp: ${message}.`, {
     fields: [{ path: 'body.timestamp', message }],
   });
 }

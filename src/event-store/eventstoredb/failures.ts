@@ -70,6 +70,6 @@ export function asLedgerError(error: unknown): unknown {
   if (error instanceof LedgerError || !isPassing(error)) return error;
   const detail = isRefusedUser(error)
     ? 'The event store refuses the user of this service: an operator has to check its password and rights.'
-    : 'The event store is away or too slow: try again in a moment.';
+    : 'The event store is unavailable or too slow: try again in a moment.';
   return new LedgerError('store-unavailable', detail, { cause: error });
 }
