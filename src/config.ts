@@ -151,6 +151,16 @@ function withSecretFiles(variables: Readonly<Record<string, string | undefined>>
   return { values, mistakes };
 }
 
+const KNOWN_NAMES = new Set([
+  ...Object.keys(environment.shape),
+  ...SECRETS.map((name) => `${name}_FILE`),
+]);
+const PREFIX = /^(FLEETLEDGER|KAFKA|LORAWAN|EVENTSTORE|RATE_LIMIT|CORS|WEBHOOKS)_/;
+
+function isUnknownSetting(name: string): boolean {
+  return PREFIX.test(name) && !KNOWN_NAMES.has(name);
+}
+
 export interface Config {
   readonly host: string;
   readonly port: number;
@@ -168,6 +178,8 @@ export interface Config {
   readonly rateLimits: RateLimitSettings;
   readonly roles: readonly ProcessRole[];
   readonly logLevel: string;
+  /** Variables that look like settings and are none: misspelt, or of another release. */
+  readonly unknownNames: readonly string[];
 }
 
 /** Where usage comes from, and whose it is. */
@@ -273,5 +285,6 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
     },
     roles: settings.ROLES,
     logLevel: settings.LOG_LEVEL,
+    unknownNames: Object.keys(values).filter(isUnknownSetting),
   };
 }

@@ -59,6 +59,12 @@ describe('settings', () => {
     expect(parseConfig({ ADMIN_API_KEY: 'x'.repeat(16) }).adminApiKey).toBe('x'.repeat(16));
   });
 
+  test('tell which variables look like settings and are none', () => {
+    const variables = { KAFKA_GROUP: 'x', LORAWAN_TIMEOUT: '1', ADMIN_API_KEY_FILE: '', PATH: '/' };
+    expect(parseConfig(variables).unknownNames).toEqual(['KAFKA_GROUP', 'LORAWAN_TIMEOUT']);
+    expect(parseConfig({ KAFKA_SOURCE: 'x', RATE_LIMIT_PER_KEY: '5' }).unknownNames).toEqual([]);
+  });
+
   test('take secrets from files, one way or the other', () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'fleetledger-test-'));
     onTestFinished(() => rmSync(folder, { recursive: true }));

@@ -67,6 +67,7 @@ export function createApp({
   if (routes.length > 0) {
     app.use(problemsRouter());
     app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
+    app.get('/', (_request: Request, response: Response) => response.redirect('/docs'));
   }
   app.use((request: Request, response: Response) => {
     const detail = 'There is nothing at this path: /docs lists what there is.';

@@ -57,6 +57,11 @@ const PROJECTIONS: readonly Projection[] = [
 /** `role`: a service holds the data directory for itself; a tool may come beside it. */
 export async function openLedger(config: Config, role: 'service' | 'tool'): Promise<Ledger> {
   const logger = createLogger(config.logLevel);
+  if (role === 'service') {
+    for (const name of config.unknownNames) {
+      logger.warn({ name }, 'this variable is no setting of this release, and has no effect');
+    }
+  }
   refuseBrokenUrl(config);
   const processId = `${process.pid}-${randomUUID()}`;
   const embedded =

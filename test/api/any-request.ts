@@ -232,7 +232,7 @@ function validValueOf(document: OpenApiDocument, schema: Schema): fc.Arbitrary<J
         : fc.stringMatching(new RegExp(schema.pattern));
     case 'integer':
     case 'number':
-      return fc.oneof(awkwardNumber, fc.integer({ min: schema.minimum ?? 0, max: 1_000 }));
+      return fc.oneof(awkwardNumber, anyIntegerFrom(schema.minimum ?? 0));
     case 'boolean':
       return fc.boolean();
     case undefined:
@@ -259,4 +259,8 @@ function objectOf(
 
 function iso(date: Date): string {
   return date.toISOString();
+}
+
+function anyIntegerFrom(min: number): fc.Arbitrary<number> {
+  return fc.integer({ min, max: Math.max(min, 1_000) });
 }

@@ -30,6 +30,12 @@ interface Readiness {
 }
 
 describe('/docs', () => {
+  test('is where the root leads to', async () => {
+    const answer = await anybody.get('//');
+    expect(answer.status).toBe(302);
+    expect(answer.headers.get('Location')).toBe('/docs');
+  });
+
   test('is a page whose every part comes from this service', async () => {
     const page = await anybody.get('//docs');
     expect(page.status).toBe(200);

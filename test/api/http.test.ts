@@ -108,7 +108,7 @@ describe('a message that is not HTTP as it should be', () => {
   test('with a URL that names no path asks for the root', async () => {
     expect(
       (await sendRaw('GET http://x?a=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')).status,
-    ).toBe(404);
+    ).toBe(302);
   });
 });
 
