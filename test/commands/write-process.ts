@@ -174,5 +174,8 @@ class WatchedStore implements EventStore {
 }
 
 function away(): LedgerError {
-  return new LedgerError('store-unavailable', 'The database is away: try again in a moment.');
+  return new LedgerError(
+    'store-unavailable',
+    'The database is unavailable: try again in a moment.',
+  );
 }
