@@ -62,7 +62,8 @@ describe('JSON text', () => {
         const zeros = '0'.repeat(Math.max(0, shift));
         const notations = [
           `${integer}${shift > 0 ? `.${zeros}` : ''}`,
-          `${integer}${zeros}e${-Math.max(0, shift)}`,
+          // No number begins with 00.
+          integer === 0n ? '0e-0' : `${integer}${zeros}e${-Math.max(0, shift)}`,
           `${integer}E+0`,
           String(integer).replace(/^(-?\d)(\d+)$/, (_all, first: string, rest: string) => {
             return `${first}.${rest}e${rest.length}`;
