@@ -252,7 +252,7 @@ const COMMON_HEADERS = {
   'X-Correlation-Id': z.string().meta({ description: 'Of the request, for whoever reads the log' }),
 };
 
-/** What is refused before a key was accepted has no position: it is nobody's business. */
+/** A refusal before a key was accepted has no position, which strangers must not learn. */
 function problemHeaders(status: number): z.ZodObject {
   const { 'Fleetledger-Position': position, ...others } = COMMON_HEADERS;
   return z.object({

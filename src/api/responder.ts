@@ -96,7 +96,7 @@ export class Responder {
     const isUnexpected = statusOf[ledgerError.code] === 500;
     const level = isGone ? 'debug' : isUnexpected ? 'error' : 'warn';
     const err = ledgerError.cause ?? ledgerError;
-    // What passes comes by the thousand while a store is away: without its stack.
+    // Transient errors come by the thousand while a store is unavailable: they are logged without a stack.
     const reason = isUnexpected
       ? { err }
       : { reason: err instanceof Error ? err.message : ledgerError.code };

@@ -44,7 +44,11 @@ export interface EventStore {
    */
   end(): Promise<Position>;
 
-  /** The position of the last event recorded at `time` or before, also where earlier ones were recorded later. */
+  /**
+   * The position of the last event recorded at `time` or before. Where a server's clock was put back,
+   * the log in PostgreSQL also finds it behind events of a later time; the log in EventStoreDB stops
+   * at the first of those (decision 13).
+   */
   positionAt(time: Date): Promise<Position>;
 }
 

@@ -9,7 +9,7 @@ export const dedupStrategySchema = z.discriminatedUnion('strategy', [
   z.strictObject({
     strategy: z.literal('sequence'),
     bits: z.int().min(2).max(52).exactOptional().meta({
-      description: 'The counter has so many bits: after its highest number it goes on at 0',
+      description: 'The width of the counter in bits: it wraps to 0 after its highest number',
     }),
   }),
   z.strictObject({

@@ -48,7 +48,7 @@ export class UsageIngest {
       : status;
   }
 
-  /** What somebody should see to although it goes on. */
+  /** A fault that needs attention although ingest continues. */
   get warning(): string | undefined {
     return this.#refusals.warning;
   }

@@ -8,7 +8,7 @@ export function clientLeft(): LedgerError {
 
 /**
  * The results of a request without an idempotency key, whose work ends when its response closes. One with
- * a key goes on, because a concurrent duplicate may wait for the same run.
+ * a key continues, because a concurrent duplicate may wait for the same run.
  */
 export function resultsWhileOpen(isClosed: () => boolean): ItemResults {
   return {

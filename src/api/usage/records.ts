@@ -111,7 +111,7 @@ export function recordRoutes(commands: UsageCommands): Route[] {
         const ingestion = new Ingestion(commands, request);
         const rest = body[Symbol.asyncIterator]();
         for (;;) {
-          // What is reserved is of no interest once the store went away.
+          // The reservation is no longer needed once the store is unavailable.
           const size = ingestion.isBrokenOff ? undefined : await request.results.nextPartSize();
           const lines = await nextLines(rest, size ?? ITEM_CONCURRENCY);
           if (lines.length === 0) break;

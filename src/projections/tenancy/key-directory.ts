@@ -122,7 +122,7 @@ export class KeyDirectory {
     if (this.#changes.count <= PRUNE_AT_CHANGES || this.#pruning !== undefined) return;
     this.#pruning = this.#checkpoint()
       .then((position) => this.#changes.forgetUpTo(position))
-      // The tables are away, or not there yet: what is remembered stays.
+      // The tables are unavailable or not built yet: what is remembered stays.
       .catch(() => undefined)
       .finally(() => {
         this.#pruning = undefined;
