@@ -1,5 +1,5 @@
-import type * as tenancyQueriesModule from '../../src/projections/tenancy/tenancy-queries.ts';
-import type * as timelineQueriesModule from '../../src/projections/tenancy/timeline-queries.ts';
+import type * as tenancyQueriesModule from '../../src/projections/tenancy/queries.ts';
+import type * as timelineQueriesModule from '../../src/projections/tenancy/queries/timeline.ts';
 import { compiled } from '../build.ts';
 import { atRest } from '../contestants/caught-up.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';

@@ -1,5 +1,5 @@
-import type * as bucketsModule from '../../src/projections/usage/buckets.ts';
-import type * as usageQueriesModule from '../../src/projections/usage/usage-queries.ts';
+import type * as bucketsModule from '../../src/projections/usage/queries/buckets.ts';
+import type * as usageQueriesModule from '../../src/projections/usage/queries.ts';
 import { compiled } from '../build.ts';
 import { atRest } from '../contestants/caught-up.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';

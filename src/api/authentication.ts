@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isSecretOf, parseApiKey, type ApiKey } from '../commands/keys.ts';
 import { INSTALLATION_PROJECT } from '../commands/tenancy.ts';
-import type { KeyDirectory } from '../projections/tenancy/key-directory.ts';
+import type { KeyDirectory } from '../projections/tenancy/key-directory/key-directory.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { RateLimits } from './rate-limits.ts';
 import type { Access, Route } from './route.ts';

@@ -13,15 +13,15 @@ import { fenced } from '../event-store/fenced-event-store.ts';
 import type { EventStore, OpenEventStore, SnapshotStore } from '../event-store/port.ts';
 import { openPostgresEventStore } from '../event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from '../event-store/postgres/postgres-snapshot-store.ts';
-import { devEuiProjection } from '../projections/deveui/deveui-projection.ts';
+import { devEuiProjection } from '../projections/deveui/projection.ts';
 import { ProjectionAdministration } from '../projections/engine/administration.ts';
-import { firmwareProjection } from '../projections/firmware/firmware-projection.ts';
+import { firmwareProjection } from '../projections/firmware/projection.ts';
 import { ProjectionEngine } from '../projections/engine/engine.ts';
 import type { Projection } from '../projections/engine/projection.ts';
 import { ReadModels } from '../projections/engine/read-model.ts';
-import { stateProjection } from '../projections/state/state-projection.ts';
-import { tenancyProjection } from '../projections/tenancy/tenancy-projection.ts';
-import { usageProjection } from '../projections/usage/usage-projection.ts';
+import { stateProjection } from '../projections/state/projection.ts';
+import { tenancyProjection } from '../projections/tenancy/projection.ts';
+import { usageProjection } from '../projections/usage/projection.ts';
 import { createLogger, type Logger } from '../shared/logger.ts';
 
 /** An opened ledger: the log, the write side, the read side; nothing runs yet. */

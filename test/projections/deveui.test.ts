@@ -8,14 +8,11 @@ import { migrate } from '../../src/database/migrations.ts';
 import type { BatchEvent } from '../../src/events/deveui.ts';
 import type { DeviceEvent } from '../../src/events/tenancy.ts';
 import type { RecordedEvent } from '../../src/event-store/port.ts';
-import { devEuiProjection } from '../../src/projections/deveui/deveui-projection.ts';
-import {
-  DEVEUIS_PER_PARTITION,
-  DevEuiQueries,
-} from '../../src/projections/deveui/deveui-queries.ts';
+import { devEuiProjection } from '../../src/projections/deveui/projection.ts';
+import { DEVEUIS_PER_PARTITION, DevEuiQueries } from '../../src/projections/deveui/queries.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
-import { tenancyProjection } from '../../src/projections/tenancy/tenancy-projection.ts';
+import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { anyBatchHistory, eventsOf } from '../commands/batch-histories.ts';
 import { createTestDatabase } from '../database/test-database.ts';

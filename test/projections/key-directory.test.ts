@@ -13,9 +13,9 @@ import {
 import { openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { EventStore, Position, RecordedEvent } from '../../src/event-store/port.ts';
-import { KeyDirectory } from '../../src/projections/tenancy/key-directory.ts';
-import { KeyQueries, type KeyHolder } from '../../src/projections/tenancy/key-queries.ts';
-import { tenancyProjection } from '../../src/projections/tenancy/tenancy-projection.ts';
+import { KeyDirectory } from '../../src/projections/tenancy/key-directory/key-directory.ts';
+import { KeyQueries, type KeyHolder } from '../../src/projections/tenancy/queries/key-holders.ts';
+import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';

@@ -8,11 +8,8 @@ import type { SensorEvent } from '../../src/events/state.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/read-model.ts';
-import {
-  PATCHES_PER_KEYFRAME,
-  stateProjection,
-} from '../../src/projections/state/state-projection.ts';
-import { StateQueries } from '../../src/projections/state/state-queries.ts';
+import { PATCHES_PER_KEYFRAME, stateProjection } from '../../src/projections/state/projection.ts';
+import { StateQueries } from '../../src/projections/state/queries.ts';
 import { canonicalJson, type JsonObject } from '../../src/shared/json.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { openTestLog } from '../event-store/test-log.ts';

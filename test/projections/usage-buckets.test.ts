@@ -5,7 +5,7 @@ import {
   bucketEdges,
   bucketLabel,
   type BucketLength,
-} from '../../src/projections/usage/buckets.ts';
+} from '../../src/projections/usage/queries/buckets.ts';
 
 const HOUR_MS = 3_600_000;
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ReadOptions } from '../../projections/engine/read-model.ts';
-import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
+import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
 
 const POLL_INTERVAL_MS = 100;
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
+import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
 import { idField, timeAnswer, wholeNumberText } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';

@@ -20,8 +20,8 @@ import {
   type Position,
   type ReadOptions,
 } from '../../projections/engine/read-model.ts';
-import type { DevEuiQueries } from '../../projections/deveui/deveui-queries.ts';
-import type { BatchSummary, BatchView } from '../../projections/deveui/deveui-views.ts';
+import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
+import type { BatchSummary, BatchView } from '../../projections/deveui/queries/views.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { hexDigits } from '../../shared/hex-digits.ts';
 import { shortId } from '../../shared/ids.ts';

@@ -5,7 +5,7 @@ import type {
   CurrentFirmware,
   FirmwareQueries,
   FirmwareReportView,
-} from '../../projections/firmware/firmware-queries.ts';
+} from '../../projections/firmware/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import type { Caller } from '../authentication.ts';

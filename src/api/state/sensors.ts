@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { StateCommands } from '../../commands/state.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { SensorView, StateQueries } from '../../projections/state/state-queries.ts';
+import type { SensorView, StateQueries } from '../../projections/state/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { asOfQuery, idField, timeAnswer } from '../fields.ts';

@@ -1,6 +1,6 @@
 import type { StateCommands } from '../../commands/state.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { StateQueries } from '../../projections/state/state-queries.ts';
+import type { StateQueries } from '../../projections/state/queries.ts';
 import type { Route } from '../route.ts';
 import { bulkRoutes } from './bulk.ts';
 import { dedupRoutes } from './dedup.ts';

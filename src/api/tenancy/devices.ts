@@ -7,7 +7,7 @@ import type {
   DeviceFilter,
   DeviceView,
   TenancyQueries,
-} from '../../projections/tenancy/tenancy-queries.ts';
+} from '../../projections/tenancy/queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import {
   booleanQuery,

@@ -8,7 +8,7 @@ import {
   type AssignSim,
 } from '../../commands/sim-inventory.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
-import type { InventoryQueries } from '../../projections/tenancy/inventory-queries.ts';
+import type { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
 import { isScientific, SCIENTIFIC_RULE } from '../../shared/scientific-notation.ts';
 import { rowSchema } from '../csv.ts';
 import { dayOrTimestampField, idField, simCardIdField, timeAnswer } from '../fields.ts';

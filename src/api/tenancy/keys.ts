@@ -9,8 +9,8 @@ import {
   type NewKey,
 } from '../../commands/tenancy.ts';
 import type { Position } from '../../projections/engine/read-model.ts';
-import type { KeyDirectory } from '../../projections/tenancy/key-directory.ts';
-import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import type { KeyDirectory } from '../../projections/tenancy/key-directory/key-directory.ts';
+import type { TenancyQueries } from '../../projections/tenancy/queries.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import { idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';

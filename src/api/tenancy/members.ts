@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { CommandHandler } from '../../commands/handler.ts';
 import { mintKey } from '../../commands/keys.ts';
 import { projectDecider, projectStream, roleSchema } from '../../commands/tenancy.ts';
-import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
+import type { TenancyQueries } from '../../projections/tenancy/queries.ts';
 import { shortId } from '../../shared/ids.ts';
 import { idField, nameField } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPositionAsOf, walkPage } from '../paging.ts';

@@ -1,8 +1,8 @@
 import type { DeviceCommands } from '../../commands/devices.ts';
 import type { CommandHandler } from '../../commands/handler.ts';
-import type { InventoryQueries } from '../../projections/tenancy/inventory-queries.ts';
-import type { KeyDirectory } from '../../projections/tenancy/key-directory.ts';
-import type { TimelineQueries } from '../../projections/tenancy/timeline-queries.ts';
+import type { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
+import type { KeyDirectory } from '../../projections/tenancy/key-directory/key-directory.ts';
+import type { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';
 import type { Route } from '../route.ts';
 import { deviceRegistrationRoute } from './device-registration.ts';
 import { deviceTransferRoute } from './device-transfer.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { TimelineQueries } from '../../projections/tenancy/timeline-queries.ts';
+import type { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';
 import { asOfQuery, idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import { atLeast, type ReadModels } from '../../projections/engine/read-model.ts';
-import type { FirmwareQueries } from '../../projections/firmware/firmware-queries.ts';
-import type { StateQueries } from '../../projections/state/state-queries.ts';
-import type { TenancyQueries } from '../../projections/tenancy/tenancy-queries.ts';
-import type { UsageQueries } from '../../projections/usage/usage-queries.ts';
+import type { FirmwareQueries } from '../../projections/firmware/queries.ts';
+import type { StateQueries } from '../../projections/state/queries.ts';
+import type { TenancyQueries } from '../../projections/tenancy/queries.ts';
+import type { UsageQueries } from '../../projections/usage/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { sha256 } from '../../shared/ids.ts';
 import { canonicalJson, exactInteger, isSameJson, type JsonObject } from '../../shared/json.ts';

@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import type { Fresh, Position, ReadOptions } from '../../projections/engine/read-model.ts';
-import { bucketLabel, type Edges } from '../../projections/usage/buckets.ts';
+import { bucketLabel, type Edges } from '../../projections/usage/queries/buckets.ts';
 import type {
   Counted,
   PageOf,
   Subject,
   UsageQueries,
   UsedInBucket,
-} from '../../projections/usage/usage-queries.ts';
+} from '../../projections/usage/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { FairSlots } from '../../shared/fair-slots.ts';
 import { exactInteger } from '../../shared/json.ts';

@@ -6,8 +6,8 @@ import {
   MAX_BUCKETS,
   type BucketLength,
   type Edges,
-} from '../../projections/usage/buckets.ts';
-import type { UsedWithin } from '../../projections/usage/usage-totals.ts';
+} from '../../projections/usage/queries/buckets.ts';
+import type { UsedWithin } from '../../projections/usage/queries/totals.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { canonicalTime, withPlusRestored } from '../../shared/time.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { UsageRejections } from '../../projections/usage/usage-rejections.ts';
+import type { UsageRejections } from '../../projections/usage/queries/rejections.ts';
 import { timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Fresh } from '../../projections/engine/read-model.ts';
-import type { Counted, PageOf } from '../../projections/usage/usage-queries.ts';
+import type { Counted, PageOf } from '../../projections/usage/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { tableOf } from '../csv.ts';

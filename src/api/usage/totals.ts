@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import type { Positions } from '../../projections/engine/as-of.ts';
 import type { Fresh } from '../../projections/engine/read-model.ts';
-import type { Counted, PageOf } from '../../projections/usage/usage-queries.ts';
+import type { Counted, PageOf } from '../../projections/usage/queries.ts';
 import type {
   OrganizationTotal,
   SimTotal,
   UsageTotals,
-} from '../../projections/usage/usage-totals.ts';
+} from '../../projections/usage/queries/totals.ts';
 import type { FairSlots } from '../../shared/fair-slots.ts';
 import { exactInteger, type JsonObject } from '../../shared/json.ts';
 import { asOfQuery, bytesAnswer } from '../fields.ts';

@@ -1,8 +1,8 @@
 import type { UsageCommands } from '../../commands/usage.ts';
 import type { Positions } from '../../projections/engine/as-of.ts';
-import type { UsageQueries } from '../../projections/usage/usage-queries.ts';
-import type { UsageRejections } from '../../projections/usage/usage-rejections.ts';
-import type { UsageTotals } from '../../projections/usage/usage-totals.ts';
+import type { UsageQueries } from '../../projections/usage/queries.ts';
+import type { UsageRejections } from '../../projections/usage/queries/rejections.ts';
+import type { UsageTotals } from '../../projections/usage/queries/totals.ts';
 import { FairSlots } from '../../shared/fair-slots.ts';
 import type { Route } from '../route.ts';
 import { byBucketRoutes } from './by-bucket.ts';

@@ -10,7 +10,7 @@ import { resultsWhileOpen } from '../../../src/api/admission/closing.ts';
 import { awaitEnd } from '../../../src/api/deveui/awaited-end.ts';
 import { readLines } from '../../../src/api/lines.ts';
 import { Spool } from '../../../src/api/spool.ts';
-import type { DevEuiQueries } from '../../../src/projections/deveui/deveui-queries.ts';
+import type { DevEuiQueries } from '../../../src/projections/deveui/queries.ts';
 import { createTestDatabase } from '../../database/test-database.ts';
 import { problem, startTestService, type ApiClient, type TestService } from '../api-client.ts';
 

@@ -1,6 +1,6 @@
-import type { Queryable } from '../../database/database.ts';
-import type { DeviceEvent, DeviceLinks } from '../../events/tenancy.ts';
-import type { RecordedEvent } from '../../event-store/port.ts';
+import type { Queryable } from '../../../database/database.ts';
+import type { DeviceEvent, DeviceLinks } from '../../../events/tenancy.ts';
+import type { RecordedEvent } from '../../../event-store/port.ts';
 
 export interface AppliedToDevice {
   readonly projectId: string;

@@ -4,9 +4,9 @@ import type { SimEvent } from '../../events/tenancy.ts';
 import type { UsageEvent } from '../../events/usage.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import type { Projection } from '../engine/projection.ts';
-import { addSimAssignments, simAssignmentsTable } from '../tenancy/sim-assignments.ts';
-import { moveTouched, type TouchedSim } from './moving-sums.ts';
-import { addUsage, type UsageRow } from './rollups.ts';
+import { addSimAssignments, simAssignmentsTable } from '../tenancy/projection/sim-assignments.ts';
+import { moveTouched, type TouchedSim } from './projection/moving-sums.ts';
+import { addUsage, type UsageRow } from './projection/rollups.ts';
 
 /** What was rejected is about none. */
 const NO_SIM_CARD = '';

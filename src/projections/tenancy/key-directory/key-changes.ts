@@ -1,8 +1,8 @@
-import type { Position, RecordedEvent } from '../../event-store/port.ts';
-import { parseStreamName } from '../../event-store/stream-name.ts';
-import { domainEvent } from '../../events/registry.ts';
-import type { DeviceEvent, KeyEvent, ProjectEvent } from '../../events/tenancy.ts';
-import type { HolderStatus, IssuedKey, KeyAddress, KeyRow } from './key-queries.ts';
+import type { Position, RecordedEvent } from '../../../event-store/port.ts';
+import { parseStreamName } from '../../../event-store/stream-name.ts';
+import { domainEvent } from '../../../events/registry.ts';
+import type { DeviceEvent, KeyEvent, ProjectEvent } from '../../../events/tenancy.ts';
+import type { HolderStatus, IssuedKey, KeyAddress, KeyRow } from '../queries/key-holders.ts';
 
 /** The events after which a key may be accepted otherwise than before. */
 export const KEY_CHANGES = [

@@ -1,6 +1,6 @@
-import type { Queryable } from '../../database/database.ts';
-import type { BatchEvent } from '../../events/deveui.ts';
-import type { RecordedEvent } from '../../event-store/port.ts';
+import type { Queryable } from '../../../database/database.ts';
+import type { BatchEvent } from '../../../events/deveui.ts';
+import type { RecordedEvent } from '../../../event-store/port.ts';
 
 type Attempted = Extract<BatchEvent, { type: 'DevEuiAttempted' }>;
 type Failed = Extract<BatchEvent, { type: 'DevEuiAttemptFailed' }>;

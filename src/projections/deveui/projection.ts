@@ -10,7 +10,7 @@ import {
   subjectEventsTable,
   type SubjectEvent,
 } from '../engine/subject-events.ts';
-import { answerOf, beginAttempts, endAttempts } from './attempts.ts';
+import { answerOf, beginAttempts, endAttempts } from './projection/attempts.ts';
 
 /**
  * Batches of DevEUIs, the DevEUIs that they drew, and every attempt to register one.

@@ -3,7 +3,7 @@ import { streamName } from '../../event-store/stream-name.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { mergePatch } from '../../shared/merge-patch.ts';
 import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
-import { PATCHES_PER_KEYFRAME } from './state-projection.ts';
+import { PATCHES_PER_KEYFRAME } from './projection.ts';
 
 export interface SensorView {
   readonly sensorId: string;

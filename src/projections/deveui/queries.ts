@@ -16,7 +16,7 @@ import {
   type PartitionEntry,
   type PartitionRow,
   type SummaryRow,
-} from './deveui-views.ts';
+} from './queries/views.ts';
 
 /** Where a list of DevEUIs goes on: one may be in several batches. */
 interface DevEuiPlace {

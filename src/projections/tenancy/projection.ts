@@ -10,8 +10,8 @@ import {
   subjectEventsTable,
   type SubjectEvent,
 } from '../engine/subject-events.ts';
-import { changeDevices, type AppliedToDevice } from './device-spans.ts';
-import { addSimAssignments, simAssignmentsTable } from './sim-assignments.ts';
+import { changeDevices, type AppliedToDevice } from './projection/device-spans.ts';
+import { addSimAssignments, simAssignmentsTable } from './projection/sim-assignments.ts';
 
 /**
  * Projects, members, devices, keys and the SIM inventory. What can change has a row for each span of

@@ -1,5 +1,5 @@
-import type { Queryable } from '../../database/database.ts';
-import { holderAt } from '../tenancy/sim-assignments.ts';
+import type { Queryable } from '../../../database/database.ts';
+import { holderAt } from '../../tenancy/projection/sim-assignments.ts';
 import { quarterHourOf } from './rollups.ts';
 
 /** The times from which a SIM card got a holder: the first and the last of them; null: the beginning. */

@@ -1,5 +1,5 @@
-import type { KeyKind, Role } from '../../events/tenancy.ts';
-import type { Fresh, ReadModels } from '../engine/read-model.ts';
+import type { KeyKind, Role } from '../../../events/tenancy.ts';
+import type { Fresh, ReadModels } from '../../engine/read-model.ts';
 
 /** A key with all that decides whether, and for what, it is accepted. */
 export interface KeyHolder extends IssuedKey, HolderStatus {}

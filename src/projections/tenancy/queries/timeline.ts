@@ -1,7 +1,7 @@
-import type { Position } from '../../event-store/port.ts';
-import type { JsonObject } from '../../shared/json.ts';
-import { usageSubject } from '../usage/usage-projection.ts';
-import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+import type { Position } from '../../../event-store/port.ts';
+import type { JsonObject } from '../../../shared/json.ts';
+import { usageSubject } from '../../usage/projection.ts';
+import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../../engine/read-model.ts';
 
 export interface TimelineEntry {
   readonly eventId: string;

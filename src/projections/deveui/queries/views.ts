@@ -1,4 +1,4 @@
-import type { Position } from '../../event-store/port.ts';
+import type { Position } from '../../../event-store/port.ts';
 
 type BatchStatus = 'Processing' | 'Stopped' | 'Failed' | 'Completed';
 type DevEuiStatus = 'in_flight' | 'registered' | 'conflicted' | 'unconfirmed';

@@ -1,7 +1,7 @@
-import type { Position } from '../../event-store/port.ts';
-import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
-import { QUARTER_HOUR_MS } from './rollups.ts';
-import { heldRecords, type Counted, type PageOf } from './usage-queries.ts';
+import type { Position } from '../../../event-store/port.ts';
+import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../../engine/read-model.ts';
+import { QUARTER_HOUR_MS } from '../projection/rollups.ts';
+import { heldRecords, type Counted, type PageOf } from '../queries.ts';
 
 export interface OrganizationTotal {
   /** Null: nobody. */

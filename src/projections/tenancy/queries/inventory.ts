@@ -1,5 +1,5 @@
-import { holderAt } from './sim-assignments.ts';
-import type { Fresh, ReadModels, ReadOptions } from '../engine/read-model.ts';
+import { holderAt } from '../projection/sim-assignments.ts';
+import type { Fresh, ReadModels, ReadOptions } from '../../engine/read-model.ts';
 
 export interface HeldSim {
   readonly simCardId: string;

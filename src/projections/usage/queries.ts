@@ -1,9 +1,9 @@
 import type { Position } from '../../event-store/port.ts';
 import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
-import { holderAt } from '../tenancy/sim-assignments.ts';
-import type { Edges } from './buckets.ts';
-import { QUARTER_HOUR_MS } from './rollups.ts';
-import { usageSubject } from './usage-projection.ts';
+import { holderAt } from '../tenancy/projection/sim-assignments.ts';
+import type { Edges } from './queries/buckets.ts';
+import { QUARTER_HOUR_MS } from './projection/rollups.ts';
+import { usageSubject } from './projection.ts';
 
 /** Whose usage. */
 export type Subject =

@@ -1,6 +1,6 @@
-import type { Queryable } from '../../database/database.ts';
-import type { RecordedEvent } from '../../event-store/port.ts';
-import { holderAt } from '../tenancy/sim-assignments.ts';
+import type { Queryable } from '../../../database/database.ts';
+import type { RecordedEvent } from '../../../event-store/port.ts';
+import { holderAt } from '../../tenancy/projection/sim-assignments.ts';
 
 /** Sums stand by these: all offsets from UTC that are in use now are multiples of it. */
 export const QUARTER_HOUR_MS = 15 * 60_000;

@@ -1,8 +1,13 @@
 import { LRUCache } from 'lru-cache';
-import { BEGINNING, type EventStore, type Position, type Write } from '../../event-store/port.ts';
-import { Batched } from '../../shared/batched.ts';
-import { LedgerError } from '../../shared/errors.ts';
-import { LogFollower } from '../engine/log-follower.ts';
+import {
+  BEGINNING,
+  type EventStore,
+  type Position,
+  type Write,
+} from '../../../event-store/port.ts';
+import { Batched } from '../../../shared/batched.ts';
+import { LedgerError } from '../../../shared/errors.ts';
+import { LogFollower } from '../../engine/log-follower.ts';
 import {
   changedKey,
   changedStatus,
@@ -15,7 +20,13 @@ import {
   subjectOf,
   type KeyChange,
 } from './key-changes.ts';
-import type { KeyAddress, KeyHolder, KeyLookup, KeyQueries, KeyRow } from './key-queries.ts';
+import type {
+  KeyAddress,
+  KeyHolder,
+  KeyLookup,
+  KeyQueries,
+  KeyRow,
+} from '../queries/key-holders.ts';
 
 const MAX_CACHED_KEYS = 50_000;
 /** Apart from the keys that exist: whoever tries ids at random must not push those out. */

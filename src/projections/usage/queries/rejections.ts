@@ -1,6 +1,6 @@
-import type { Position } from '../../event-store/port.ts';
-import type { JsonObject } from '../../shared/json.ts';
-import type { Fresh, ReadModels, ReadOptions } from '../engine/read-model.ts';
+import type { Position } from '../../../event-store/port.ts';
+import type { JsonObject } from '../../../shared/json.ts';
+import type { Fresh, ReadModels, ReadOptions } from '../../engine/read-model.ts';
 
 export interface RejectedUsage {
   readonly eventId: string;

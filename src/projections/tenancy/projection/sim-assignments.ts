@@ -1,6 +1,6 @@
-import type { Queryable } from '../../database/database.ts';
-import type { SimEvent } from '../../events/tenancy.ts';
-import type { RecordedEvent } from '../../event-store/port.ts';
+import type { Queryable } from '../../../database/database.ts';
+import type { SimEvent } from '../../../events/tenancy.ts';
+import type { RecordedEvent } from '../../../event-store/port.ts';
 
 /**
  * A row for each assignment that was ever recorded, never changed: who held a SIM at a time is the one
