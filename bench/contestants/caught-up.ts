@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Ledger } from '../../src/main/ledger.ts';
+import type { Ledger } from '../../src/service/ledger.ts';
 import type { BenchServer } from '../server.ts';
 
 /** Until all read models hold what is in the log. */

@@ -1,5 +1,5 @@
 import { parseConfig } from '../../src/config.ts';
-import type * as mainModule from '../../src/main.ts';
+import type * as mainModule from '../../src/service/service.ts';
 import type * as groupCommitModule from '../../src/event-store/postgres/group-commit.ts';
 import type { Appended, Position } from '../../src/event-store/port.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
@@ -14,7 +14,7 @@ import { compiled } from '../build.ts';
 const { GroupCommit } = await compiled<typeof groupCommitModule>(
   'event-store/postgres/group-commit.ts',
 );
-const { startService } = await compiled<typeof mainModule>('main.ts');
+const { startService } = await compiled<typeof mainModule>('service/service.ts');
 
 const revisions = new Map<StreamName, bigint>();
 let position = 1_000_000n;

@@ -1,6 +1,6 @@
 import { parseConfig } from '../../src/config.ts';
-import type * as ledgerModule from '../../src/main/ledger.ts';
-import type { Ledger } from '../../src/main/ledger.ts';
+import type * as ledgerModule from '../../src/service/ledger.ts';
+import type { Ledger } from '../../src/service/ledger.ts';
 import { compiled } from '../build.ts';
 
 /** Ours, as the service composes it, without its API; nothing runs yet. */
@@ -8,7 +8,7 @@ export async function openBenchLedger(
   databaseUrl: string,
   eventStoreUrl?: string,
 ): Promise<Ledger> {
-  const { openLedger } = await compiled<typeof ledgerModule>('main/ledger.ts');
+  const { openLedger } = await compiled<typeof ledgerModule>('service/ledger.ts');
   return openLedger(
     {
       ...parseConfig({ RATE_LIMIT_PER_KEY: '1000000' }),

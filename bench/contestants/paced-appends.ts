@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Ledger } from '../../src/main/ledger.ts';
+import type { Ledger } from '../../src/service/ledger.ts';
 import { percentile } from '../statistics.ts';
 import type { Append } from './appender.ts';
 import { sensorEvent, sensorStream } from './sensor-event.ts';

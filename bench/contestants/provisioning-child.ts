@@ -1,15 +1,15 @@
 import type * as devEuiModule from '../../src/commands/deveui.ts';
-import type * as ledgerModule from '../../src/main/ledger.ts';
+import type * as ledgerModule from '../../src/service/ledger.ts';
 import { parseConfig } from '../../src/config.ts';
-import type * as provisioningModule from '../../src/main/provisioning.ts';
+import type * as provisioningModule from '../../src/service/provisioning.ts';
 import { randomBytes } from 'node:crypto';
 import { compiled } from '../build.ts';
 import type { ProvisioningOrder, ProvisioningResult } from './provisioning.ts';
 
 /** Ours: the reactor as the service runs it, from the request of the batches until the last is complete. */
 const order = JSON.parse(process.argv[2] ?? '') as ProvisioningOrder;
-const { openLedger } = await compiled<typeof ledgerModule>('main/ledger.ts');
-const { openProvisioning } = await compiled<typeof provisioningModule>('main/provisioning.ts');
+const { openLedger } = await compiled<typeof ledgerModule>('service/ledger.ts');
+const { openProvisioning } = await compiled<typeof provisioningModule>('service/provisioning.ts');
 const { batchDecider, batchStream } = await compiled<typeof devEuiModule>('commands/deveui.ts');
 
 const settings = { ...parseConfig({}), databaseUrl: order.databaseUrl, logLevel: 'warn' };

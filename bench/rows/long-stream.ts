@@ -4,7 +4,7 @@ import type * as handlerModule from '../../src/commands/handler.ts';
 import type * as stateModule from '../../src/commands/state.ts';
 import type * as snapshotsModule from '../../src/event-store/postgres/postgres-snapshot-store.ts';
 import type { StateCommands } from '../../src/commands/state.ts';
-import type { Ledger } from '../../src/main/ledger.ts';
+import type { Ledger } from '../../src/service/ledger.ts';
 import { compiled } from '../build.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';
 import { BENCH_PROJECT } from '../contestants/sensor-event.ts';

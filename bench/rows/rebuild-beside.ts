@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Ledger } from '../../src/main/ledger.ts';
+import type { Ledger } from '../../src/service/ledger.ts';
 import { untilCaughtUp } from '../contestants/caught-up.ts';
 import { ledgerAppend } from '../contestants/ledger-appender.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';

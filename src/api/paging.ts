@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Positions } from '../projections/engine/as-of.ts';
+import type { Positions } from '../event-store/positions.ts';
 import type { Fresh, Position } from '../projections/engine/read-model.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';

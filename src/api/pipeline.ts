@@ -10,7 +10,7 @@ import type {
 } from '../commands/requests.ts';
 import type { DeviceSightings } from '../commands/device-sightings.ts';
 import { INSTALLATION_PROJECT } from '../commands/tenancy.ts';
-import type { Positions } from '../projections/engine/as-of.ts';
+import type { Positions } from '../event-store/positions.ts';
 import type { ReadModels, ReadOptions } from '../projections/engine/read-model.ts';
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';

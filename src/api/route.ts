@@ -3,7 +3,7 @@ import type { CommandGroup } from '../commands/command-group.ts';
 import type { CommandContext } from '../commands/handler.ts';
 import type { ItemResults } from '../commands/kept-results.ts';
 import type { ShownKey } from '../commands/requests.ts';
-import type { Positions } from '../projections/engine/as-of.ts';
+import type { Positions } from '../event-store/positions.ts';
 import type { Position, ReadOptions } from '../projections/engine/read-model.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { Entropy } from '../shared/ids.ts';

@@ -8,8 +8,8 @@ import { deviceStream, projectDecider, projectStream } from '../commands/tenancy
 import { loadConfig, type Config } from '../config.ts';
 import { installationSecret } from '../database/installation-secret.ts';
 import { startSimulator, type Simulator } from '../lorawan/simulator/simulator.ts';
-import { startService, type RunningService } from '../main.ts';
-import type { Ledger } from '../main/ledger.ts';
+import { startService, type RunningService } from '../service/service.ts';
+import type { Ledger } from '../service/ledger.ts';
 import { systemClock } from '../shared/clock.ts';
 import { derivedEntropy } from '../shared/ids.ts';
 import { DemoFleet, type DemoDevice } from './demo-fleet.ts';

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { recordedBody } from '../api/admin/log.ts';
-import { Positions } from '../projections/engine/as-of.ts';
-import { LogReader, type LogFilter, type RecordedEvent } from '../projections/engine/log-reader.ts';
+import { Positions } from '../event-store/positions.ts';
+import { LogReader, type LogFilter, type RecordedEvent } from '../event-store/log-reader.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { Interrupted, UsageError } from './ending.ts';
 import { copyLogs } from './log-copy.ts';

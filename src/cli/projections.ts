@@ -3,9 +3,9 @@ import { ProjectionActions, type ProjectionAction } from '../api/admin/projectio
 import { projectionBody } from '../api/admin/projections.ts';
 import { rebuildBody } from '../api/admin/rebuilds.ts';
 import { verificationBody } from '../api/admin/verifications.ts';
-import type { Ledger } from '../main/ledger.ts';
+import type { Ledger } from '../service/ledger.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
-import { Positions } from '../projections/engine/as-of.ts';
+import { Positions } from '../event-store/positions.ts';
 import type { Replay } from '../projections/engine/replays.ts';
 import { ExitCode } from './ending.ts';
 import { print, printJson, table, visible, type Column } from './output.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../config.ts';
-import { startService, type RunningService } from '../main.ts';
+import { startService, type RunningService } from '../service/service.ts';
 import { onAskedToEnd } from './ending.ts';
 
 export function addServeCommand(program: Command): void {

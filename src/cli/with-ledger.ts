@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { CommandContext } from '../commands/handler.ts';
 import { INSTALLATION_PROJECT } from '../commands/tenancy.ts';
 import { loadConfig } from '../config.ts';
-import { openLedger, type Ledger } from '../main/ledger.ts';
+import { openLedger, type Ledger } from '../service/ledger.ts';
 import { ExitCode, Interrupted, onAskedToEnd } from './ending.ts';
 
 const ACTOR = 'system:cli';

@@ -2,7 +2,7 @@ import { domainEvent } from '../events/registry.ts';
 import type { RequestEvent } from '../events/requests.ts';
 import { revisionBeyond } from '../event-store/log-went-back.ts';
 import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
-import { formatPosition } from '../event-store/position.ts';
+import { formatPosition } from '../event-store/position-text.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
 import type { Json } from '../shared/json.ts';
 import type { KeyKind } from './keys.ts';

@@ -1,7 +1,7 @@
 import { recordable } from '../events/registry.ts';
 import type { RequestEvent } from '../events/requests.ts';
 import type { EventStore, NewEvent, Position, RecordedEvent } from '../event-store/port.ts';
-import { parsePosition } from '../event-store/position.ts';
+import { parsePosition } from '../event-store/position-text.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { newEventId } from '../shared/ids.ts';
 import type { Json } from '../shared/json.ts';

@@ -2,7 +2,7 @@ import type { RequestEvent } from '../events/requests.ts';
 import { domainEvent } from '../events/registry.ts';
 import { revisionBeyond } from '../event-store/log-went-back.ts';
 import type { EventStore, NewEvent, Position } from '../event-store/port.ts';
-import { formatPosition } from '../event-store/position.ts';
+import { formatPosition } from '../event-store/position-text.ts';
 import { streamName, type StreamName } from '../event-store/stream-name.ts';
 import type { Clock } from '../shared/clock.ts';
 import { derivedEntropy, nameBasedId, sha256, type Entropy } from '../shared/ids.ts';

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { batchDecider, batchStream } from '../../src/commands/deveui.ts';
 import { parseConfig } from '../../src/config.ts';
-import { formatPosition } from '../../src/event-store/position.ts';
-import { openLedger, type Ledger } from '../../src/main/ledger.ts';
+import { formatPosition } from '../../src/event-store/position-text.ts';
+import { openLedger, type Ledger } from '../../src/service/ledger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
 import {

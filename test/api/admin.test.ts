@@ -4,7 +4,7 @@ import { formatApiKey, mintKey } from '../../src/commands/keys.ts';
 import { installationDecider, installationStream } from '../../src/commands/tenancy.ts';
 import { parseConfig } from '../../src/config.ts';
 import { streamName, type StreamName } from '../../src/event-store/stream-name.ts';
-import { openLedger, type Ledger } from '../../src/main/ledger.ts';
+import { openLedger, type Ledger } from '../../src/service/ledger.ts';
 import { systemClock } from '../../src/shared/clock.ts';
 import { newEventId, randomEntropy } from '../../src/shared/ids.ts';
 import type { JsonObject } from '../../src/shared/json.ts';

@@ -1,7 +1,7 @@
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { expect } from 'vitest';
 import { parseConfig, type Config } from '../../src/config.ts';
-import { startService } from '../../src/main.ts';
+import { startService } from '../../src/service/service.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
 import { DocumentedAnswers, type OpenApiDocument, type WireAnswer } from './openapi-answers.ts';
 

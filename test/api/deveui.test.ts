@@ -9,7 +9,7 @@ import {
 import { FoldedStates } from '../../src/commands/folded-states.ts';
 import { CommandHandler } from '../../src/commands/handler.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
-import { formatPosition } from '../../src/event-store/position.ts';
+import { formatPosition } from '../../src/event-store/position-text.ts';
 import type { OpenEventStore } from '../../src/event-store/port.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
 import { createLogger } from '../../src/shared/logger.ts';

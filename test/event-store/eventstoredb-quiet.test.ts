@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { BEGINNING, type EventStore, type Position } from '../../src/event-store/port.ts';
-import { SharedFeed } from '../../src/projections/engine/shared-feed.ts';
+import { SharedFeed } from '../../src/event-store/shared-feed.ts';
 import { mustAppend, TestProject } from './contract/test-project.ts';
 import { openLog, startServer } from './eventstoredb-fixture.ts';
 

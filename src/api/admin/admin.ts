@@ -1,7 +1,7 @@
 import type { CommandHandler } from '../../commands/handler.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
-import type { Positions } from '../../projections/engine/as-of.ts';
-import type { LogReader } from '../../projections/engine/log-reader.ts';
+import type { Positions } from '../../event-store/positions.ts';
+import type { LogReader } from '../../event-store/log-reader.ts';
 import type { Route } from '../route.ts';
 import { logRoutes } from './log.ts';
 import { ProjectionActions } from './projection-actions.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { Positions } from '../../projections/engine/as-of.ts';
-import type { LogReader, RecordedEvent } from '../../projections/engine/log-reader.ts';
+import type { Positions } from '../../event-store/positions.ts';
+import type { LogReader, RecordedEvent } from '../../event-store/log-reader.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { momentQuery, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';

@@ -3,7 +3,7 @@ import type {
   ProjectionAdministration,
   ProjectionStatus,
 } from '../../projections/engine/administration.ts';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { defineRoute, jsonBody, type Route } from '../route.ts';
 import type { ProjectionAction, ProjectionActions } from './projection-actions.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
 import type { Replay } from '../../projections/engine/replays.ts';
 import { uuidOf } from '../../shared/ids.ts';

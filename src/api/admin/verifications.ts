@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import type { Replay } from '../../projections/engine/replays.ts';
 import { uuidOf } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';

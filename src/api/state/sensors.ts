@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { StateCommands } from '../../commands/state.ts';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import type { SensorView, StateQueries } from '../../projections/state/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';

@@ -1,5 +1,5 @@
 import type { StateCommands } from '../../commands/state.ts';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import type { StateQueries } from '../../projections/state/queries.ts';
 import type { Route } from '../route.ts';
 import { bulkRoutes } from './bulk.ts';

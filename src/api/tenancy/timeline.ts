@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import type { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';
 import { asOfQuery, idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import { atLeast, type ReadModels } from '../../projections/engine/read-model.ts';
 import type { FirmwareQueries } from '../../projections/firmware/queries.ts';
 import type { StateQueries } from '../../projections/state/queries.ts';

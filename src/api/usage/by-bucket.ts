@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import type { Fresh, Position, ReadOptions } from '../../projections/engine/read-model.ts';
 import { bucketLabel, type Edges } from '../../projections/usage/queries/buckets.ts';
 import type {

@@ -1,5 +1,5 @@
 import type { UsageCommands } from '../../commands/usage.ts';
-import type { Positions } from '../../projections/engine/as-of.ts';
+import type { Positions } from '../../event-store/positions.ts';
 import type { UsageQueries } from '../../projections/usage/queries.ts';
 import type { UsageRejections } from '../../projections/usage/queries/rejections.ts';
 import type { UsageTotals } from '../../projections/usage/queries/totals.ts';

@@ -8,7 +8,7 @@ import { Leases } from './lease.ts';
 import type { Projection } from './projection.ts';
 import { ReplayWorker } from './replay-worker.ts';
 import { Runner } from './runner.ts';
-import { SharedFeed } from './shared-feed.ts';
+import { SharedFeed } from '../../event-store/shared-feed.ts';
 
 export interface EngineOptions {
   readonly database: Database;

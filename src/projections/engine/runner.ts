@@ -15,7 +15,7 @@ import { RETRY_INTERVAL_MS, type Lease, type Leases } from './lease.ts';
 import { isPaused } from './pauses.ts';
 import { Pause } from './pause.ts';
 import type { Projection } from './projection.ts';
-import type { SharedFeed } from './shared-feed.ts';
+import type { SharedFeed } from '../../event-store/shared-feed.ts';
 import { readSkips } from './skips.ts';
 
 export interface RunnerOptions {

@@ -7,7 +7,7 @@ import {
 } from '../../../event-store/port.ts';
 import { Batched } from '../../../shared/batched.ts';
 import { LedgerError } from '../../../shared/errors.ts';
-import { LogFollower } from '../../engine/log-follower.ts';
+import { LogFollower } from '../../../event-store/log-follower.ts';
 import {
   changedKey,
   changedStatus,

@@ -1,10 +1,4 @@
-import type {
-  Batch,
-  EventStore,
-  Position,
-  RecordedEvent,
-  SubscribeOptions,
-} from '../../event-store/port.ts';
+import type { Batch, EventStore, Position, RecordedEvent, SubscribeOptions } from './port.ts';
 
 /** So much is kept for those who are not as fast as the fastest; who is slower reads by himself. */
 const MAX_KEPT_EVENTS = 2_000;

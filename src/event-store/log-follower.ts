@@ -1,6 +1,6 @@
-import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
-import type { RecordedEvent } from '../../event-store/port.ts';
-import { LedgerError } from '../../shared/errors.ts';
+import { BEGINNING, type EventStore, type Position } from './port.ts';
+import type { RecordedEvent } from './port.ts';
+import { LedgerError } from '../shared/errors.ts';
 
 /** How long whoever asks waits for the reading to arrive somewhere. */
 const WAIT_FOR_MS = 5_000;

@@ -1,5 +1,5 @@
-import type { EventStore, Position, RecordedEvent } from '../../event-store/port.ts';
-import type { StreamName } from '../../event-store/stream-name.ts';
+import type { EventStore, Position, RecordedEvent } from './port.ts';
+import type { StreamName } from './stream-name.ts';
 
 export type { RecordedEvent };
 

@@ -4,7 +4,7 @@ import { createApp, listen, type RunningServer } from '../api/server.ts';
 import { CHECK_FRESH_MS, type Health } from '../api/health.ts';
 import type { Config } from '../config.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
-import { Positions } from '../projections/engine/as-of.ts';
+import { Positions } from '../event-store/positions.ts';
 import { sharedResult } from '../shared/shared-result.ts';
 import { healthOf } from './health.ts';
 import type { Ledger } from './ledger.ts';

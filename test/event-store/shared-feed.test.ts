@@ -3,11 +3,11 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { Batch, EventStore, OpenEventStore, Position } from '../../src/event-store/port.ts';
-import { SharedFeed } from '../../src/projections/engine/shared-feed.ts';
+import { SharedFeed } from '../../src/event-store/shared-feed.ts';
 import { createLogger } from '../../src/shared/logger.ts';
-import { openTestLog } from '../event-store/test-log.ts';
+import { openTestLog } from './test-log.ts';
 import { createTestDatabase } from '../database/test-database.ts';
-import { appendEvent, numbered } from './notes.ts';
+import { appendEvent, numbered } from '../projections/notes.ts';
 
 const logger = createLogger('silent');
 const testDatabase = createTestDatabase();
