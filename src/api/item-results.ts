@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ItemOutcome, ShownItemKey } from '../commands/kept-results.ts';
 import type { ShownKey } from '../commands/requests.ts';
-import type { Position } from '../projections/engine/read-model.ts';
+import type { Position } from '../projections/engine/reading/read-models.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { sha256 } from '../shared/ids.ts';
 import type { JsonObject } from '../shared/json.ts';

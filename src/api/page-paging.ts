@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Fresh } from '../projections/engine/read-model.ts';
+import type { Versioned } from '../projections/engine/reading/read-models.ts';
 import type { JsonObject } from '../shared/json.ts';
 import { wholeNumberText } from './fields.ts';
 import type { Answer } from './route.ts';
@@ -25,7 +25,7 @@ export function numberedPage<Item extends z.ZodType>(
 /** A page with how many items there are on all; one beyond the last has none. */
 export function answerPage<Row>(
   { page, size }: z.infer<typeof pageQuery>,
-  { value, position }: Fresh<{ readonly items: readonly Row[]; readonly total: number }>,
+  { value, position }: Versioned<{ readonly items: readonly Row[]; readonly total: number }>,
   item: (row: Row) => JsonObject,
 ): Answer {
   return {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Positions } from '../event-store/positions.ts';
-import type { Fresh, Position } from '../projections/engine/read-model.ts';
+import type { Versioned, Position } from '../projections/engine/reading/read-models.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
 import { parseJsonText } from './body.ts';
@@ -33,7 +33,7 @@ interface Walk<Row, At extends Place> {
   readonly name: string;
   readonly place: z.ZodType<At>;
   /** So many of the rows after a place; from the beginning without one. */
-  readonly rows: (limit: number, place: At | undefined) => Promise<Fresh<readonly Row[]>>;
+  readonly rows: (limit: number, place: At | undefined) => Promise<Versioned<readonly Row[]>>;
   readonly item: (row: Row) => JsonObject;
   /** Where the walk goes on after a row. `asOf`: the position of the walk's first page. */
   readonly placeOf: (last: Row, asOf: Position) => At;

@@ -11,7 +11,7 @@ import type {
 import type { DeviceSightings } from '../commands/device-sightings.ts';
 import { INSTALLATION_PROJECT } from '../commands/tenancy.ts';
 import type { Positions } from '../event-store/positions.ts';
-import type { ReadModels, ReadOptions } from '../projections/engine/read-model.ts';
+import type { ReadModels, ReadOptions } from '../projections/engine/reading/read-models.ts';
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { randomEntropy, type Entropy } from '../shared/ids.ts';

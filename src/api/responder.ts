@@ -2,7 +2,7 @@ import type { Request, Response } from 'express';
 import { formatApiKey, mintSecret } from '../commands/keys.ts';
 import type { ShownKey } from '../commands/requests.ts';
 import type { Positions } from '../event-store/positions.ts';
-import type { Position, ReadModels } from '../projections/engine/read-model.ts';
+import type { Position, ReadModels } from '../projections/engine/reading/read-models.ts';
 import type { Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import type { Logger } from '../shared/logger.ts';

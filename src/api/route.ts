@@ -4,7 +4,7 @@ import type { CommandContext } from '../commands/handler.ts';
 import type { ItemResults } from '../commands/kept-results.ts';
 import type { ShownKey } from '../commands/requests.ts';
 import type { Positions } from '../event-store/positions.ts';
-import type { Position, ReadOptions } from '../projections/engine/read-model.ts';
+import type { Position, ReadOptions } from '../projections/engine/reading/read-models.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';

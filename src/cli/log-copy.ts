@@ -3,7 +3,7 @@ import { takeInstallationSecret } from '../database/installation-secret.ts';
 import { PRESENCE_MS, PresenceWatch } from '../database/presence.ts';
 import { copyLog, digestOf, type LogDigest } from '../event-store/log-copy.ts';
 import { CopyRefusedError, type OpenEventStore, type Position } from '../event-store/port.ts';
-import { Meter } from '../projections/engine/meter.ts';
+import { Rate } from '../projections/engine/running/rate.ts';
 import { createLogger } from '../shared/logger.ts';
 import { ExitCode, Interrupted, onAskedToEnd } from './ending.ts';
 import { Places } from './log-places.ts';
@@ -66,7 +66,7 @@ async function copyAndFollow(
   signal: AbortSignal,
 ): Promise<Position> {
   const progress = showProgress('copy');
-  const meter = new Meter();
+  const rate = new Rate();
   let saidAtMs = Number.NEGATIVE_INFINITY;
   try {
     for (;;) {
@@ -79,9 +79,9 @@ async function copyAndFollow(
         to,
         signal,
         onProgress({ events, position }) {
-          meter.count(events, last, position);
+          rate.count(events, last, position);
           last = position;
-          showPace(progress, meter, position, head);
+          showPace(progress, rate, position, head);
         },
       });
       if (signal.aborted) throw interrupted();
@@ -116,13 +116,13 @@ async function compare(
   signal: AbortSignal,
 ): Promise<LogDigest> {
   const progress = showProgress('verification');
-  const meter = new Meter();
+  const rate = new Rate();
   try {
     const [expected, found] = await Promise.all([
       digestOf(from, {
         until,
         signal,
-        onProgress: (position) => showPace(progress, meter, position, until),
+        onProgress: (position) => showPace(progress, rate, position, until),
       }),
       digestOf(to, { signal, onProgress: () => undefined }),
     ]);
@@ -138,12 +138,12 @@ async function compare(
   }
 }
 
-function showPace(progress: Progress, meter: Meter, position: bigint, target: bigint): void {
+function showPace(progress: Progress, rate: Rate, position: bigint, target: bigint): void {
   progress.show({
     position,
     target,
     percent: target === 0n ? 100 : Math.min(100, (100 * Number(position)) / Number(target)),
-    eventsPerSecond: meter.eventsPerSecond(),
+    eventsPerSecond: rate.eventsPerSecond(),
     secondsLeft: null,
   });
 }

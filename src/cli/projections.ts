@@ -6,7 +6,7 @@ import { verificationBody } from '../api/admin/verifications.ts';
 import type { Ledger } from '../service/ledger.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import { Positions } from '../event-store/positions.ts';
-import type { Replay } from '../projections/engine/replays.ts';
+import type { Replay } from '../projections/engine/replaying/replays.ts';
 import { ExitCode } from './ending.ts';
 import { print, printJson, table, visible, type Column } from './output.ts';
 import { replayToTheEnd, type ReplayOrder } from './replays.ts';

@@ -4,7 +4,7 @@ import { ProjectionActions } from '../api/admin/projection-actions.ts';
 import { paceOf } from '../api/admin/rebuilds.ts';
 import type { CommandContext } from '../commands/handler.ts';
 import type { Ledger } from '../service/ledger.ts';
-import type { Replay, ReplayKind } from '../projections/engine/replays.ts';
+import type { Replay, ReplayKind } from '../projections/engine/replaying/replays.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { Interrupted } from './ending.ts';
 import { showProgress } from './progress.ts';

@@ -18,7 +18,7 @@ import { ProjectionAdministration } from '../projections/engine/administration.t
 import { firmwareProjection } from '../projections/firmware/projection.ts';
 import { ProjectionEngine } from '../projections/engine/engine.ts';
 import type { Projection } from '../projections/engine/projection.ts';
-import { ReadModels } from '../projections/engine/read-model.ts';
+import { ReadModels } from '../projections/engine/reading/read-models.ts';
 import { stateProjection } from '../projections/state/projection.ts';
 import { tenancyProjection } from '../projections/tenancy/projection.ts';
 import { usageProjection } from '../projections/usage/projection.ts';

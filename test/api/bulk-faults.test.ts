@@ -16,7 +16,7 @@ import { IdempotentRequests } from '../../src/commands/requests.ts';
 import { sensorStream, StateCommands } from '../../src/commands/state.ts';
 import type { EventStore, Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { Positions } from '../../src/event-store/positions.ts';
-import type { ReadModels } from '../../src/projections/engine/read-model.ts';
+import type { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { prepareWriteProcesses, type WriteProcess } from '../commands/write-process.ts';

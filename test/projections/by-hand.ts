@@ -3,7 +3,7 @@ import type { DomainEvent } from '../../src/events/event.ts';
 import { recordable } from '../../src/events/registry.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { parseStreamName, type StreamName } from '../../src/event-store/stream-name.ts';
-import { AnsweringGenerations } from '../../src/projections/engine/answering.ts';
+import { ActiveGenerations } from '../../src/projections/engine/reading/active-generations.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
 import { newEventId } from '../../src/shared/ids.ts';
 
@@ -50,7 +50,7 @@ export async function tablesByHand(
   projection: Projection,
   logId: string,
 ): Promise<TablesByHand> {
-  const answering = new AnsweringGenerations(database, [projection], logId, () => undefined);
+  const answering = new ActiveGenerations(database, [projection], logId, () => undefined);
   await answering.prepare();
   const { schema } = answering.of(projection.name);
   // Beyond all that is applied, so that no query waits for a runner.

@@ -11,7 +11,7 @@ import type { RecordedEvent } from '../../src/event-store/port.ts';
 import { devEuiProjection } from '../../src/projections/deveui/projection.ts';
 import { DEVEUIS_PER_PARTITION, DevEuiQueries } from '../../src/projections/deveui/queries.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { anyBatchHistory, eventsOf } from '../commands/batch-histories.ts';

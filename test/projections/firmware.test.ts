@@ -5,7 +5,7 @@ import { migrate } from '../../src/database/migrations.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { streamName } from '../../src/event-store/stream-name.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { firmwareProjection } from '../../src/projections/firmware/projection.ts';
 import { FirmwareQueries } from '../../src/projections/firmware/queries.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';

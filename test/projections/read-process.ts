@@ -8,7 +8,7 @@ import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgr
 import { ProjectionAdministration } from '../../src/projections/engine/administration.ts';
 import { ProjectionEngine, type EngineOptions } from '../../src/projections/engine/engine.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
-import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { openTestLog } from '../event-store/test-log.ts';
 

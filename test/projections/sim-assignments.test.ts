@@ -12,7 +12,7 @@ import { domainEvent } from '../../src/events/registry.ts';
 import type { SimEvent } from '../../src/events/tenancy.ts';
 import type { RecordedEvent } from '../../src/event-store/port.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { InventoryQueries, type HeldSim } from '../../src/projections/tenancy/queries/inventory.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';
 import { createLogger } from '../../src/shared/logger.ts';

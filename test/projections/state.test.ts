@@ -7,7 +7,7 @@ import { migrate } from '../../src/database/migrations.ts';
 import type { SensorEvent } from '../../src/events/state.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { PATCHES_PER_KEYFRAME, stateProjection } from '../../src/projections/state/projection.ts';
 import { StateQueries } from '../../src/projections/state/queries.ts';
 import { canonicalJson, type JsonObject } from '../../src/shared/json.ts';

@@ -18,7 +18,7 @@ import type { DeviceEvent, DeviceLinks, ProjectEvent, Role } from '../../src/eve
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { firmwareProjection } from '../../src/projections/firmware/projection.ts';
 import { stateProjection } from '../../src/projections/state/projection.ts';
 import { KeyDirectory } from '../../src/projections/tenancy/key-directory/key-directory.ts';

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openDatabase, type Connection, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
-import type { Replay } from '../../src/projections/engine/replays.ts';
+import type { Replay } from '../../src/projections/engine/replaying/replays.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import type { NotesOptions } from './notes-projection.ts';

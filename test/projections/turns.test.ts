@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Turns } from '../../src/projections/engine/turns.ts';
+import { Turns } from '../../src/projections/engine/replaying/turns.ts';
 
 test('turns go round, a new one comes first, and one that fails waits longer each time', () => {
   let nowMs = 0;

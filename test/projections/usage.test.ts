@@ -6,7 +6,7 @@ import type { DomainEvent } from '../../src/events/event.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { streamName } from '../../src/event-store/stream-name.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/read-model.ts';
+import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import type { Edges } from '../../src/projections/usage/queries/buckets.ts';
 import { usageProjection } from '../../src/projections/usage/projection.ts';
 import { UsageQueries, type Subject } from '../../src/projections/usage/queries.ts';

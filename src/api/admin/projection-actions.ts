@@ -1,7 +1,7 @@
 import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import { projectionDecider, projectionStream } from '../../commands/projections.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
-import type { Replay, ReplayKind } from '../../projections/engine/replays.ts';
+import type { Replay, ReplayKind } from '../../projections/engine/replaying/replays.ts';
 import { LedgerError } from '../../shared/errors.ts';
 
 type ProjectionEvent = Parameters<typeof projectionDecider.decide>[1];

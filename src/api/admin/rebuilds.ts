@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Positions } from '../../event-store/positions.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
-import type { Replay } from '../../projections/engine/replays.ts';
+import type { Replay } from '../../projections/engine/replaying/replays.ts';
 import { uuidOf } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { timeAnswer } from '../fields.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ReadOptions } from '../../projections/engine/read-model.ts';
+import type { ReadOptions } from '../../projections/engine/reading/read-models.ts';
 import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
 
 const POLL_INTERVAL_MS = 100;

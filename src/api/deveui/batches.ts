@@ -16,10 +16,10 @@ import type { FollowedBatch, HandledBatch } from '../../commands/followed-batch.
 import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
 import {
   atLeast,
-  type Fresh,
+  type Versioned,
   type Position,
   type ReadOptions,
-} from '../../projections/engine/read-model.ts';
+} from '../../projections/engine/reading/read-models.ts';
 import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
 import type { BatchSummary, BatchView } from '../../projections/deveui/queries/views.ts';
 import { LedgerError } from '../../shared/errors.ts';
@@ -211,7 +211,7 @@ export function batchRoutes({
     },
     waitSeconds: number,
     options: ReadOptions,
-  ): Promise<Fresh<BatchView | undefined> | undefined> {
+  ): Promise<Versioned<BatchView | undefined> | undefined> {
     try {
       await awaitEnd(queries, { projectId, batchId }, waitSeconds * 1_000, {
         ...options,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Positions } from '../../event-store/positions.ts';
-import type { Position, ReadOptions } from '../../projections/engine/read-model.ts';
+import type { Position, ReadOptions } from '../../projections/engine/reading/read-models.ts';
 import type {
   CurrentFirmware,
   FirmwareQueries,

@@ -3,7 +3,7 @@ import type { DeviceCommands } from '../../commands/devices.ts';
 import type { CommandContext } from '../../commands/handler.ts';
 import { mintKey, type MintedKey } from '../../commands/keys.ts';
 import type { DeviceLinks } from '../../commands/tenancy.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
+import type { Position } from '../../projections/engine/reading/read-models.ts';
 import { rowSchema } from '../csv.ts';
 import { idField } from '../fields.ts';
 import { answerRows, rowResults } from '../row-results.ts';

@@ -7,7 +7,7 @@ import {
   simStream,
   type AssignSim,
 } from '../../commands/sim-inventory.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
+import type { Position } from '../../projections/engine/reading/read-models.ts';
 import type { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
 import { isScientific, SCIENTIFIC_RULE } from '../../shared/scientific-notation.ts';
 import { rowSchema } from '../csv.ts';

@@ -8,7 +8,7 @@ import {
   projectStream,
   type NewKey,
 } from '../../commands/tenancy.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
+import type { Position } from '../../projections/engine/reading/read-models.ts';
 import type { KeyDirectory } from '../../projections/tenancy/key-directory/key-directory.ts';
 import type { TenancyQueries } from '../../projections/tenancy/queries.ts';
 import type { ErrorCode } from '../../shared/errors.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Positions } from '../../event-store/positions.ts';
-import { atLeast, type ReadModels } from '../../projections/engine/read-model.ts';
+import { atLeast, type ReadModels } from '../../projections/engine/reading/read-models.ts';
 import type { FirmwareQueries } from '../../projections/firmware/queries.ts';
 import type { StateQueries } from '../../projections/state/queries.ts';
 import type { TenancyQueries } from '../../projections/tenancy/queries.ts';

@@ -1,6 +1,10 @@
 import { z } from 'zod';
 import type { Positions } from '../../event-store/positions.ts';
-import type { Fresh, Position, ReadOptions } from '../../projections/engine/read-model.ts';
+import type {
+  Versioned,
+  Position,
+  ReadOptions,
+} from '../../projections/engine/reading/read-models.ts';
 import { bucketLabel, type Edges } from '../../projections/usage/queries/buckets.ts';
 import type {
   Counted,
@@ -136,8 +140,8 @@ function instantText(epochMs: number): string {
 async function filled(
   edges: Edges,
   { limit, offset }: PageOf,
-  used: (edges: Edges, page: PageOf) => Promise<Fresh<Counted<UsedInBucket>>>,
-): Promise<Fresh<Counted<UsedInBucket>>> {
+  used: (edges: Edges, page: PageOf) => Promise<Versioned<Counted<UsedInBucket>>>,
+): Promise<Versioned<Counted<UsedInBucket>>> {
   const total = edges.length - 1;
   const onPage = edges.slice(offset, Math.min(offset + limit, total) + 1);
   const { value, position } = await used(onPage, { limit: onPage.length, offset: 0 });

@@ -1,7 +1,7 @@
 import type { ItemOutcome, ItemPart } from '../../commands/kept-results.ts';
 import type { ParsedRecord } from '../../commands/usage-record.ts';
 import type { RecordedUsage, UsageCommands, UsageEntry } from '../../commands/usage.ts';
-import type { Position } from '../../projections/engine/read-model.ts';
+import type { Position } from '../../projections/engine/reading/read-models.ts';
 import { LedgerError, mayPass } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { newestOf } from '../item-results.ts';

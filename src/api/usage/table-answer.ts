@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { Fresh } from '../../projections/engine/read-model.ts';
+import type { Versioned } from '../../projections/engine/reading/read-models.ts';
 import type { Counted, PageOf } from '../../projections/usage/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
@@ -22,7 +22,7 @@ export const tablePageQuery = pageQuery.extend({
 interface TableAnswer<Row> {
   readonly columns: readonly string[];
   readonly item: (row: Row) => JsonObject;
-  readonly rows: (page: PageOf) => Promise<Fresh<Counted<Row>>>;
+  readonly rows: (page: PageOf) => Promise<Versioned<Counted<Row>>>;
 }
 
 /** What a table may have, as it is made in memory. */

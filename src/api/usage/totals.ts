@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Positions } from '../../event-store/positions.ts';
-import type { Fresh } from '../../projections/engine/read-model.ts';
+import type { Versioned } from '../../projections/engine/reading/read-models.ts';
 import type { Counted, PageOf } from '../../projections/usage/queries.ts';
 import type {
   OrganizationTotal,
@@ -77,7 +77,7 @@ export function totalRoutes(
       readonly item: (row: Row) => JsonObject;
       readonly rows: (
         options: Parameters<UsageTotals['ofSims']>[1],
-      ) => Promise<Fresh<Counted<Row>>>;
+      ) => Promise<Versioned<Counted<Row>>>;
     },
   ) {
     const range = usedWithin(query);

@@ -5,11 +5,11 @@ import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
 import {
-  saveSubjectEvents,
-  subjectEventsKey,
-  subjectEventsTable,
-  type SubjectEvent,
-} from '../engine/subject-events.ts';
+  saveTimelineEvents,
+  timelineTableKey,
+  timelineTable,
+  type TimelineEvent,
+} from '../timeline-table.ts';
 import { answerOf, beginAttempts, endAttempts } from './projection/attempts.ts';
 
 /**
@@ -76,14 +76,14 @@ export const devEuiProjection: Projection = {
       ended_at        timestamptz,
       primary key (project_id, batch_id, dev_eui, attempt)
     );
-    ${subjectEventsTable('deveui_events')}`,
+    ${timelineTable('deveui_events')}`,
   indexes: `
     create index batches_by_position on batches (project_id, position);
     create index deveuis_by_deveui on deveuis (project_id, dev_eui, batch_id);
     create index deveuis_by_short_code on deveuis (project_id, short_code, dev_eui, batch_id);
     create index deveuis_by_candidate on deveuis (project_id, batch_id, candidate);
     create index attempts_by_position on attempts (project_id, batch_id, position);
-    ${subjectEventsKey('deveui_events')}`,
+    ${timelineTableKey('deveui_events')}`,
   apply,
 };
 
@@ -113,14 +113,14 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
   await beginAttempts(attempted, tx);
   await endAttempts(ofTypes(applied, 'DevEuiAttemptFailed', ...ANSWERS), tx);
   const ofDevEuis = ofTypes(applied, 'DevEuiAttempted', 'DevEuiAttemptFailed', ...ANSWERS);
-  await saveSubjectEvents('deveui_events', ofDevEuis.map(devEuiEvent), tx);
+  await saveTimelineEvents('deveui_events', ofDevEuis.map(devEuiEvent), tx);
 }
 
 function devEuiEvent({
   projectId,
   recorded,
   event,
-}: OfType<'DevEuiAttempted' | 'DevEuiAttemptFailed' | (typeof ANSWERS)[number]>): SubjectEvent {
+}: OfType<'DevEuiAttempted' | 'DevEuiAttemptFailed' | (typeof ANSWERS)[number]>): TimelineEvent {
   return { projectId, subject: event.data.devEui, recorded, data: event.data };
 }
 

@@ -1,5 +1,5 @@
 import type { Position } from '../../event-store/port.ts';
-import type { Fresh, ReadModels, ReadOptions } from '../engine/read-model.ts';
+import type { Versioned, ReadModels, ReadOptions } from '../engine/reading/read-models.ts';
 import {
   attemptView,
   batchSummary,
@@ -72,7 +72,7 @@ export class DevEuiQueries {
     projectId: string,
     batchId: string,
     options: ReadOptions,
-  ): Promise<Fresh<BatchView | undefined>> {
+  ): Promise<Versioned<BatchView | undefined>> {
     const { value, position } = await this.#models.read<BatchRow>(
       'deveui',
       {
@@ -106,7 +106,7 @@ export class DevEuiQueries {
     projectId: string,
     batchId: string,
     options: ReadOptions,
-  ): Promise<Fresh<BatchSummary | undefined>> {
+  ): Promise<Versioned<BatchSummary | undefined>> {
     const { value, position } = await this.#models.read<SummaryRow>(
       'deveui',
       {
@@ -148,7 +148,7 @@ export class DevEuiQueries {
     projectId: string,
     { before, limit }: { readonly before?: Position; readonly limit: number },
     options: ReadOptions,
-  ): Promise<Fresh<BatchSummary[]>> {
+  ): Promise<Versioned<BatchSummary[]>> {
     const { value, position } = await this.#models.read<SummaryRow>(
       'deveui',
       {
@@ -174,7 +174,7 @@ export class DevEuiQueries {
     projectId: string,
     batchId: string,
     options: ReadOptions,
-  ): Promise<Fresh<number[] | undefined>> {
+  ): Promise<Versioned<number[] | undefined>> {
     const { value, position } = await this.summary(projectId, batchId, options);
     return { value: value && partitionSizes(value.counts), position };
   }
@@ -188,7 +188,7 @@ export class DevEuiQueries {
     batchId: string,
     number: number,
     options: ReadOptions,
-  ): Promise<Fresh<PartitionEntry[] | undefined>> {
+  ): Promise<Versioned<PartitionEntry[] | undefined>> {
     const { value, position } = await this.#models.read<RowOrNone<PartitionRow>>(
       'deveui',
       {
@@ -225,7 +225,7 @@ export class DevEuiQueries {
     batchId: string,
     { after, limit }: { readonly after?: Position; readonly limit: number },
     options: ReadOptions,
-  ): Promise<Fresh<AttemptView[] | undefined>> {
+  ): Promise<Versioned<AttemptView[] | undefined>> {
     const { value, position } = await this.#models.read<RowOrNone<AttemptRow>>(
       'deveui',
       {
@@ -261,7 +261,7 @@ export class DevEuiQueries {
     projectId: string,
     devEui: string,
     options: ReadOptions,
-  ): Promise<Fresh<DevEuiView | undefined>> {
+  ): Promise<Versioned<DevEuiView | undefined>> {
     const { value, position } = await this.#models.read<DevEuiRow>(
       'deveui',
       {
@@ -291,7 +291,7 @@ export class DevEuiQueries {
     projectId: string,
     page: { readonly shortCode?: string; readonly after?: DevEuiPlace; readonly limit: number },
     options: ReadOptions,
-  ): Promise<Fresh<DevEuiView[]>> {
+  ): Promise<Versioned<DevEuiView[]>> {
     const { shortCode, after, limit } = page;
     // Two statements, so that each has the plan of its own index.
     const isByShortCode = shortCode !== undefined;

@@ -10,8 +10,8 @@ import {
   readStop,
   type Generation,
   type Stop,
-} from './generations.ts';
-import { clearPaused, isPaused, setPaused } from './pauses.ts';
+} from './generations/generations.ts';
+import { clearPaused, isPaused, setPaused } from './running/paused-projections.ts';
 import type { Projection } from './projection.ts';
 import {
   endReplay,
@@ -23,7 +23,7 @@ import {
   type ReplayKind,
   type ReplayPlace,
   type ReplayRequest,
-} from './replays.ts';
+} from './replaying/replays.ts';
 
 /** How a projection is doing, whichever process runs it. */
 export interface ProjectionStatus {
@@ -101,7 +101,7 @@ export class ProjectionAdministration {
 
   async resume(name: string): Promise<void> {
     await clearPaused(this.#database, this.#projection(name).name);
-    this.#engine.lookAround();
+    this.#engine.checkForWork();
   }
 
   /**
@@ -126,7 +126,7 @@ export class ProjectionAdministration {
     for (const generation of await liveGenerations(this.#database, this.#projection(name).name)) {
       await clearStop(this.#database, generation, stop);
     }
-    this.#engine.lookAround();
+    this.#engine.checkForWork();
   }
 
   /** @throws LedgerError `projection-busy` while another of it is running */
@@ -134,7 +134,7 @@ export class ProjectionAdministration {
     const projection = this.#projection(name);
     const { logId } = this.#store;
     const replay = await requestReplay(this.#database, projection, logId, request);
-    this.#engine.lookAround();
+    this.#engine.checkForWork();
     return replay;
   }
 
@@ -157,7 +157,7 @@ export class ProjectionAdministration {
     // What it was to reach: the head moves on without it.
     const target = await this.#store.head();
     const isCancelled = await endReplay(this.#database, replay, { status: 'cancelled', target });
-    this.#engine.lookAround();
+    this.#engine.checkForWork();
     return isCancelled;
   }
 

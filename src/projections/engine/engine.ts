@@ -1,13 +1,13 @@
 import type { Database } from '../../database/database.ts';
 import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
-import { dropAbandoned } from './abandoned.ts';
-import { AnsweringGenerations } from './answering.ts';
+import { dropAbandoned } from './generations/abandoned.ts';
+import { ActiveGenerations } from './reading/active-generations.ts';
 import { Freshness } from './freshness.ts';
-import { Leases } from './lease.ts';
+import { Leases } from './running/lease.ts';
 import type { Projection } from './projection.ts';
-import { ReplayWorker } from './replay-worker.ts';
-import { Runner } from './runner.ts';
+import { ReplayWorker } from './replaying/replay-worker.ts';
+import { Runner } from './running/runner.ts';
 import { SharedFeed } from '../../event-store/shared-feed.ts';
 
 export interface EngineOptions {
@@ -30,7 +30,7 @@ const CLEAN_INTERVAL_MS = 600_000;
 /** The projections of this installation: their tables, and what runs them in this process. */
 export class ProjectionEngine {
   readonly freshness: Freshness;
-  readonly answering: AnsweringGenerations;
+  readonly answering: ActiveGenerations;
   readonly leases: Leases;
   readonly #options: EngineOptions;
   readonly #runners = new Map<string, Runner>();
@@ -41,14 +41,14 @@ export class ProjectionEngine {
     const { database, store, projections, logger, processId, waitForMs } = options;
     this.#options = options;
     this.leases = new Leases(database, processId, logger);
-    this.answering = new AnsweringGenerations(database, projections, store.logId, (projection) =>
+    this.answering = new ActiveGenerations(database, projections, store.logId, (projection) =>
       this.freshness.changed(projection),
     );
     this.freshness = new Freshness(
       database,
       projections,
       this.answering,
-      (projection) => this.#runners.get(projection)?.hurry(),
+      (projection) => this.#runners.get(projection)?.wake(),
       waitForMs,
     );
   }
@@ -105,16 +105,16 @@ export class ProjectionEngine {
       turnMs: replayTurnMs,
       onEnded: async () => {
         await this.answering.refresh();
-        this.lookAround();
+        this.checkForWork();
       },
     });
     this.#worker.start();
   }
 
   /** Something was changed that runners and the worker look at from time to time only. */
-  lookAround(): void {
-    for (const runner of this.#runners.values()) runner.lookAround();
-    this.#worker?.lookAround();
+  checkForWork(): void {
+    for (const runner of this.#runners.values()) runner.checkForWork();
+    this.#worker?.checkForWork();
   }
 
   async stop(): Promise<void> {

@@ -9,8 +9,8 @@ import {
 } from '../../event-store/port.ts';
 import { INSTALLATION_PROJECT, parseStreamName } from '../../event-store/stream-name.ts';
 import { LedgerError } from '../../shared/errors.ts';
-import type { AnsweringGenerations } from './answering.ts';
-import { readCheckpoint } from './generations.ts';
+import type { ActiveGenerations } from './reading/active-generations.ts';
+import { readCheckpoint } from './generations/generations.ts';
 import { LastWrites } from './last-writes.ts';
 import type { Projection } from './projection.ts';
 
@@ -93,21 +93,21 @@ function ownWriteFor(watched: Watched, { projectId, about }: WaitOptions): Posit
 export class Freshness {
   readonly #database: Database;
   readonly #watched = new Map<string, Watched>();
-  readonly #answering: Pick<AnsweringGenerations, 'of' | 'isMoving'>;
-  readonly #hurry: (projection: string) => void;
+  readonly #answering: Pick<ActiveGenerations, 'of' | 'isMoving'>;
+  readonly #wake: (projection: string) => void;
   readonly #waitForMs: number;
   readonly #appendListeners: ((write: Write, position: Position) => void)[] = [];
 
   constructor(
     database: Database,
     projections: readonly Projection[],
-    answering: Pick<AnsweringGenerations, 'of' | 'isMoving'>,
-    hurry: (projection: string) => void,
+    answering: Pick<ActiveGenerations, 'of' | 'isMoving'>,
+    wake: (projection: string) => void,
     waitForMs = WAIT_FOR_MS,
   ) {
     this.#database = database;
     this.#answering = answering;
-    this.#hurry = hurry;
+    this.#wake = wake;
     this.#waitForMs = waitForMs;
     for (const { name, handles, subjectOf } of projections) {
       this.#watched.set(name, {
@@ -225,7 +225,7 @@ export class Freshness {
       timer = setTimeout(() => resolve(false), wait.waitForMs ?? this.#waitForMs);
       watched.waiters.add(waiter);
     });
-    this.#hurry(projection);
+    this.#wake(projection);
     this.#poll(projection, watched);
     const isReached = await reached;
     clearTimeout(timer);

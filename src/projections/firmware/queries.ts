@@ -1,5 +1,10 @@
 import type { Position } from '../../event-store/port.ts';
-import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+import {
+  atLeast,
+  type Versioned,
+  type ReadModels,
+  type ReadOptions,
+} from '../engine/reading/read-models.ts';
 import { clockOf, type ReportClock } from './report-clock.ts';
 
 export interface FirmwareReportView {
@@ -54,7 +59,7 @@ export class FirmwareQueries {
     deviceId: string,
     page: { readonly after?: ReportPlace; readonly limit: number; readonly asOf?: Position },
     options: ReadOptions,
-  ): Promise<Fresh<FirmwareReportView[]>> {
+  ): Promise<Versioned<FirmwareReportView[]>> {
     const { value, position } = await this.#models.read<{
       event_id: string;
       component: string;
@@ -112,7 +117,7 @@ export class FirmwareQueries {
     deviceId: string,
     asOf: Position | undefined,
     options: ReadOptions,
-  ): Promise<Fresh<CurrentFirmware[]>> {
+  ): Promise<Versioned<CurrentFirmware[]>> {
     const { value, position } = await this.#models.read<{
       component: string;
       version: string;
@@ -170,7 +175,7 @@ export class FirmwareQueries {
     projectId: string,
     asOf: Position | undefined,
     options: ReadOptions,
-  ): Promise<Fresh<VersionSpread[]>> {
+  ): Promise<Versioned<VersionSpread[]>> {
     const { value, position } = await this.#models.read<{
       component: string;
       version: string;

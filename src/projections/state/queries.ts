@@ -2,7 +2,12 @@ import type { Position } from '../../event-store/port.ts';
 import { streamName } from '../../event-store/stream-name.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { mergePatch } from '../../shared/merge-patch.ts';
-import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+import {
+  atLeast,
+  type Versioned,
+  type ReadModels,
+  type ReadOptions,
+} from '../engine/reading/read-models.ts';
 import { PATCHES_PER_KEYFRAME } from './projection.ts';
 
 export interface SensorView {
@@ -53,7 +58,7 @@ export class StateQueries {
     projectId: string,
     sensorId: string,
     options: ReadOptions,
-  ): Promise<Fresh<SensorView | undefined>> {
+  ): Promise<Versioned<SensorView | undefined>> {
     const { value, position } = await this.#models.read<SensorViewRow>(
       'state',
       {
@@ -77,7 +82,7 @@ export class StateQueries {
     sensorId: string,
     asOf: Position,
     options: ReadOptions,
-  ): Promise<Fresh<SensorView | undefined>> {
+  ): Promise<Versioned<SensorView | undefined>> {
     const { entries, settingRevision, position } = await this.#history(
       projectId,
       sensorId,
@@ -113,7 +118,7 @@ export class StateQueries {
     sensorId: string,
     { before, limit }: { readonly before?: Position; readonly limit: number },
     options: ReadOptions,
-  ): Promise<Fresh<HistoryEntry[]>> {
+  ): Promise<Versioned<HistoryEntry[]>> {
     const newest = before === undefined ? undefined : ((before - 1n) as Position);
     const { entries, position } = await this.#history(projectId, sensorId, newest, limit, options);
     return { value: entries, position };
@@ -124,7 +129,7 @@ export class StateQueries {
     projectId: string,
     { after, limit }: { readonly after?: string; readonly limit: number },
     options: ReadOptions,
-  ): Promise<Fresh<SensorView[]>> {
+  ): Promise<Versioned<SensorView[]>> {
     const { value, position } = await this.#models.read<SensorViewRow>(
       'state',
       {

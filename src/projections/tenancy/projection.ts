@@ -5,11 +5,11 @@ import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
 import {
-  saveSubjectEvents,
-  subjectEventsKey,
-  subjectEventsTable,
-  type SubjectEvent,
-} from '../engine/subject-events.ts';
+  saveTimelineEvents,
+  timelineTableKey,
+  timelineTable,
+  type TimelineEvent,
+} from '../timeline-table.ts';
 import { changeDevices, type AppliedToDevice } from './projection/device-spans.ts';
 import { addSimAssignments, simAssignmentsTable } from './projection/sim-assignments.ts';
 
@@ -88,7 +88,7 @@ export const tenancyProjection: Projection = {
       primary key (project_id, device_id, position)
     );
     ${simAssignmentsTable}
-    ${subjectEventsTable('device_events')}`,
+    ${timelineTable('device_events')}`,
   indexes: `
     create index keys_of_project on keys (project_id, position);
     create index members_of_project on members (project_id, from_position);
@@ -98,7 +98,7 @@ export const tenancyProjection: Projection = {
       where to_position is null and sim_card_id is not null;
     create index devices_by_sensor on devices (project_id, sensor_id)
       where to_position is null and sensor_id is not null;
-    ${subjectEventsKey('device_events')}`,
+    ${timelineTableKey('device_events')}`,
   apply,
 };
 
@@ -127,10 +127,10 @@ async function apply(batch: readonly RecordedEvent[], tx: Queryable): Promise<vo
   const ofDevices = applied.filter(isOfDevice);
   await changeDevices(ofDevices, tx);
   // Every event of the stream has a row, since the rows are counted to give the revision of a device.
-  await saveSubjectEvents('device_events', ofDevices.map(deviceEvent), tx);
+  await saveTimelineEvents('device_events', ofDevices.map(deviceEvent), tx);
 }
 
-function deviceEvent({ projectId, recorded, event }: AppliedToDevice): SubjectEvent {
+function deviceEvent({ projectId, recorded, event }: AppliedToDevice): TimelineEvent {
   if (event.type === 'KeyIssued') {
     const { secretHash: _secretHash, ...data } = event.data;
     return { projectId, subject: data.holder, recorded, data };

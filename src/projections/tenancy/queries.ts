@@ -1,6 +1,11 @@
 import type { KeyKind, Role } from '../../events/tenancy.ts';
 import type { Position } from '../../event-store/port.ts';
-import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+import {
+  atLeast,
+  type Versioned,
+  type ReadModels,
+  type ReadOptions,
+} from '../engine/reading/read-models.ts';
 
 export interface ProjectView {
   readonly projectId: string;
@@ -70,7 +75,7 @@ export class TenancyQueries {
   async projects(
     { only, after, limit }: { only?: string; after?: string; limit: number },
     options: ReadOptions,
-  ): Promise<Fresh<ProjectView[]>> {
+  ): Promise<Versioned<ProjectView[]>> {
     const { value, position } = await this.#models.read<{
       project_id: string;
       name: string;
@@ -104,7 +109,7 @@ export class TenancyQueries {
     projectId: string,
     { after, limit, asOf }: { after?: Position; limit: number; asOf?: Position },
     options: ReadOptions,
-  ): Promise<Fresh<MemberView[]>> {
+  ): Promise<Versioned<MemberView[]>> {
     const { value, position } = await this.#models.read<{
       member_id: string;
       name: string;
@@ -142,7 +147,7 @@ export class TenancyQueries {
     projectId: string,
     page: { after?: string; only?: string; limit: number; asOf?: Position } & DeviceFilter,
     options: ReadOptions,
-  ): Promise<Fresh<DeviceView[]>> {
+  ): Promise<Versioned<DeviceView[]>> {
     const { value, position } = await this.#models.read<DeviceRow>(
       'tenancy',
       {
@@ -247,7 +252,7 @@ export class TenancyQueries {
     projectId: string,
     { after, limit }: { after?: Position; limit: number },
     options: ReadOptions,
-  ): Promise<Fresh<KeyView[]>> {
+  ): Promise<Versioned<KeyView[]>> {
     const { value, position } = await this.#models.read<{
       key_id: string;
       kind: KeyKind;

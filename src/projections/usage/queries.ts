@@ -1,5 +1,10 @@
 import type { Position } from '../../event-store/port.ts';
-import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../engine/read-model.ts';
+import {
+  atLeast,
+  type Versioned,
+  type ReadModels,
+  type ReadOptions,
+} from '../engine/reading/read-models.ts';
 import { holderAt } from '../tenancy/projection/sim-assignments.ts';
 import type { Edges } from './queries/buckets.ts';
 import { QUARTER_HOUR_MS } from './projection/rollups.ts';
@@ -47,7 +52,7 @@ export class UsageQueries {
       asOf,
     }: { readonly edges: Edges; readonly page: PageOf; readonly asOf?: Position | undefined },
     options: ReadOptions,
-  ): Promise<Fresh<Counted<UsedInBucket>>> {
+  ): Promise<Versioned<Counted<UsedInBucket>>> {
     const isOfRecords = asOf !== undefined || edges.some((edge) => edge % QUARTER_HOUR_MS !== 0);
     const source = (isOfRecords ? FROM_RECORDS : FROM_SUMS)[subject.kind];
     const { value, position } = await this.#models.read<{
@@ -124,7 +129,7 @@ export class UsageQueries {
     simCardId: string,
     { from, to, asOf }: { readonly from: Date; readonly to: Date; readonly asOf: Position },
     options: ReadOptions,
-  ): Promise<Fresh<bigint>> {
+  ): Promise<Versioned<bigint>> {
     const { value, position } = await this.#models.read<{ bytes: string }>(
       'usage',
       {

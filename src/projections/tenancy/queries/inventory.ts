@@ -1,5 +1,5 @@
 import { holderAt } from '../projection/sim-assignments.ts';
-import type { Fresh, ReadModels, ReadOptions } from '../../engine/read-model.ts';
+import type { Versioned, ReadModels, ReadOptions } from '../../engine/reading/read-models.ts';
 
 export interface HeldSim {
   readonly simCardId: string;
@@ -22,7 +22,7 @@ export class InventoryQueries {
     projectId: string,
     { page, size, now }: { readonly page: number; readonly size: number; readonly now: Date },
     options: ReadOptions,
-  ): Promise<Fresh<{ readonly items: HeldSim[]; readonly total: number }>> {
+  ): Promise<Versioned<{ readonly items: HeldSim[]; readonly total: number }>> {
     const { value, position } = await this.#models.read<{
       total: bigint;
       sim_card_id: string | null;

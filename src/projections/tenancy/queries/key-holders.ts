@@ -1,5 +1,5 @@
 import type { KeyKind, Role } from '../../../events/tenancy.ts';
-import type { Fresh, ReadModels } from '../../engine/read-model.ts';
+import type { Versioned, ReadModels } from '../../engine/reading/read-models.ts';
 
 /** A key with all that decides whether, and for what, it is accepted. */
 export interface KeyHolder extends IssuedKey, HolderStatus {}
@@ -61,7 +61,7 @@ export class KeyQueries {
    * What the tables hold, however far they are: the caller knows what they lack. A row for each
    * lookup, in its order.
    */
-  async keyRows(lookups: readonly KeyLookup[]): Promise<Fresh<KeyRow[]>> {
+  async keyRows(lookups: readonly KeyLookup[]): Promise<Versioned<KeyRow[]>> {
     const { value, position } = await this.#models.readAsIs<SelectedRow>('tenancy', {
       name: 'key-rows',
       // Subqueries with a limit are looked up row by row, whatever the planner expects of the arrays.

@@ -1,6 +1,6 @@
 import type { LinkKind } from '../../../events/tenancy.ts';
 import { Batched } from '../../../shared/batched.ts';
-import type { ReadModels } from '../../engine/read-model.ts';
+import type { ReadModels } from '../../engine/reading/read-models.ts';
 
 const MAX_LINKS_PER_QUERY = 500;
 

@@ -1,7 +1,12 @@
 import type { Position } from '../../../event-store/port.ts';
 import type { JsonObject } from '../../../shared/json.ts';
 import { usageSubject } from '../../usage/projection.ts';
-import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../../engine/read-model.ts';
+import {
+  atLeast,
+  type Versioned,
+  type ReadModels,
+  type ReadOptions,
+} from '../../engine/reading/read-models.ts';
 
 export interface TimelineEntry {
   readonly eventId: string;
@@ -50,7 +55,7 @@ export class TimelineQueries {
       asOf,
     }: { readonly before?: Position; readonly limit: number; readonly asOf?: Position | undefined },
     options: ReadOptions,
-  ): Promise<Fresh<TimelineEntry[]>> {
+  ): Promise<Versioned<TimelineEntry[]>> {
     const about = await this.#simCards(projectId, deviceId, options);
     const { value, position } = await this.#models.read<TimelineRow>(
       'tenancy',

@@ -1,6 +1,6 @@
 import type { Position } from '../../../event-store/port.ts';
 import type { JsonObject } from '../../../shared/json.ts';
-import type { Fresh, ReadModels, ReadOptions } from '../../engine/read-model.ts';
+import type { Versioned, ReadModels, ReadOptions } from '../../engine/reading/read-models.ts';
 
 export interface RejectedUsage {
   readonly eventId: string;
@@ -26,7 +26,7 @@ export class UsageRejections {
     projectId: string,
     { before, limit }: { readonly before?: Position; readonly limit: number },
     options: ReadOptions,
-  ): Promise<Fresh<RejectedUsage[]>> {
+  ): Promise<Versioned<RejectedUsage[]>> {
     const { value, position } = await this.#models.read<{
       rejected_position: bigint;
       event_id: string;

@@ -1,5 +1,10 @@
 import type { Position } from '../../../event-store/port.ts';
-import { atLeast, type Fresh, type ReadModels, type ReadOptions } from '../../engine/read-model.ts';
+import {
+  atLeast,
+  type Versioned,
+  type ReadModels,
+  type ReadOptions,
+} from '../../engine/reading/read-models.ts';
 import { QUARTER_HOUR_MS } from '../projection/rollups.ts';
 import { heldRecords, type Counted, type PageOf } from '../queries.ts';
 
@@ -44,7 +49,7 @@ export class UsageTotals {
     projectId: string,
     totals: TotalsOptions,
     options: ReadOptions,
-  ): Promise<Fresh<Counted<OrganizationTotal>>> {
+  ): Promise<Versioned<Counted<OrganizationTotal>>> {
     const { rows, total, position } = await this.#read(projectId, 'org', totals, options);
     return { value: { items: rows.map(organizationTotal), total }, position };
   }
@@ -54,7 +59,7 @@ export class UsageTotals {
     projectId: string,
     totals: TotalsOptions,
     options: ReadOptions,
-  ): Promise<Fresh<Counted<SimTotal>>> {
+  ): Promise<Versioned<Counted<SimTotal>>> {
     const { rows, total, position } = await this.#read(projectId, 'sim', totals, options);
     const items = rows.map((row) => ({
       simCardId: row.sim_card_id ?? '',

@@ -1,17 +1,26 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Queryable } from '../../database/database.ts';
-import { BEGINNING, type Batch, type EventStore, type Position } from '../../event-store/port.ts';
-import { LeaseLostError, NotAppliedError, type GenerationWriter } from './generation-writer.ts';
+import type { Queryable } from '../../../database/database.ts';
+import {
+  BEGINNING,
+  type Batch,
+  type EventStore,
+  type Position,
+} from '../../../event-store/port.ts';
+import {
+  LeaseLostError,
+  NotAppliedError,
+  type GenerationWriter,
+} from '../running/generation-writer.ts';
 import {
   changeStatus,
   liveGenerations,
   lockGenerations,
   readCheckpoint,
   type Generation,
-} from './generations.ts';
-import type { Lease } from './lease.ts';
-import { isPaused } from './pauses.ts';
-import type { Projection } from './projection.ts';
+} from '../generations/generations.ts';
+import type { Lease } from '../running/lease.ts';
+import { isPaused } from '../running/paused-projections.ts';
+import type { Projection } from '../projection.ts';
 import { markEnded, type Replay } from './replays.ts';
 
 export interface SwapOptions {
@@ -95,7 +104,7 @@ async function swapInTransaction(
   reading.catch(() => undefined);
   if (gap === undefined) return 'behind';
   const position = await catchUp(tx, options, gap);
-  const { events } = lease.meter;
+  const { events } = lease.rate;
   const end = { status: 'completed', position, target: position, events } as const;
   if (!(await markEnded(tx, replay, end))) return 'ended';
   if (replaced !== undefined) await changeStatus(tx, replaced, 'retired');

@@ -1,5 +1,5 @@
-import type { Queryable } from '../../database/database.ts';
-import { LedgerError } from '../../shared/errors.ts';
+import type { Queryable } from '../../../database/database.ts';
+import { LedgerError } from '../../../shared/errors.ts';
 
 /** The client waits a little longer than the server: its own time-out costs the connection. */
 const MARGIN_MS = 5_000;

@@ -1,4 +1,4 @@
-import type { Queryable } from '../../database/database.ts';
+import type { Queryable } from '../../../database/database.ts';
 
 /** Pauses are of a projection in all its versions, and outlive processes and generations. */
 export async function isPaused(database: Queryable, projection: string): Promise<boolean> {

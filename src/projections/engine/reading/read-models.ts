@@ -1,14 +1,14 @@
-import type { Database } from '../../database/database.ts';
-import type { EventStore, Position } from '../../event-store/port.ts';
-import { LedgerError } from '../../shared/errors.ts';
-import type { AnsweringGenerations } from './answering.ts';
-import type { ProjectionEngine } from './engine.ts';
-import type { Freshness, WaitOptions } from './freshness.ts';
+import type { Database } from '../../../database/database.ts';
+import type { EventStore, Position } from '../../../event-store/port.ts';
+import { LedgerError } from '../../../shared/errors.ts';
+import type { ActiveGenerations } from './active-generations.ts';
+import type { ProjectionEngine } from '../engine.ts';
+import type { Freshness, WaitOptions } from '../freshness.ts';
 
 export type { Position };
 
 /** Rows, and the position of the snapshot that they were taken from. */
-export interface Fresh<Value> {
+export interface Versioned<Value> {
   readonly value: Value;
   readonly position: Position;
 }
@@ -54,7 +54,7 @@ export function atLeast(options: ReadOptions, asOf: Position | undefined): ReadO
 export class ReadModels {
   readonly #database: Database;
   readonly #freshness: Freshness;
-  readonly #answering: AnsweringGenerations;
+  readonly #answering: ActiveGenerations;
   readonly store: EventStore;
 
   constructor(
@@ -101,7 +101,7 @@ export class ReadModels {
     projection: string,
     query: ReadQuery,
     { minPosition, wait }: ReadOptions = {},
-  ): Promise<Fresh<Row[]>> {
+  ): Promise<Versioned<Row[]>> {
     const projections = [projection, ...(query.joins ?? [])];
     const besides = Object.entries(query.besides ?? {});
     await Promise.all([
@@ -125,7 +125,10 @@ export class ReadModels {
    * What the tables hold, without waiting for what this process wrote: for a caller who adds that.
    * @throws LedgerError `read-model-behind` while there are no tables, `read-too-slow`, `store-unavailable`
    */
-  async readAsIs<Row extends object>(projection: string, query: ReadQuery): Promise<Fresh<Row[]>> {
+  async readAsIs<Row extends object>(
+    projection: string,
+    query: ReadQuery,
+  ): Promise<Versioned<Row[]>> {
     const projections = [projection, ...(query.joins ?? [])];
     const generations = projections.map((name) => this.#answering.of(name));
     const besides = Object.keys(query.besides ?? {}).map((name) => this.#answering.of(name));

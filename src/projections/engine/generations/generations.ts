@@ -1,8 +1,8 @@
-import type { Database, Queryable } from '../../database/database.ts';
-import { LOCKS } from '../../database/locks.ts';
-import { BEGINNING, type Position } from '../../event-store/port.ts';
-import type { Projection } from './projection.ts';
-import { withinLimit } from './time-limit.ts';
+import type { Database, Queryable } from '../../../database/database.ts';
+import { LOCKS } from '../../../database/locks.ts';
+import { BEGINNING, type Position } from '../../../event-store/port.ts';
+import type { Projection } from '../projection.ts';
+import { withinLimit } from '../running/time-limit.ts';
 
 export type GenerationStatus = 'building' | 'shadow' | 'live' | 'retired';
 

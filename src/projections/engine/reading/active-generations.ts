@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { Database } from '../../database/database.ts';
-import { LedgerError } from '../../shared/errors.ts';
+import type { Database } from '../../../database/database.ts';
+import { LedgerError } from '../../../shared/errors.ts';
 import {
   createGeneration,
   isHeld,
@@ -8,9 +8,14 @@ import {
   lockGenerations,
   markUsed,
   type Generation,
-} from './generations.ts';
-import type { Projection } from './projection.ts';
-import { endReplay, generationOfReplay, insertReplay, runningReplayOf } from './replays.ts';
+} from '../generations/generations.ts';
+import type { Projection } from '../projection.ts';
+import {
+  endReplay,
+  generationOfReplay,
+  insertReplay,
+  runningReplayOf,
+} from '../replaying/replays.ts';
 
 const LOOK_INTERVAL_MS = 300;
 const MARK_INTERVAL_MS = 60_000;
@@ -19,7 +24,7 @@ const MARK_INTERVAL_MS = 60_000;
  * Which generation answers queries in this process: the live one of its own version. Until that is
  * built, the live one of another release does, for as long as its tables fit the queries.
  */
-export class AnsweringGenerations {
+export class ActiveGenerations {
   readonly #database: Database;
   readonly #projections: readonly Projection[];
   readonly #logId: string;

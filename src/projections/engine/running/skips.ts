@@ -1,7 +1,7 @@
-import { domainEvent } from '../../events/registry.ts';
-import type { ProjectionEvent } from '../../events/projections.ts';
-import type { EventStore } from '../../event-store/port.ts';
-import { projectionStream } from '../../event-store/stream-name.ts';
+import { domainEvent } from '../../../events/registry.ts';
+import type { ProjectionEvent } from '../../../events/projections.ts';
+import type { EventStore } from '../../../event-store/port.ts';
+import { projectionStream } from '../../../event-store/stream-name.ts';
 
 /**
  * The ids of the events that an admin has told a projection to leave out. From the log, so that every

@@ -1,7 +1,7 @@
-import type { Database } from '../../database/database.ts';
+import type { Database } from '../../../database/database.ts';
 import { dropUnused } from './generations.ts';
-import type { Projection } from './projection.ts';
-import { abandonedReplays, endReplay } from './replays.ts';
+import type { Projection } from '../projection.ts';
+import { abandonedReplays, endReplay } from '../replaying/replays.ts';
 
 /**
  * Ends the replays of releases that no process runs any more, and drops the tables that nobody uses:

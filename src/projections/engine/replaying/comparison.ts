@@ -1,8 +1,8 @@
-import type { Database, Queryable } from '../../database/database.ts';
-import type { Position } from '../../event-store/port.ts';
-import { readCheckpoint, type Generation } from './generations.ts';
+import type { Database, Queryable } from '../../../database/database.ts';
+import type { Position } from '../../../event-store/port.ts';
+import { readCheckpoint, type Generation } from '../generations/generations.ts';
 import type { DifferingRow } from './replays.ts';
-import { withinLimit } from './time-limit.ts';
+import { withinLimit } from '../running/time-limit.ts';
 
 export interface Comparison {
   readonly position: Position;

@@ -1,12 +1,12 @@
-import { isPassing, type Database } from '../../database/database.ts';
-import type { EventStore } from '../../event-store/port.ts';
-import type { Logger } from '../../shared/logger.ts';
-import { dropAbandoned } from './abandoned.ts';
-import { LeaseLostError, type BatchLimit } from './generation-writer.ts';
-import type { Lease, Leases } from './lease.ts';
-import { Pause } from './pause.ts';
-import type { Projection } from './projection.ts';
-import { carryOut, type TurnOutcome } from './replaying.ts';
+import { isPassing, type Database } from '../../../database/database.ts';
+import type { EventStore } from '../../../event-store/port.ts';
+import type { Logger } from '../../../shared/logger.ts';
+import { dropAbandoned } from '../generations/abandoned.ts';
+import { LeaseLostError, type BatchLimit } from '../running/generation-writer.ts';
+import type { Lease, Leases } from '../running/lease.ts';
+import { Pause } from '../running/pause.ts';
+import type { Projection } from '../projection.ts';
+import { carryOut, type TurnOutcome } from './replay-turn.ts';
 import { endReplay, generationOfReplay, runningReplays, type Replay } from './replays.ts';
 import { Turns } from './turns.ts';
 
@@ -57,7 +57,7 @@ export class ReplayWorker {
   }
 
   /** A replay has been requested: no need to wait until the next look. */
-  lookAround(): void {
+  checkForWork(): void {
     this.#pause.end();
   }
 
@@ -155,10 +155,10 @@ export class ReplayWorker {
     }
   }
 
-  async #fail(replay: Replay, error: string, { token, meter }: Lease): Promise<void> {
+  async #fail(replay: Replay, error: string, { token, rate }: Lease): Promise<void> {
     const { database, store, logger } = this.#options;
     const target = await store.head();
-    const end = { status: 'failed', error, target, events: meter.events } as const;
+    const end = { status: 'failed', error, target, events: rate.events } as const;
     // Not if it was taken over: what failed here may be what the other one has done.
     if (await endReplay(database, replay, end, token)) {
       logger.error({ ...replay, error }, 'a replay has failed');

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { isDisconnected, isPassing, type Database } from '../../database/database.ts';
-import type { Batch, EventStore, Position } from '../../event-store/port.ts';
+import { isDisconnected, isPassing, type Database } from '../../../database/database.ts';
+import type { Batch, EventStore, Position } from '../../../event-store/port.ts';
 import { compareGenerations } from './comparison.ts';
-import { GenerationWriter, type BatchLimit } from './generation-writer.ts';
+import { GenerationWriter, type BatchLimit } from '../running/generation-writer.ts';
 import {
   liveGenerations,
   makeIndexes,
@@ -10,12 +10,12 @@ import {
   readCheckpoint,
   type Generation,
   type Stop,
-} from './generations.ts';
-import type { Lease } from './lease.ts';
-import { isPaused } from './pauses.ts';
-import type { Projection } from './projection.ts';
+} from '../generations/generations.ts';
+import type { Lease } from '../running/lease.ts';
+import { isPaused } from '../running/paused-projections.ts';
+import type { Projection } from '../projection.ts';
 import { endReplay, type Replay } from './replays.ts';
-import { readSkips } from './skips.ts';
+import { readSkips } from '../running/skips.ts';
 import { swapIn } from './swap.ts';
 
 export interface ReplayingOptions {
@@ -189,7 +189,7 @@ async function finishVerification(
       }
     },
   );
-  const { events } = lease.meter;
+  const { events } = lease.rate;
   await endReplay(
     database,
     replay,

@@ -2,7 +2,7 @@
 const WINDOW_MS = 3_000;
 
 /** How fast something goes, over the last few seconds: an average whose past fades away. */
-export class Meter {
+export class Rate {
   readonly #now: () => number;
   readonly #startedAtMs: number;
   #total: bigint;

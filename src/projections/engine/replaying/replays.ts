@@ -1,7 +1,7 @@
-import type { Database, Queryable } from '../../database/database.ts';
-import type { Position } from '../../event-store/port.ts';
-import { LedgerError } from '../../shared/errors.ts';
-import type { Json } from '../../shared/json.ts';
+import type { Database, Queryable } from '../../../database/database.ts';
+import type { Position } from '../../../event-store/port.ts';
+import { LedgerError } from '../../../shared/errors.ts';
+import type { Json } from '../../../shared/json.ts';
 import {
   ABANDONED_AFTER,
   changeStatus,
@@ -9,8 +9,8 @@ import {
   generationOf,
   lockGenerations,
   type Generation,
-} from './generations.ts';
-import type { Projection } from './projection.ts';
+} from '../generations/generations.ts';
+import type { Projection } from '../projection.ts';
 
 /** A rebuild puts its generation in the live one's place; a verification compares the two. */
 export type ReplayKind = 'rebuild' | 'verification';

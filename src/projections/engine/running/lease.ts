@@ -1,7 +1,7 @@
-import type { Database } from '../../database/database.ts';
-import type { Logger } from '../../shared/logger.ts';
-import type { Generation } from './generations.ts';
-import { Meter } from './meter.ts';
+import type { Database } from '../../../database/database.ts';
+import type { Logger } from '../../../shared/logger.ts';
+import type { Generation } from '../generations/generations.ts';
+import { Rate } from './rate.ts';
 
 /** The right to write one generation, while `signal` is not aborted and `token` is the highest. */
 export interface Lease {
@@ -9,7 +9,7 @@ export interface Lease {
   /** Aborted when the lease is known to be lost. */
   readonly signal: AbortSignal;
   /** Told of what is written: others see how fast the holder goes. */
-  readonly meter: Meter;
+  readonly rate: Rate;
   release(): Promise<void>;
 }
 
@@ -25,7 +25,7 @@ interface HeldLease {
   readonly generation: Generation;
   readonly token: bigint;
   readonly lost: AbortController;
-  readonly meter: Meter;
+  readonly rate: Rate;
 }
 
 /**
@@ -94,7 +94,7 @@ export class Leases {
       generation,
       token: row.token,
       lost: new AbortController(),
-      meter: new Meter(row.events),
+      rate: new Rate(row.events),
     });
   }
 
@@ -138,7 +138,7 @@ export class Leases {
     return {
       token: lease.token,
       signal: lease.lost.signal,
-      meter: lease.meter,
+      rate: lease.rate,
       release: async () => {
         this.#drop(lease);
         await this.#database.query({
@@ -154,8 +154,8 @@ export class Leases {
             lease.generation.projection,
             lease.generation.generation,
             lease.token,
-            lease.meter.position ?? null,
-            lease.meter.events,
+            lease.rate.position ?? null,
+            lease.rate.events,
           ],
         });
       },
@@ -206,10 +206,10 @@ export class Leases {
           leases.map(({ generation }) => generation.generation),
           leases.map(({ token }) => token),
           TIME_TO_LIVE_MS,
-          leases.map(({ meter }) => meter.eventsPerSecond()),
-          leases.map(({ meter }) => meter.positionsPerSecond()),
-          leases.map(({ meter }) => meter.position ?? null),
-          leases.map(({ meter }) => meter.events),
+          leases.map(({ rate }) => rate.eventsPerSecond()),
+          leases.map(({ rate }) => rate.positionsPerSecond()),
+          leases.map(({ rate }) => rate.position ?? null),
+          leases.map(({ rate }) => rate.events),
         ],
       });
       const kept = new Set(renewed.map(({ ordinal }) => Number(ordinal) - 1));

@@ -3,11 +3,11 @@ import {
   type Connection,
   type Database,
   type Queryable,
-} from '../../database/database.ts';
-import type { Batch, EventStore, Position, RecordedEvent } from '../../event-store/port.ts';
-import { readCheckpoint, type Generation, type Stop } from './generations.ts';
+} from '../../../database/database.ts';
+import type { Batch, EventStore, Position, RecordedEvent } from '../../../event-store/port.ts';
+import { readCheckpoint, type Generation, type Stop } from '../generations/generations.ts';
 import type { Lease } from './lease.ts';
-import type { Projection } from './projection.ts';
+import type { Projection } from '../projection.ts';
 import { readSkips } from './skips.ts';
 import { TooSlowError, withinLimit } from './time-limit.ts';
 
@@ -203,7 +203,7 @@ export class GenerationWriter {
     const { events, position } = batch;
     if (events.length === 0 && position === this.#position) return;
     await this.connection.transaction((tx) => this.writeIn(tx, this.#position, batch));
-    this.#options.lease.meter.count(events.length, this.#position, position);
+    this.#options.lease.rate.count(events.length, this.#position, position);
     this.#position = position;
   }
 }

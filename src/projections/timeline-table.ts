@@ -1,9 +1,9 @@
-import type { Queryable } from '../../database/database.ts';
-import type { RecordedEvent } from '../../event-store/port.ts';
-import type { JsonObject } from '../../shared/json.ts';
+import type { Queryable } from '../database/database.ts';
+import type { RecordedEvent } from '../event-store/port.ts';
+import type { JsonObject } from '../shared/json.ts';
 
 /** An event as a timeline shows it, filed under what it is about: a device, a DevEUI, … */
-export interface SubjectEvent {
+export interface TimelineEvent {
   readonly projectId: string;
   readonly subject: string;
   readonly recorded: RecordedEvent;
@@ -12,7 +12,7 @@ export interface SubjectEvent {
 }
 
 /** DDL of a table that keeps the events about some kind of subject, for timelines. */
-export function subjectEventsTable(name: string): string {
+export function timelineTable(name: string): string {
   return `
     create table ${name} (
       project_id  text        not null collate "C",
@@ -28,13 +28,13 @@ export function subjectEventsTable(name: string): string {
 }
 
 /** Nothing looks into it while it is written. */
-export function subjectEventsKey(name: string): string {
+export function timelineTableKey(name: string): string {
   return `alter table ${name} add primary key (project_id, subject, position)`;
 }
 
-export async function saveSubjectEvents(
+export async function saveTimelineEvents(
   table: string,
-  events: readonly SubjectEvent[],
+  events: readonly TimelineEvent[],
   tx: Queryable,
 ): Promise<void> {
   if (events.length === 0) return;

@@ -1,7 +1,7 @@
-import type { Database } from '../../database/database.ts';
-import type { EventStore, Position } from '../../event-store/port.ts';
-import type { Logger } from '../../shared/logger.ts';
-import { dropAbandoned } from './abandoned.ts';
+import type { Database } from '../../../database/database.ts';
+import type { EventStore, Position } from '../../../event-store/port.ts';
+import type { Logger } from '../../../shared/logger.ts';
+import { dropAbandoned } from '../generations/abandoned.ts';
 import { GenerationWriter, LeaseLostError } from './generation-writer.ts';
 import {
   clearStop,
@@ -10,12 +10,12 @@ import {
   writeStop,
   type Generation,
   type Stop,
-} from './generations.ts';
+} from '../generations/generations.ts';
 import { RETRY_INTERVAL_MS, type Lease, type Leases } from './lease.ts';
-import { isPaused } from './pauses.ts';
+import { isPaused } from './paused-projections.ts';
 import { Pause } from './pause.ts';
-import type { Projection } from './projection.ts';
-import type { SharedFeed } from '../../event-store/shared-feed.ts';
+import type { Projection } from '../projection.ts';
+import type { SharedFeed } from '../../../event-store/shared-feed.ts';
 import { readSkips } from './skips.ts';
 
 export interface RunnerOptions {
@@ -45,7 +45,7 @@ export class Runner {
   readonly #options: RunnerOptions;
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
-  /** For what no hurry brings about. */
+  /** For what waking does not end. */
   readonly #pause = new Pause(this.#stopping.signal);
   /** What is put off until there is more of it, or somebody waits for it. */
   readonly #putOff = new Pause(this.#stopping.signal);
@@ -67,12 +67,12 @@ export class Runner {
   }
 
   /** Something has changed that is looked at from time to time: it is looked at now. */
-  lookAround(): void {
+  checkForWork(): void {
     this.#pause.end();
   }
 
   /** Somebody waits for what is being put off. */
-  hurry(): void {
+  wake(): void {
     this.#putOff.end();
   }
 
