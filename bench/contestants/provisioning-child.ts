@@ -1,4 +1,4 @@
-import type * as devEuiModule from '../../src/commands/deveui.ts';
+import type * as devEuiModule from '../../src/commands/deveui/decider.ts';
 import type * as ledgerModule from '../../src/service/ledger.ts';
 import { parseConfig } from '../../src/config.ts';
 import type * as provisioningModule from '../../src/service/provisioning.ts';
@@ -10,7 +10,9 @@ import type { ProvisioningOrder, ProvisioningResult } from './provisioning.ts';
 const order = JSON.parse(process.argv[2] ?? '') as ProvisioningOrder;
 const { openLedger } = await compiled<typeof ledgerModule>('service/ledger.ts');
 const { openProvisioning } = await compiled<typeof provisioningModule>('service/provisioning.ts');
-const { batchDecider, batchStream } = await compiled<typeof devEuiModule>('commands/deveui.ts');
+const { batchDecider, batchStream } = await compiled<typeof devEuiModule>(
+  'commands/deveui/decider.ts',
+);
 
 const settings = { ...parseConfig({}), databaseUrl: order.databaseUrl, logLevel: 'warn' };
 const ledger = await openLedger(settings, 'tool');

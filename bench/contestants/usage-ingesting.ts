@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import type * as commandsModule from '../../src/commands/usage.ts';
+import type * as commandsModule from '../../src/commands/usage/commands.ts';
 import type * as ingestModule from '../../src/ingest/usage-ingest.ts';
 import { newEventId } from '../../src/shared/ids.ts';
 import { createLogger } from '../../src/shared/logger.ts';
@@ -12,7 +12,7 @@ const POLL_INTERVAL_MS = 1;
 
 /** Events per second, from joining the group until the last message of the topic is durable. */
 export async function ingestUsage(topic: UsageTopic, { store }: BenchLog): Promise<number> {
-  const { UsageCommands } = await compiled<typeof commandsModule>('commands/usage.ts');
+  const { UsageCommands } = await compiled<typeof commandsModule>('commands/usage/commands.ts');
   const { UsageIngest } = await compiled<typeof ingestModule>('ingest/usage-ingest.ts');
   const ingest = new UsageIngest({
     brokers: topic.brokers,

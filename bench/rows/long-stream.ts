@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import type * as foldedStatesModule from '../../src/commands/folded-states.ts';
-import type * as handlerModule from '../../src/commands/handler.ts';
-import type * as stateModule from '../../src/commands/state.ts';
+import type * as foldedStatesModule from '../../src/commands/core/folded-states.ts';
+import type * as handlerModule from '../../src/commands/core/handler.ts';
+import type * as stateModule from '../../src/commands/state/commands.ts';
 import type * as snapshotsModule from '../../src/event-store/postgres/postgres-snapshot-store.ts';
-import type { StateCommands } from '../../src/commands/state.ts';
+import type { StateCommands } from '../../src/commands/state/commands.ts';
 import type { Ledger } from '../../src/service/ledger.ts';
 import { compiled } from '../build.ts';
 import { openBenchLedger } from '../contestants/open-ledger.ts';
@@ -120,9 +120,11 @@ function sizesOf({ isQuick }: Setting): Sizes {
 
 /** Commands that have nothing in memory yet. */
 async function freshCommands({ store, database, logger }: Ledger): Promise<StateCommands> {
-  const { CommandHandler } = await compiled<typeof handlerModule>('commands/handler.ts');
-  const { FoldedStates } = await compiled<typeof foldedStatesModule>('commands/folded-states.ts');
-  const { StateCommands } = await compiled<typeof stateModule>('commands/state.ts');
+  const { CommandHandler } = await compiled<typeof handlerModule>('commands/core/handler.ts');
+  const { FoldedStates } = await compiled<typeof foldedStatesModule>(
+    'commands/core/folded-states.ts',
+  );
+  const { StateCommands } = await compiled<typeof stateModule>('commands/state/commands.ts');
   const { openPostgresSnapshotStore } = await compiled<typeof snapshotsModule>(
     'event-store/postgres/postgres-snapshot-store.ts',
   );

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { ItemOutcome, ShownItemKey } from '../commands/kept-results.ts';
-import type { ShownKey } from '../commands/requests.ts';
+import type { ItemOutcome, ShownItemKey } from '../commands/core/stored-results.ts';
+import type { ShownKey } from '../commands/core/idempotent-requests.ts';
 import type { Position } from '../projections/engine/reading/read-models.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { sha256 } from '../shared/ids.ts';

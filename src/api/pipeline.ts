@@ -1,15 +1,15 @@
 import { pipeline as pipe } from 'node:stream/promises';
 import type { Request, Response } from 'express';
-import { CommandGroup } from '../commands/command-group.ts';
+import { CommandGroup } from '../commands/core/command-group.ts';
 import type {
   IdempotentRequest,
   IdempotentRequests,
   KeptAnswer,
   RepeatableRun,
   StreamedRun,
-} from '../commands/requests.ts';
-import type { DeviceSightings } from '../commands/device-sightings.ts';
-import { INSTALLATION_PROJECT } from '../commands/tenancy.ts';
+} from '../commands/core/idempotent-requests.ts';
+import type { DeviceSightings } from '../commands/tenancy/device-sightings.ts';
+import { INSTALLATION_PROJECT } from '../commands/tenancy/project-decider.ts';
 import type { Positions } from '../event-store/positions.ts';
 import type { ReadModels, ReadOptions } from '../projections/engine/reading/read-models.ts';
 import type { Clock } from '../shared/clock.ts';

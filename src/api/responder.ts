@@ -1,6 +1,6 @@
 import type { Request, Response } from 'express';
-import { formatApiKey, mintSecret } from '../commands/keys.ts';
-import type { ShownKey } from '../commands/requests.ts';
+import { formatApiKey, mintSecret } from '../commands/tenancy/api-keys.ts';
+import type { ShownKey } from '../commands/core/idempotent-requests.ts';
 import type { Positions } from '../event-store/positions.ts';
 import type { Position, ReadModels } from '../projections/engine/reading/read-models.ts';
 import type { Entropy } from '../shared/ids.ts';

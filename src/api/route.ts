@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import type { CommandGroup } from '../commands/command-group.ts';
-import type { CommandContext } from '../commands/handler.ts';
-import type { ItemResults } from '../commands/kept-results.ts';
-import type { ShownKey } from '../commands/requests.ts';
+import type { CommandGroup } from '../commands/core/command-group.ts';
+import type { CommandContext } from '../commands/core/handler.ts';
+import type { ItemResults } from '../commands/core/stored-results.ts';
+import type { ShownKey } from '../commands/core/idempotent-requests.ts';
 import type { Positions } from '../event-store/positions.ts';
 import type { Position, ReadOptions } from '../projections/engine/reading/read-models.ts';
 import type { ErrorCode } from '../shared/errors.ts';

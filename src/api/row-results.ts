@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ShownItemKey } from '../commands/kept-results.ts';
+import type { ShownItemKey } from '../commands/core/stored-results.ts';
 import type { Position } from '../projections/engine/reading/read-models.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { refuseUnkeepable } from './body.ts';

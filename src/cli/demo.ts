@@ -1,10 +1,14 @@
 import path from 'node:path';
 import type { Command } from 'commander';
-import { formatApiKey, mintKey } from '../commands/keys.ts';
-import { ensureProject } from '../commands/ensured-project.ts';
-import { simDecider, simStream } from '../commands/sim-inventory.ts';
-import { deviceDecider } from '../commands/device-decider.ts';
-import { deviceStream, projectDecider, projectStream } from '../commands/tenancy.ts';
+import { formatApiKey, mintKey } from '../commands/tenancy/api-keys.ts';
+import { ensureProject } from '../commands/tenancy/ensure-project.ts';
+import { simDecider, simStream } from '../commands/tenancy/sim-decider.ts';
+import { deviceDecider } from '../commands/tenancy/device-decider.ts';
+import {
+  deviceStream,
+  projectDecider,
+  projectStream,
+} from '../commands/tenancy/project-decider.ts';
 import { loadConfig, type Config } from '../config.ts';
 import { installationSecret } from '../database/installation-secret.ts';
 import { startSimulator, type Simulator } from '../lorawan/simulator/simulator.ts';

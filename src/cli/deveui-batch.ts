@@ -1,14 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { InvalidArgumentError, type Command } from 'commander';
-import { BATCH_LIMITS, batchDecider, batchStream } from '../commands/deveui.ts';
+import { BATCH_LIMITS, batchDecider, batchStream } from '../commands/deveui/decider.ts';
 import {
   MAX_PREFIX_DIGITS,
   PREFIX_PATTERN,
   shortCodeOf,
   shortCodesBehind,
-} from '../commands/deveui-drawing.ts';
-import { ensureProject } from '../commands/ensured-project.ts';
-import { FollowedBatch } from '../commands/followed-batch.ts';
+} from '../commands/deveui/drawing.ts';
+import { ensureProject } from '../commands/tenancy/ensure-project.ts';
+import { BatchTracker } from '../commands/deveui/batch-tracker.ts';
 import { loadConfig } from '../config.ts';
 import type { StreamName } from '../event-store/stream-name.ts';
 import type { Ledger } from '../service/ledger.ts';
@@ -70,7 +70,7 @@ async function registerBatch(url: string, options: BatchOptions): Promise<void> 
     });
     const batchId = options.resume ?? shortId(randomEntropy()('batch:id', 16));
     const stream = batchStream(options.project, batchId);
-    const batch = new FollowedBatch(ledger.store, stream);
+    const batch = new BatchTracker(ledger.store, stream);
     try {
       await beginOrResume(ledger, provisioning, { ...options, batchId });
       // Where a service leads, that does the work, and this process follows it. Where none does, this one
@@ -132,7 +132,7 @@ async function beginOrResume(
 /** Until it is done, whichever process does it. When asked to end, it is stopped first. */
 async function followToTheEnd(
   { handler }: Ledger,
-  batch: FollowedBatch,
+  batch: BatchTracker,
   {
     stream,
     project,
@@ -165,7 +165,7 @@ async function followToTheEnd(
   }
 }
 
-async function printResult(batch: FollowedBatch, batchId: string, isJson: boolean): Promise<void> {
+async function printResult(batch: BatchTracker, batchId: string, isJson: boolean): Promise<void> {
   const { registered, unconfirmed, notKnown, size, reason } = batch;
   if (size === 0) return;
   if (isJson) await printJson({ deveuis: registered });

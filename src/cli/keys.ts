@@ -1,13 +1,13 @@
 import { Option, type Command } from 'commander';
-import { formatApiKey, mintKey, type MintedKey } from '../commands/keys.ts';
-import { deviceDecider } from '../commands/device-decider.ts';
+import { formatApiKey, mintKey, type MintedKey } from '../commands/tenancy/api-keys.ts';
+import { deviceDecider } from '../commands/tenancy/device-decider.ts';
 import {
   deviceStream,
   installationDecider,
   installationStream,
   projectDecider,
   projectStream,
-} from '../commands/tenancy.ts';
+} from '../commands/tenancy/project-decider.ts';
 import { systemClock } from '../shared/clock.ts';
 import { randomEntropy } from '../shared/ids.ts';
 import { projectId } from './arguments.ts';

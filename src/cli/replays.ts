@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProjectionActions } from '../api/admin/projection-actions.ts';
 import { paceOf } from '../api/admin/rebuilds.ts';
-import type { CommandContext } from '../commands/handler.ts';
+import type { CommandContext } from '../commands/core/handler.ts';
 import type { Ledger } from '../service/ledger.ts';
 import type { Replay, ReplayKind } from '../projections/engine/replaying/replays.ts';
 import { LedgerError } from '../shared/errors.ts';

@@ -1,4 +1,4 @@
-import type { RecordedUsage, RecordName } from '../commands/usage.ts';
+import type { RecordedUsage, RecordName } from '../commands/usage/commands.ts';
 
 /** So many records without ids are more than a record or two that an older release read otherwise. */
 const MANY_WITHOUT_IDS = 3;

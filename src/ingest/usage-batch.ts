@@ -5,7 +5,7 @@ import type {
   RecordedUsage,
   UsageCommands,
   UsageEntry,
-} from '../commands/usage.ts';
+} from '../commands/usage/commands.ts';
 import type { RejectionReason } from '../events/usage.ts';
 import { mayPass } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';

@@ -1,5 +1,5 @@
 import type { KafkaMessage } from 'kafkajs';
-import { parseUsage, parseUsageText, type ParsedRecord } from '../commands/usage-record.ts';
+import { parseUsage, parseUsageText, type ParsedRecord } from '../commands/usage/record.ts';
 import { parseJsonText } from '../shared/json-text.ts';
 import type { Json } from '../shared/json.ts';
 

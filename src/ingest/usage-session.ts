@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Consumer, Kafka } from 'kafkajs';
-import type { UsageCommands } from '../commands/usage.ts';
+import type { UsageCommands } from '../commands/usage/commands.ts';
 import type { Logger } from '../shared/logger.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { kafkaClient } from './kafka-client.ts';

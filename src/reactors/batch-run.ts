@@ -5,8 +5,8 @@ import {
   type AttemptOutcome,
   type BatchCommand,
   type ExistingBatch,
-} from '../commands/deveui.ts';
-import type { CommandContext, CommandHandler } from '../commands/handler.ts';
+} from '../commands/deveui/decider.ts';
+import type { CommandContext, CommandHandler } from '../commands/core/handler.ts';
 import type { BatchEvent } from '../events/deveui.ts';
 import type { LorawanProvider, ProviderAnswer, Register } from '../lorawan/provider.ts';
 import type { Clock } from '../shared/clock.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { batchDecider } from '../commands/deveui.ts';
+import { batchDecider } from '../commands/deveui/decider.ts';
 import type { EventStore, SnapshotStore } from '../event-store/port.ts';
 import { BatchRun, type BatchRunParts } from './batch-run.ts';
 import { BatchRuns } from './batch-runs.ts';

@@ -1,5 +1,5 @@
-import { ensureProject } from '../commands/ensured-project.ts';
-import { UsageCommands } from '../commands/usage.ts';
+import { ensureProject } from '../commands/tenancy/ensure-project.ts';
+import { UsageCommands } from '../commands/usage/commands.ts';
 import type { KafkaSettings } from '../config.ts';
 import { UsageIngest } from '../ingest/usage-ingest.ts';
 import { systemClock } from '../shared/clock.ts';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { FoldedStates } from '../commands/folded-states.ts';
-import { CommandHandler } from '../commands/handler.ts';
+import { FoldedStates } from '../commands/core/folded-states.ts';
+import { CommandHandler } from '../commands/core/handler.ts';
 import { ConfigError, type Config } from '../config.ts';
 import { openDatabase, type Database } from '../database/database.ts';
 import { openEmbeddedServer } from '../database/embedded-server/embedded-server.ts';

@@ -10,20 +10,20 @@ import { createApp, listen, type RunningServer } from '../api/server.ts';
 import { stateRoutes } from '../api/state/state.ts';
 import { tenancyRoutes } from '../api/tenancy/tenancy.ts';
 import { usageRoutes } from '../api/usage/usage.ts';
-import { batchStream } from '../commands/deveui.ts';
-import { DeviceSightings } from '../commands/device-sightings.ts';
-import { DeviceCommands } from '../commands/devices.ts';
-import { FirmwareCommands } from '../commands/firmware.ts';
-import { FollowedBatch } from '../commands/followed-batch.ts';
-import { formatApiKey, mintKey } from '../commands/keys.ts';
-import { IdempotentRequests } from '../commands/requests.ts';
-import { StateCommands } from '../commands/state.ts';
+import { batchStream } from '../commands/deveui/decider.ts';
+import { DeviceSightings } from '../commands/tenancy/device-sightings.ts';
+import { DeviceCommands } from '../commands/tenancy/device-commands.ts';
+import { FirmwareCommands } from '../commands/firmware/commands.ts';
+import { BatchTracker } from '../commands/deveui/batch-tracker.ts';
+import { formatApiKey, mintKey } from '../commands/tenancy/api-keys.ts';
+import { IdempotentRequests } from '../commands/core/idempotent-requests.ts';
+import { StateCommands } from '../commands/state/commands.ts';
 import {
   INSTALLATION_PROJECT,
   installationDecider,
   installationStream,
-} from '../commands/tenancy.ts';
-import { UsageCommands } from '../commands/usage.ts';
+} from '../commands/tenancy/project-decider.ts';
+import { UsageCommands } from '../commands/usage/commands.ts';
 import { ConfigError, type Config } from '../config.ts';
 import { installationSecret } from '../database/installation-secret.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
@@ -196,7 +196,7 @@ async function serveApi(
       ...devEuiRoutes({
         handler,
         queries: new DevEuiQueries(models),
-        follow: (projectId, batchId) => new FollowedBatch(store, batchStream(projectId, batchId)),
+        follow: (projectId, batchId) => new BatchTracker(store, batchStream(projectId, batchId)),
         draining,
         provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
       }),

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { batchDecider, batchStream } from '../../src/commands/deveui.ts';
+import { batchDecider, batchStream } from '../../src/commands/deveui/decider.ts';
 import { parseConfig } from '../../src/config.ts';
 import { formatPosition } from '../../src/event-store/position-text.ts';
 import { openLedger, type Ledger } from '../../src/service/ledger.ts';

@@ -1,7 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { formatApiKey, mintKey } from '../../src/commands/keys.ts';
-import { installationDecider, installationStream } from '../../src/commands/tenancy.ts';
+import { formatApiKey, mintKey } from '../../src/commands/tenancy/api-keys.ts';
+import {
+  installationDecider,
+  installationStream,
+} from '../../src/commands/tenancy/project-decider.ts';
 import { parseConfig } from '../../src/config.ts';
 import { streamName, type StreamName } from '../../src/event-store/stream-name.ts';
 import { openLedger, type Ledger } from '../../src/service/ledger.ts';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { batchDecider, batchStream, type BatchCommand } from '../../src/commands/deveui.ts';
-import { FoldedStates } from '../../src/commands/folded-states.ts';
-import { CommandHandler } from '../../src/commands/handler.ts';
+import { batchDecider, batchStream, type BatchCommand } from '../../src/commands/deveui/decider.ts';
+import { FoldedStates } from '../../src/commands/core/folded-states.ts';
+import { CommandHandler } from '../../src/commands/core/handler.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import type { OpenEventStore } from '../../src/event-store/port.ts';
 import { formatPosition } from '../../src/event-store/position-text.ts';

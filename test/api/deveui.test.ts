@@ -5,9 +5,9 @@ import {
   batchStream,
   type AttemptOutcome,
   type BatchCommand,
-} from '../../src/commands/deveui.ts';
-import { FoldedStates } from '../../src/commands/folded-states.ts';
-import { CommandHandler } from '../../src/commands/handler.ts';
+} from '../../src/commands/deveui/decider.ts';
+import { FoldedStates } from '../../src/commands/core/folded-states.ts';
+import { CommandHandler } from '../../src/commands/core/handler.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { formatPosition } from '../../src/event-store/position-text.ts';
 import type { OpenEventStore } from '../../src/event-store/port.ts';

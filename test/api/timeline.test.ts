@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { deviceDecider } from '../../src/commands/device-decider.ts';
-import { FoldedStates } from '../../src/commands/folded-states.ts';
-import { CommandHandler } from '../../src/commands/handler.ts';
-import { deviceStream } from '../../src/commands/tenancy.ts';
+import { deviceDecider } from '../../src/commands/tenancy/device-decider.ts';
+import { FoldedStates } from '../../src/commands/core/folded-states.ts';
+import { CommandHandler } from '../../src/commands/core/handler.ts';
+import { deviceStream } from '../../src/commands/tenancy/project-decider.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
 import { createLogger } from '../../src/shared/logger.ts';

@@ -1,12 +1,16 @@
 import { expect, test } from 'vitest';
 import { Ingestion } from '../../src/api/usage/ingestion.ts';
 import type { ApiRequest } from '../../src/api/route.ts';
-import { UNKEPT_RESULTS } from '../../src/commands/kept-results.ts';
-import { parseUsage } from '../../src/commands/usage-record.ts';
-import { UsageCommands } from '../../src/commands/usage.ts';
+import { UNKEPT_RESULTS } from '../../src/commands/core/stored-results.ts';
+import { parseUsage } from '../../src/commands/usage/record.ts';
+import { UsageCommands } from '../../src/commands/usage/commands.ts';
 import type { EventStore } from '../../src/event-store/port.ts';
 import { LedgerError } from '../../src/shared/errors.ts';
-import { context, prepareWriteProcesses, type WriteProcess } from '../commands/write-process.ts';
+import {
+  context,
+  prepareWriteProcesses,
+  type WriteProcess,
+} from '../commands/core/write-process.ts';
 
 const startProcess = prepareWriteProcesses();
 

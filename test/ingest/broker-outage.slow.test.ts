@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { usageTraffic } from '../../src/cli/usage-traffic.ts';
-import { prepareWriteProcesses } from '../commands/write-process.ts';
+import { prepareWriteProcesses } from '../commands/core/write-process.ts';
 import { startBroker, type Broker } from '../kafka/broker.ts';
 import { describeWithOwnKafka } from '../kafka/with-kafka.ts';
 import {

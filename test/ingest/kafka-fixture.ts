@@ -3,7 +3,7 @@ import { logLevel, Kafka, Partitioners, type KafkaMessage, type Message } from '
 import { onTestFinished, vi } from 'vitest';
 import type { EventStore, RecordedEvent } from '../../src/event-store/port.ts';
 import { BEGINNING } from '../../src/event-store/port.ts';
-import { UsageCommands } from '../../src/commands/usage.ts';
+import { UsageCommands } from '../../src/commands/usage/commands.ts';
 import { UsageIngest, type UsageIngestParts } from '../../src/ingest/usage-ingest.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { testBrokers } from '../kafka/with-kafka.ts';

@@ -1,7 +1,7 @@
 // @module-tag slow
 import { randomBytes } from 'node:crypto';
 import { expect, test, vi } from 'vitest';
-import { prepareWriteProcesses } from '../commands/write-process.ts';
+import { prepareWriteProcesses } from '../commands/core/write-process.ts';
 import { describeWithKafka } from '../kafka/with-kafka.ts';
 import { createTopic, EVENTUALLY, startIngest, untilTaken, usageEvents } from './kafka-fixture.ts';
 

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { usageTraffic, type TrafficRecord } from '../../src/cli/usage-traffic.ts';
-import { prepareWriteProcesses } from '../commands/write-process.ts';
+import { prepareWriteProcesses } from '../commands/core/write-process.ts';
 import { describeWithKafka } from '../kafka/with-kafka.ts';
 import {
   createTopic,

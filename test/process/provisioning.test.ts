@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { batchStream } from '../../src/commands/deveui.ts';
+import { batchStream } from '../../src/commands/deveui/decider.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import type { EventStore } from '../../src/event-store/port.ts';
 import { startSimulator, type Simulator } from '../../src/lorawan/simulator/simulator.ts';

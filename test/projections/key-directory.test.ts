@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { DeviceCommands } from '../../src/commands/devices.ts';
-import { transferDevice } from '../../src/commands/device-transfer.ts';
-import type { CommandContext } from '../../src/commands/handler.ts';
-import { deviceDecider, type DeviceCommand } from '../../src/commands/device-decider.ts';
+import { DeviceCommands } from '../../src/commands/tenancy/device-commands.ts';
+import { transferDevice } from '../../src/commands/tenancy/device-transfer.ts';
+import type { CommandContext } from '../../src/commands/core/handler.ts';
+import { deviceDecider, type DeviceCommand } from '../../src/commands/tenancy/device-decider.ts';
 import {
   deviceStream,
   projectDecider,
   projectStream,
   type ProjectCommand,
-} from '../../src/commands/tenancy.ts';
+} from '../../src/commands/tenancy/project-decider.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { EventStore, Position, RecordedEvent } from '../../src/event-store/port.ts';

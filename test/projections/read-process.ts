@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { onTestFinished } from 'vitest';
-import { FoldedStates } from '../../src/commands/folded-states.ts';
-import { CommandHandler } from '../../src/commands/handler.ts';
+import { FoldedStates } from '../../src/commands/core/folded-states.ts';
+import { CommandHandler } from '../../src/commands/core/handler.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import type { EventStore } from '../../src/event-store/port.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
-import { projectionDecider, projectionStream } from '../../src/commands/projections.ts';
+import { projectionDecider, projectionStream } from '../../src/commands/projections/decider.ts';
 import type { Position } from '../../src/event-store/port.ts';
 import type { Stop } from '../../src/projections/engine/generations/generations.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';

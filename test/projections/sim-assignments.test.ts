@@ -5,7 +5,7 @@ import {
   simDecider,
   simStream,
   type AssignSim,
-} from '../../src/commands/sim-inventory.ts';
+} from '../../src/commands/tenancy/sim-decider.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import { domainEvent } from '../../src/events/registry.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { CommandContext } from '../../src/commands/handler.ts';
-import { sensorStream, StateCommands } from '../../src/commands/state.ts';
+import type { CommandContext } from '../../src/commands/core/handler.ts';
+import { sensorStream, StateCommands } from '../../src/commands/state/commands.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { SensorEvent } from '../../src/events/state.ts';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { CommandContext } from '../../src/commands/handler.ts';
-import { sensorStream } from '../../src/commands/state.ts';
-import { deviceDecider, type DeviceCommand } from '../../src/commands/device-decider.ts';
+import type { CommandContext } from '../../src/commands/core/handler.ts';
+import { sensorStream } from '../../src/commands/state/commands.ts';
+import { deviceDecider, type DeviceCommand } from '../../src/commands/tenancy/device-decider.ts';
 import {
   deviceStream,
   INSTALLATION_PROJECT,
@@ -11,7 +11,7 @@ import {
   projectDecider,
   projectStream,
   type NewKey,
-} from '../../src/commands/tenancy.ts';
+} from '../../src/commands/tenancy/project-decider.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { DeviceEvent, DeviceLinks, ProjectEvent, Role } from '../../src/events/tenancy.ts';

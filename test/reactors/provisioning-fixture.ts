@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { onTestFinished, vi } from 'vitest';
-import { batchDecider, batchStream, type BatchCommand } from '../../src/commands/deveui.ts';
-import type { CommandHandler } from '../../src/commands/handler.ts';
+import { batchDecider, batchStream, type BatchCommand } from '../../src/commands/deveui/decider.ts';
+import type { CommandHandler } from '../../src/commands/core/handler.ts';
 import { lead } from '../../src/database/leadership.ts';
 import type { BatchEvent } from '../../src/events/deveui.ts';
 import { domainEvent } from '../../src/events/registry.ts';
@@ -16,7 +16,7 @@ import {
 import { Provisioning, type ProvisioningParts } from '../../src/reactors/provisioning.ts';
 import { systemClock } from '../../src/shared/clock.ts';
 import { createLogger } from '../../src/shared/logger.ts';
-import type { WriteProcess } from '../commands/write-process.ts';
+import type { WriteProcess } from '../commands/core/write-process.ts';
 
 export const EVENTUALLY = { timeout: 60_000, interval: 20 };
 const logger = createLogger('silent');

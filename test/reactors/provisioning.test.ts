@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest';
-import { batchDecider, isDone } from '../../src/commands/deveui.ts';
-import { prepareWriteProcesses } from '../commands/write-process.ts';
+import { batchDecider, isDone } from '../../src/commands/deveui/decider.ts';
+import { prepareWriteProcesses } from '../commands/core/write-process.ts';
 import {
   EVENTUALLY,
   eventsOf,

@@ -1,4 +1,4 @@
-import type { CommandHandler } from '../../commands/handler.ts';
+import type { CommandHandler } from '../../commands/core/handler.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
 import type { Positions } from '../../event-store/positions.ts';
 import type { LogReader } from '../../event-store/log-reader.ts';

@@ -1,5 +1,5 @@
-import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
-import { projectionDecider, projectionStream } from '../../commands/projections.ts';
+import type { CommandContext, CommandHandler } from '../../commands/core/handler.ts';
+import { projectionDecider, projectionStream } from '../../commands/projections/decider.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
 import type { Replay, ReplayKind } from '../../projections/engine/replaying/replays.ts';
 import { LedgerError } from '../../shared/errors.ts';

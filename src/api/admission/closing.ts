@@ -1,4 +1,4 @@
-import { UNKEPT_RESULTS, type ItemResults } from '../../commands/kept-results.ts';
+import { UNKEPT_RESULTS, type ItemResults } from '../../commands/core/stored-results.ts';
 import { LedgerError } from '../../shared/errors.ts';
 
 /** Ends the work for a client that has left. Nobody reads it as an answer. */

@@ -6,14 +6,14 @@ import {
   isDone,
   type BatchCommand,
   type BatchState,
-} from '../../commands/deveui.ts';
+} from '../../commands/deveui/decider.ts';
 import {
   MAX_PREFIX_DIGITS,
   PREFIX_PATTERN,
   shortCodesBehind,
-} from '../../commands/deveui-drawing.ts';
-import type { FollowedBatch, HandledBatch } from '../../commands/followed-batch.ts';
-import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
+} from '../../commands/deveui/drawing.ts';
+import type { BatchTracker, HandledBatch } from '../../commands/deveui/batch-tracker.ts';
+import type { CommandContext, CommandHandler } from '../../commands/core/handler.ts';
 import {
   atLeast,
   type Versioned,
@@ -44,7 +44,7 @@ export interface BatchRoutesParts {
   readonly handler: CommandHandler;
   readonly queries: DevEuiQueries;
   /** A batch as its own events tell it: an answer to a command waits for no read model. */
-  readonly follow: (projectId: string, batchId: string) => FollowedBatch;
+  readonly follow: (projectId: string, batchId: string) => BatchTracker;
   /** The address of the LoRaWAN provider; undefined where none is configured. */
   readonly provider: string | undefined;
   /** Aborted when the process is to end: whoever waits is answered as far as it is. */
@@ -342,11 +342,11 @@ function begun(
   };
 }
 
-function accepted(batchId: string, batch: FollowedBatch): Answer {
+function accepted(batchId: string, batch: BatchTracker): Answer {
   return { status: 202, body: batchBodyOf(viewOf(batchId, batch)), position: batch.position };
 }
 
-function viewOf(batchId: string, batch: FollowedBatch): BatchView {
+function viewOf(batchId: string, batch: BatchTracker): BatchView {
   const { position, reason, requestedAt = new Date(0), open } = batch;
   return {
     batchId,

@@ -1,4 +1,4 @@
-import type { FirmwareCommands } from '../../commands/firmware.ts';
+import type { FirmwareCommands } from '../../commands/firmware/commands.ts';
 import type { Route } from '../route.ts';
 import { historyRoutes, type HistoryRoutesParts } from './history.ts';
 import { reportRoutes } from './reports.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { FirmwareCommands } from '../../commands/firmware.ts';
+import type { FirmwareCommands } from '../../commands/firmware/commands.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { timestampField } from '../fields.ts';
 import { defineRoute, jsonBody, type Route } from '../route.ts';

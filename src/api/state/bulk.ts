@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { PatchResult, StateCommands } from '../../commands/state.ts';
+import type { PatchResult, StateCommands } from '../../commands/state/commands.ts';
 import type { Json, JsonObject } from '../../shared/json.ts';
 import { parseSyntax, validatedBody } from '../body.ts';
 import { idField } from '../fields.ts';

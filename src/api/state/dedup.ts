@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { dedupStrategySchema, type StateCommands } from '../../commands/state.ts';
+import { dedupStrategySchema, type StateCommands } from '../../commands/state/commands.ts';
 import { idField, projectIdField } from '../fields.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, jsonBody, type Route } from '../route.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { IncomingPatch } from '../../commands/state-dedup.ts';
+import type { IncomingPatch } from '../../commands/state/dedup.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import type { Caller } from '../authentication.ts';

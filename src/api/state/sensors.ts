@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { StateCommands } from '../../commands/state.ts';
+import type { StateCommands } from '../../commands/state/commands.ts';
 import type { Positions } from '../../event-store/positions.ts';
 import type { SensorView, StateQueries } from '../../projections/state/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';

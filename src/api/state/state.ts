@@ -1,4 +1,4 @@
-import type { StateCommands } from '../../commands/state.ts';
+import type { StateCommands } from '../../commands/state/commands.ts';
 import type { Positions } from '../../event-store/positions.ts';
 import type { StateQueries } from '../../projections/state/queries.ts';
 import type { Route } from '../route.ts';

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import type { DeviceCommands } from '../../commands/devices.ts';
-import type { CommandContext } from '../../commands/handler.ts';
-import { mintKey, type MintedKey } from '../../commands/keys.ts';
-import type { DeviceLinks } from '../../commands/tenancy.ts';
+import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
+import type { CommandContext } from '../../commands/core/handler.ts';
+import { mintKey, type MintedKey } from '../../commands/tenancy/api-keys.ts';
+import type { DeviceLinks } from '../../commands/tenancy/project-decider.ts';
 import type { Position } from '../../projections/engine/reading/read-models.ts';
 import { rowSchema } from '../csv.ts';
 import { idField } from '../fields.ts';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { transferDevice } from '../../commands/device-transfer.ts';
-import type { DeviceCommands } from '../../commands/devices.ts';
-import type { CommandHandler } from '../../commands/handler.ts';
+import { transferDevice } from '../../commands/tenancy/device-transfer.ts';
+import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
+import type { CommandHandler } from '../../commands/core/handler.ts';
 import { shortId } from '../../shared/ids.ts';
 import { idField, projectIdField } from '../fields.ts';
 import { defineRoute, jsonBody, type Route } from '../route.ts';

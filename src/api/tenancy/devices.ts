@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import type { CommandHandler } from '../../commands/handler.ts';
-import { deviceDecider } from '../../commands/device-decider.ts';
-import type { DeviceCommands } from '../../commands/devices.ts';
-import { deviceStream, type DeviceLinks } from '../../commands/tenancy.ts';
+import type { CommandHandler } from '../../commands/core/handler.ts';
+import { deviceDecider } from '../../commands/tenancy/device-decider.ts';
+import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
+import { deviceStream, type DeviceLinks } from '../../commands/tenancy/project-decider.ts';
 import type {
   DeviceFilter,
   DeviceView,

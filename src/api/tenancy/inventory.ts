@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
+import type { CommandContext, CommandHandler } from '../../commands/core/handler.ts';
 import {
   assignmentAt,
   presentOf,
   simDecider,
   simStream,
   type AssignSim,
-} from '../../commands/sim-inventory.ts';
+} from '../../commands/tenancy/sim-decider.ts';
 import type { Position } from '../../projections/engine/reading/read-models.ts';
 import type { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
 import { isScientific, SCIENTIFIC_RULE } from '../../shared/scientific-notation.ts';

@@ -1,13 +1,13 @@
 import { z } from 'zod';
-import type { CommandContext, CommandHandler } from '../../commands/handler.ts';
-import { mintKey } from '../../commands/keys.ts';
-import { deviceDecider } from '../../commands/device-decider.ts';
+import type { CommandContext, CommandHandler } from '../../commands/core/handler.ts';
+import { mintKey } from '../../commands/tenancy/api-keys.ts';
+import { deviceDecider } from '../../commands/tenancy/device-decider.ts';
 import {
   deviceStream,
   projectDecider,
   projectStream,
   type NewKey,
-} from '../../commands/tenancy.ts';
+} from '../../commands/tenancy/project-decider.ts';
 import type { Position } from '../../projections/engine/reading/read-models.ts';
 import type { KeyDirectory } from '../../projections/tenancy/key-directory/key-directory.ts';
 import type { TenancyQueries } from '../../projections/tenancy/queries.ts';

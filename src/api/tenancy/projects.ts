@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { CommandHandler } from '../../commands/handler.ts';
-import { mintKey } from '../../commands/keys.ts';
-import { projectDecider, projectStream } from '../../commands/tenancy.ts';
+import type { CommandHandler } from '../../commands/core/handler.ts';
+import { mintKey } from '../../commands/tenancy/api-keys.ts';
+import { projectDecider, projectStream } from '../../commands/tenancy/project-decider.ts';
 import type { ProjectView, TenancyQueries } from '../../projections/tenancy/queries.ts';
 import { shortId } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';

@@ -1,5 +1,5 @@
-import type { DeviceCommands } from '../../commands/devices.ts';
-import type { CommandHandler } from '../../commands/handler.ts';
+import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
+import type { CommandHandler } from '../../commands/core/handler.ts';
 import type { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
 import type { KeyDirectory } from '../../projections/tenancy/key-directory/key-directory.ts';
 import type { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';

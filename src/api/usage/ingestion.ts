@@ -1,6 +1,6 @@
-import type { ItemOutcome, ItemPart } from '../../commands/kept-results.ts';
-import type { ParsedRecord } from '../../commands/usage-record.ts';
-import type { RecordedUsage, UsageCommands, UsageEntry } from '../../commands/usage.ts';
+import type { ItemOutcome, ItemPart } from '../../commands/core/stored-results.ts';
+import type { ParsedRecord } from '../../commands/usage/record.ts';
+import type { RecordedUsage, UsageCommands, UsageEntry } from '../../commands/usage/commands.ts';
 import type { Position } from '../../projections/engine/reading/read-models.ts';
 import { LedgerError, mayPass } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';

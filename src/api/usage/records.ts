@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { parseUsage, parseUsageText } from '../../commands/usage-record.ts';
-import type { UsageCommands } from '../../commands/usage.ts';
+import { parseUsage, parseUsageText } from '../../commands/usage/record.ts';
+import type { UsageCommands } from '../../commands/usage/commands.ts';
 import type { Json, JsonObject } from '../../shared/json.ts';
 import {
   digestOfLines,

@@ -1,4 +1,4 @@
-import type { UsageCommands } from '../../commands/usage.ts';
+import type { UsageCommands } from '../../commands/usage/commands.ts';
 import type { Positions } from '../../event-store/positions.ts';
 import type { UsageQueries } from '../../projections/usage/queries.ts';
 import type { UsageRejections } from '../../projections/usage/queries/rejections.ts';

@@ -1,0 +1,65 @@
+import { recordable } from '../../events/registry.ts';
+import type { EventStore, Position } from '../../event-store/port.ts';
+import { streamName } from '../../event-store/stream-name.ts';
+import { nameBasedId, sha256 } from '../../shared/ids.ts';
+import { appendOnce } from '../core/append-once.ts';
+import type { CommandContext } from '../core/handler.ts';
+
+/** Turns a report's identity into the id of its event (RFC 9562, version 5). */
+const REPORT_NAMESPACE = '8c1f2f0e-3e0a-4a54-9a64-6f0d5b7c2e11';
+
+export interface FirmwareReport {
+  readonly deviceId: string;
+  readonly component: string;
+  /** SemVer 2.0 */
+  readonly version: string;
+  readonly hardware?: string | undefined;
+  /** By the device's clock. */
+  readonly reportedAt: Date;
+}
+
+export interface KeptReport {
+  /** Of the event that holds it, now or since the first time it was sent. */
+  readonly eventId: string;
+  readonly position: Position;
+}
+
+export class FirmwareCommands {
+  readonly #store: EventStore;
+
+  constructor(store: EventStore) {
+    this.#store = store;
+  }
+
+  /**
+   * Keeps a report, once however often it is sent: device, component, version and time are its identity,
+   * which names the stream and the event, so the log knows a repetition by itself. There is no state to
+   * decide on, and nothing to load.
+   * @throws LedgerError `overloaded`, `store-unavailable`
+   */
+  async report(
+    { hardware, reportedAt, ...report }: FirmwareReport,
+    { projectId, actor, correlationId, identity }: CommandContext,
+  ): Promise<KeptReport> {
+    const { deviceId, component, version } = report;
+    // By a digest: versions and components may be longer than the rest of a name.
+    const digest = sha256(JSON.stringify([component, version, reportedAt.getTime()]));
+    const stream = streamName('firmware', projectId, deviceId, digest);
+    const eventId = nameBasedId(REPORT_NAMESPACE, stream);
+    const occurredAt = reportedAt.toISOString();
+    const data = {
+      ...report,
+      ...(hardware !== undefined && { hardware }),
+      reportedAt: occurredAt,
+    };
+    const causationId = identity && { causationId: identity.id };
+    const metadata = { projectId, actor, correlationId, ...causationId, occurredAt };
+    const event = { id: eventId, ...recordable({ type: 'FirmwareReported', data }, metadata) };
+    const write = { stream, expectedRevision: 'no-stream', events: [event] } as const;
+    const kept = await appendOnce(this.#store, write);
+    if (kept.outcome === 'appended') return { eventId, position: kept.position };
+    // Behind events of another application, a repetition is not known by its place.
+    if (kept.first.id !== eventId) throw new Error(`${stream} holds another event`);
+    return { eventId, position: kept.first.position };
+  }
+}

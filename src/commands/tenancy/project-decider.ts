@@ -1,0 +1,200 @@
+import type { DeviceLinks, InstallationEvent, ProjectEvent, Role } from '../../events/tenancy.ts';
+import { roleSchema } from '../../events/tenancy.ts';
+import {
+  INSTALLATION_PROJECT,
+  streamName,
+  type StreamName,
+} from '../../event-store/stream-name.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import type { Decider } from '../core/decider.ts';
+import {
+  foldKey,
+  issueKey,
+  keyIssued,
+  notFound,
+  own,
+  revokeKey,
+  sizeOfKeys,
+  type KeySet,
+  type NewKey,
+} from './key-set.ts';
+
+export { INSTALLATION_PROJECT, roleSchema };
+export type { DeviceLinks };
+
+export type { NewKey };
+
+// --- The installation: its admin keys -----------------------------------------------------------
+
+export interface InstallationState {
+  readonly keys: KeySet;
+}
+
+export type InstallationCommand =
+  | { readonly type: 'issue-key'; readonly key: NewKey }
+  /** Only when there has never been one, so that a first start on two machines issues one key. */
+  | { readonly type: 'issue-first-key'; readonly key: NewKey }
+  | { readonly type: 'revoke-key'; readonly keyId: string };
+
+const INSTALLATION = 'installation';
+
+export const installationDecider: Decider<
+  InstallationState,
+  InstallationCommand,
+  InstallationEvent
+> = {
+  fold: 'installation:2',
+  initialState: { keys: {} },
+  decide({ keys }, command) {
+    switch (command.type) {
+      case 'issue-first-key':
+        if (Object.keys(keys).length > 0) return [];
+        return [keyIssued('adm', INSTALLATION, command.key)];
+      case 'issue-key':
+        return issueKey('adm', keys, INSTALLATION, command.key);
+      case 'revoke-key':
+        return revokeKey('adm', keys, command.keyId);
+    }
+  },
+  evolve: (state, event) => ({ keys: foldKey(state.keys, event) }),
+  sizeOf: sizeOfKeys,
+};
+
+// --- A project: its members and their keys ------------------------------------------------------
+
+export type ProjectState =
+  | { readonly situation: 'missing' }
+  | {
+      readonly situation: 'created';
+      readonly members: Readonly<Record<string, { readonly role: Role }>>;
+      readonly keys: KeySet;
+    };
+
+export type ProjectCommand =
+  | {
+      readonly type: 'create';
+      readonly projectId: string;
+      readonly name: string;
+      readonly createdAt: string;
+      readonly owner: { readonly memberId: string; readonly name: string; readonly key: NewKey };
+    }
+  | {
+      readonly type: 'add-member';
+      readonly memberId: string;
+      readonly name: string;
+      readonly role: Role;
+      readonly key: NewKey;
+    }
+  | { readonly type: 'remove-member'; readonly memberId: string }
+  | { readonly type: 'issue-key'; readonly memberId: string; readonly key: NewKey }
+  | { readonly type: 'revoke-key'; readonly keyId: string };
+
+export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent> = {
+  fold: 'project:2',
+  initialState: { situation: 'missing' },
+
+  decide(project, command) {
+    if (command.type === 'create') {
+      if (project.situation !== 'missing') {
+        throw new LedgerError(
+          'project-exists',
+          `There is a project '${command.projectId}' already: choose another id.`,
+        );
+      }
+      const { projectId, name, createdAt, owner } = command;
+      return [
+        { type: 'ProjectCreated', data: { projectId, name, createdAt } },
+        {
+          type: 'MemberAdded',
+          data: { memberId: owner.memberId, name: owner.name, role: 'owner' },
+        },
+        keyIssued('mem', owner.memberId, owner.key),
+      ];
+    }
+    if (project.situation === 'missing') throw notFound();
+    switch (command.type) {
+      case 'add-member': {
+        const { memberId, name, role } = command;
+        // Also when the member is gone: a repeated command does not bring it back.
+        if (own(project.keys, command.key.keyId) !== undefined) return [];
+        return [
+          { type: 'MemberAdded', data: { memberId, name, role } },
+          keyIssued('mem', memberId, command.key),
+        ];
+      }
+      case 'remove-member': {
+        const { memberId } = command;
+        const member = own(project.members, memberId);
+        if (member === undefined) throw notFound();
+        const { [memberId]: _removed, ...members } = project.members;
+        if (member.role === 'owner') refuseWithoutOwner({ ...project, members });
+        return [{ type: 'MemberRemoved', data: { memberId } }];
+      }
+      case 'issue-key':
+        if (own(project.members, command.memberId) === undefined) throw notFound();
+        return issueKey('mem', project.keys, command.memberId, command.key);
+      case 'revoke-key': {
+        const revoked = revokeKey('mem', project.keys, command.keyId);
+        const [holder] = revoked.map(({ data }) => own(project.members, data.holder));
+        if (holder?.role === 'owner') {
+          const keys = revoked.reduce(foldKey, project.keys);
+          refuseWithoutOwner({ ...project, keys });
+        }
+        return revoked;
+      }
+    }
+  },
+
+  evolve(project, event) {
+    if (project.situation === 'missing') return { situation: 'created', members: {}, keys: {} };
+    switch (event.type) {
+      case 'ProjectCreated':
+        return project;
+      case 'MemberAdded': {
+        const { memberId, role } = event.data;
+        return { ...project, members: { ...project.members, [memberId]: { role } } };
+      }
+      case 'MemberRemoved': {
+        const { [event.data.memberId]: _removed, ...members } = project.members;
+        return { ...project, members };
+      }
+      case 'KeyIssued':
+      case 'KeyRevoked':
+        return { ...project, keys: foldKey(project.keys, event) };
+    }
+  },
+
+  sizeOf: (project) =>
+    project.situation === 'missing'
+      ? 0
+      : 100 * Object.keys(project.members).length + sizeOfKeys(project),
+};
+
+/** Nobody could issue a key to anybody in a project that no owner has a key of. */
+function refuseWithoutOwner({
+  members,
+  keys,
+}: Omit<Extract<ProjectState, { situation: 'created' }>, 'situation'>): void {
+  const isOwned = Object.values(keys).some(
+    ({ holder, isRevoked }) => !isRevoked && own(members, holder)?.role === 'owner',
+  );
+  if (isOwned) return;
+  throw new LedgerError(
+    'last-owner',
+    'A project keeps an owner who has a key: add another owner, or issue another key, first.',
+  );
+}
+
+// --- Streams ------------------------------------------------------------------------------------
+
+export function installationStream(): StreamName {
+  return streamName('installation', INSTALLATION_PROJECT, INSTALLATION);
+}
+
+export function projectStream(projectId: string): StreamName {
+  return streamName('project', projectId, 'project');
+}
+
+export function deviceStream(projectId: string, deviceId: string): StreamName {
+  return streamName('device', projectId, deviceId);
+}
