@@ -14,6 +14,9 @@ import { Membership } from './membership.ts';
 import type { Refusals } from './refusals.ts';
 import { readUsageMessage } from './usage-message.ts';
 
+/** Who records what Kafka delivers. */
+export const KAFKA_ACTOR = 'system:kafka';
+
 /** What has been taken since the process started. */
 export interface UsageCounts {
   recorded: number;
@@ -87,7 +90,7 @@ export class UsageBatch {
     const { topic, partition } = this.#payload.batch;
     const first = messages[0]?.offset ?? '';
     const correlationId = `kafka:${topic}/${partition}/${first}`;
-    const context = { projectId, actor: 'system:kafka', correlationId };
+    const context = { projectId, actor: KAFKA_ACTOR, correlationId };
     const { usable, letters } = this.#sorted(messages);
     const recorded = await this.#untilDone(() =>
       commands.record(

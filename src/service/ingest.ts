@@ -1,13 +1,14 @@
 import { ensureProject } from '../commands/tenancy/ensure-project.ts';
 import { UsageCommands } from '../commands/usage/commands.ts';
 import type { KafkaSettings } from '../config.ts';
+import { KAFKA_ACTOR } from '../ingest/usage-batch.ts';
 import { UsageIngest } from '../ingest/usage-ingest.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Ledger } from './ledger.ts';
 
 /** Takes usage from Kafka, once it is started. */
 export function openIngest(
-  { log, handler, logger }: Ledger,
+  { store, handler, logger }: Ledger,
   { brokers, usageTopic, groupId, project, source }: KafkaSettings,
 ): UsageIngest {
   return new UsageIngest({
@@ -16,9 +17,8 @@ export function openIngest(
     groupId,
     projectId: project,
     source,
-    // Not as this process's own writes: no client waits to read them, and reads would wait for the topic.
-    commands: new UsageCommands(log),
-    prepare: () => ensureProject(handler, project, 'system:kafka', systemClock),
+    commands: new UsageCommands(store),
+    prepare: () => ensureProject(handler, project, KAFKA_ACTOR, systemClock),
     logger,
   });
 }

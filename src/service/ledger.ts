@@ -10,9 +10,11 @@ import { checkServer } from '../database/server-check.ts';
 import { checkUrl, EventStoreUrlError } from '../event-store/eventstoredb/connection.ts';
 import { openEventStoreDB } from '../event-store/eventstoredb/eventstoredb-event-store.ts';
 import { fenced } from '../event-store/fenced-event-store.ts';
-import type { EventStore, OpenEventStore, SnapshotStore } from '../event-store/port.ts';
+import { observed, type ObservedLog } from '../event-store/observed-log.ts';
+import type { OpenEventStore, SnapshotStore, Write } from '../event-store/port.ts';
 import { openPostgresEventStore } from '../event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from '../event-store/postgres/postgres-snapshot-store.ts';
+import { KAFKA_ACTOR } from '../ingest/usage-batch.ts';
 import { devEuiProjection } from '../projections/deveui/projection.ts';
 import { ProjectionAdministration } from '../projections/engine/administration.ts';
 import { firmwareProjection } from '../projections/firmware/projection.ts';
@@ -28,9 +30,7 @@ import { createLogger, type Logger } from '../shared/logger.ts';
 export interface Ledger {
   readonly logger: Logger;
   readonly database: Database;
-  readonly store: EventStore;
-  /** The same, as it was opened. */
-  readonly log: OpenEventStore;
+  readonly store: ObservedLog;
   readonly snapshots: SnapshotStore;
   readonly engine: ProjectionEngine;
   readonly administration: ProjectionAdministration;
@@ -88,17 +88,19 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     await migrate(database, logger);
     opened = await openLog(config, { database, followers, logger });
     presence = await Presence.announce({ database, logId: opened.logId, logger });
-    const log = fenced(opened, presence);
+    const store = observed(fenced(opened, presence));
     const engine = new ProjectionEngine({
       database,
-      store: log,
+      store,
       projections: PROJECTIONS,
       logger,
       processId,
     });
     await engine.prepare();
-    const store = engine.freshness.tracking(log);
-    const snapshots = openPostgresSnapshotStore(database, log.logId);
+    store.onAppended((write, position) => {
+      if (!isIngested(write)) engine.freshness.appended(write, position);
+    });
+    const snapshots = openPostgresSnapshotStore(database, store.logId);
     let stop = (_error: Error): void => undefined;
     const wentBack = new Promise<never>((_, reject) => (stop = reject));
     const states = new FoldedStates(store, snapshots, logger, (error) => stop(error));
@@ -109,7 +111,6 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       logger,
       database,
       store,
-      log,
       snapshots,
       engine,
       administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
@@ -119,7 +120,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       keyModels: new ReadModels(followers, engine, store),
       async close() {
         await engine.stop();
-        await log.close();
+        await store.close();
         // Not before: whoever copies the log takes it that nothing is appended any more.
         await presence?.close();
         await followers.close();
@@ -137,6 +138,14 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     await embedded?.close();
     throw error;
   }
+}
+
+/**
+ * Whether usage came from Kafka. Reads do not wait for it as for what this process was asked to write:
+ * no client knows of it yet, and every read of usage would wait for the whole topic.
+ */
+function isIngested({ events }: Write): boolean {
+  return events.every(({ metadata }) => metadata.actor === KAFKA_ACTOR);
 }
 
 /** Before anything is started. */

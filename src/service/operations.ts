@@ -22,13 +22,13 @@ export function operationsOf(
   provisioning: OpenProvisioning | undefined,
   ingest: UsageIngest | undefined,
 ): Operations {
-  const { administration, log } = ledger;
+  const { administration, store } = ledger;
   const statuses = sharedResult(() => administration.statuses(), CHECK_FRESH_MS);
   return {
     health: healthOf(config, { ledger, statuses, provisioning, ingest }),
     metrics: createMetrics({
       projections: statuses,
-      resumedSubscriptions: () => log.resumedSubscriptions,
+      resumedSubscriptions: () => store.resumedSubscriptions,
       ingestedUsage: () => ingest?.counts,
     }),
   };

@@ -156,7 +156,7 @@ async function serveApi(
   },
 ): Promise<ServedApi> {
   const { lorawanApiUrl } = config;
-  const { logger, database, store, engine, administration, handler, models } = ledger;
+  const { logger, database, store, administration, handler, models } = ledger;
   const tenancy = new TenancyQueries(models);
   const states = new StateQueries(models);
   const firmware = new FirmwareQueries(models);
@@ -165,9 +165,9 @@ async function serveApi(
   const links = new LinkQueries(models);
   const directory = new KeyDirectory(new KeyQueries(ledger.keyModels), store);
   await inheritWrites(ledger);
-  engine.freshness.onAppended((write, position) => directory.appended(write, position));
+  store.onAppended((write, position) => directory.appended(write, position));
   const sightings = new DeviceSightings(store, systemClock, logger);
-  engine.freshness.onAppended((write) => sightings.appended(write));
+  store.onAppended((write) => sightings.appended(write));
   const { ended: following } = await directory.follow(stopping);
   following.catch((error: unknown) => {
     logger.fatal({ err: error }, 'the key directory can no longer follow the log');

@@ -297,7 +297,7 @@ async function beginOne({ id, owner }: TestProject, batchId: string): Promise<st
     { type: 'begin', sentAt: new Date().toISOString() },
     { projectId: id, actor: 'system:provisioning', correlationId: randomUUID() },
   );
-  const seen = formatPosition(ledger.log.logId, handled.position);
+  const seen = formatPosition(ledger.store.logId, handled.position);
   const { body } = await owner.get<{ in_flight: string[] }>(`/batches/${batchId}`, {
     headers: { 'fleetledger-min-position': seen },
   });

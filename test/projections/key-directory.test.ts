@@ -114,9 +114,7 @@ class Ledger {
     const { queries = this.queries, store = this.process.store, maxChanges } = parts;
     const directory = new KeyDirectory(queries, store, maxChanges);
     if (parts.appends === true) {
-      this.process.engine.freshness.onAppended((write, position) =>
-        directory.appended(write, position),
-      );
+      this.process.store.onAppended((write, position) => directory.appended(write, position));
     }
     const stopping = new AbortController();
     const { ended } = await directory.follow(stopping.signal);

@@ -3,7 +3,7 @@ import { onTestFinished } from 'vitest';
 import { FoldedStates } from '../../src/commands/core/folded-states.ts';
 import { CommandHandler } from '../../src/commands/core/handler.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
-import type { EventStore } from '../../src/event-store/port.ts';
+import { observed, type ObservedLog } from '../../src/event-store/observed-log.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
 import { ProjectionAdministration } from '../../src/projections/engine/administration.ts';
 import { ProjectionEngine, type EngineOptions } from '../../src/projections/engine/engine.ts';
@@ -18,7 +18,7 @@ const logger = createLogger('silent');
 export interface ReadProcess {
   readonly processId: string;
   readonly database: Database;
-  readonly store: EventStore;
+  readonly store: ObservedLog;
   readonly handler: CommandHandler;
   readonly engine: ProjectionEngine;
   readonly administration: ProjectionAdministration;
@@ -44,9 +44,10 @@ export async function startReadProcess(options: ReadProcessOptions): Promise<Rea
     statementTimeoutMs: options.readTimeoutMs ?? 0,
   });
   const log = await openTestLog({ databaseUrl: options.url, database, logger });
-  const engine = new ProjectionEngine({ database, store: log, logger, processId, ...options });
+  const store = observed(log);
+  const engine = new ProjectionEngine({ database, store, logger, processId, ...options });
   await engine.prepare();
-  const store = engine.freshness.tracking(log);
+  store.onAppended((write, position) => engine.freshness.appended(write, position));
   const states = new FoldedStates(store, openPostgresSnapshotStore(database, log.logId), logger);
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> =>

@@ -1,12 +1,5 @@
 import type { Database } from '../../database/database.ts';
-import {
-  BEGINNING,
-  type Appended,
-  type EventStore,
-  type NewEvent,
-  type Position,
-  type Write,
-} from '../../event-store/port.ts';
+import { BEGINNING, type NewEvent, type Position, type Write } from '../../event-store/port.ts';
 import { INSTALLATION_PROJECT, parseStreamName } from '../../event-store/stream-name.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { ActiveGenerations } from './reading/active-generations.ts';
@@ -96,7 +89,6 @@ export class Freshness {
   readonly #answering: Pick<ActiveGenerations, 'of' | 'isMoving'>;
   readonly #wake: (projection: string) => void;
   readonly #waitForMs: number;
-  readonly #appendListeners: ((write: Write, position: Position) => void)[] = [];
 
   constructor(
     database: Database,
@@ -139,27 +131,12 @@ export class Freshness {
     return ownWriteFor(this.#watch(projection), wait);
   }
 
-  /** Calls `listener` for each write that this process appends, before the append is answered. */
-  onAppended(listener: (write: Write, position: Position) => void): void {
-    this.#appendListeners.push(listener);
-  }
-
-  /** The log, with note taken of what this process writes. */
-  tracking(store: EventStore): EventStore {
-    return {
-      logId: store.logId,
-      append: async (writes) => {
-        const answers = await store.append(writes);
-        for (const [index, answer] of answers.entries()) this.#note(writes[index], answer);
-        return answers;
-      },
-      readStream: (stream, options) => store.readStream(stream, options),
-      readAll: (options) => store.readAll(options),
-      subscribe: (options) => store.subscribe(options),
-      head: () => store.head(),
-      end: () => store.end(),
-      positionAt: (time) => store.positionAt(time),
-    };
+  /** Notes a write that this process appended. */
+  appended(write: Write, position: Position): void {
+    for (const watched of this.#watched.values()) {
+      const handled = write.events.filter(({ type }) => watched.handles.has(type));
+      for (const event of handled) noteEvent(watched, event, write.stream, position);
+    }
   }
 
   /** What an earlier process acknowledged counts as this one's: its clients do not know of the restart. */
@@ -252,15 +229,6 @@ export class Freshness {
       .map((projection) => this.ownWrite(projection, wait));
     const target = writes.reduce((newest, write) => (write > newest ? write : newest), position);
     await Promise.all(projections.map((projection) => this.reached(projection, target, wait)));
-  }
-
-  #note(write: Write | undefined, answer: Appended): void {
-    if (write === undefined || answer.outcome !== 'appended') return;
-    for (const listener of this.#appendListeners) listener(write, answer.position);
-    for (const watched of this.#watched.values()) {
-      const handled = write.events.filter(({ type }) => watched.handles.has(type));
-      for (const event of handled) noteEvent(watched, event, write.stream, answer.position);
-    }
   }
 
   #poll(projection: string, watched: Watched): void {
