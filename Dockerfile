@@ -23,14 +23,16 @@ ENV NODE_ENV=production \
     DATA_DIR=/var/lib/fleetledger
 RUN install --directory --owner=node --group=node "$DATA_DIR"
 WORKDIR /app
-# From what changes least to what changes most; all of it belongs to root, and node can only read it.
+# From what changes least to what changes most; all of it belongs to root, and node can only read
+# it.
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json ./
 COPY migrations ./migrations
 COPY --from=build /app/dist ./dist
 USER node
 EXPOSE 8080
-# The image has no curl. Without --start-interval, which podman 4 refuses: docker-compose.yml sets it.
+# The image has no curl. Without --start-interval, which podman 4 refuses: docker-compose.yml sets
+# it.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
     CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "--enable-source-maps", "/app/dist/cli.js"]

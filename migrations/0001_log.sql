@@ -11,10 +11,11 @@ create table ledger.log (
 insert into ledger.log (log_id)
 values (substr(replace(gen_random_uuid()::text, '-', ''), 1, 8));
 
--- Positions are dense: 1, 2, 3 … in commit order, which is what makes a subscription of
--- `position > checkpoint` complete. `recorded_at` never falls from one position to the next, so a
--- time is found by a binary search over positions, without an index of its own. `json` keeps the text as it was written (also "\u0000", which
--- `jsonb` refuses) and is cheaper to store than `jsonb`; nothing searches inside it.
+-- Positions are dense: 1, 2, 3 … in commit order, which is what makes a subscription of `position >
+-- checkpoint` complete. `recorded_at` never falls from one position to the next, so a time is found
+-- by a binary search over positions, without an index of its own. `json` keeps the text as it was
+-- written (also "\u0000", which `jsonb` refuses) and is cheaper to store than `jsonb`; nothing
+-- searches inside it.
 create table ledger.events (
   position    bigint      not null primary key,
   stream      text        not null collate "C",

@@ -1,8 +1,8 @@
 -- Up Migration
 
 -- Each version of a projection has a live generation of its own, in the schema
--- `read_<projection>_v<version>`: where processes of two releases run beside each other, each answers
--- from what it understands, and neither takes the other's tables away.
+-- `read_<projection>_v<version>`: where processes of two releases run beside each other, each
+-- answers from what it understands, and neither takes the other's tables away.
 do $$
 declare
   built record;
@@ -24,8 +24,8 @@ $$;
 drop index engine.generations_live;
 create unique index generations_live on engine.generations (projection, version) where status = 'live';
 
--- `building` and `shadow` are filled by a replay, the first to become live, the other to be compared.
--- `retired` is about to be dropped. Numbers are never given twice.
+-- `building` and `shadow` are filled by a replay, the first to become live, the other to be
+-- compared. `retired` is about to be dropped. Numbers are never given twice.
 alter table engine.generations
   drop constraint generations_status_check,
   add constraint generations_status_check

@@ -1,9 +1,9 @@
 -- Up Migration
 
--- Where the clock was put back by more than a second: the first position after that. From one
--- step to the next "recorded_at" never falls, so a time is found by a binary search between two steps. Small
--- corrections are no step: the time then stands still for that long. Without steps, a clock that was ahead by
--- a year for one append would stop "recorded_at" for a year.
+-- Where the clock was put back by more than a second: the first position after that. From one step
+-- to the next "recorded_at" never falls, so a time is found by a binary search between two steps.
+-- Small corrections are no step: the time then stands still for that long. Without steps, a clock
+-- that was ahead by a year for one append would stop "recorded_at" for a year.
 create table ledger.clock_steps (
   position bigint not null primary key
 );
