@@ -5,7 +5,9 @@ import { openEventStoreDBLog } from './bench-log.ts';
 import { sensorEvent, sensorStream } from './sensor-event.ts';
 import type { SensorLogPart } from './sensor-log.ts';
 
-/** Fills a log in EventStoreDB with patches, through the port: all sensors in turn, a turn at once. */
+/**
+ * Fills a log in EventStoreDB with patches, through the port: all sensors in turn, a turn at once.
+ */
 export async function appendSensorLog(
   url: string,
   { sensors, eventsPerSensor }: Omit<SensorLogPart, 'prefix'>,

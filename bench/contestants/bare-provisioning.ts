@@ -2,7 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { performance } from 'node:perf_hooks';
 
-/** The limit: ten workers that ask for random DevEUIs until enough are registered, and remember nothing. */
+/**
+ * The limit: ten workers that ask for random DevEUIs until enough are registered, and remember
+ * nothing.
+ */
 export async function bareProvisioning(url: string, size: number): Promise<number> {
   const agent = new Agent({ keepAlive: true, maxSockets: 10 });
   const startedAtMs = performance.now();

@@ -12,7 +12,10 @@ export async function untilCaughtUp({ store, administration }: Ledger): Promise<
   }
 }
 
-/** The same, and then nothing runs beside what is measured: as tables are when they have come to rest. */
+/**
+ * The same, and then nothing runs beside what is measured: as tables are when they have come to
+ * rest.
+ */
 export async function atRest(ledger: Ledger, server: BenchServer): Promise<void> {
   ledger.engine.start();
   await untilCaughtUp(ledger);

@@ -12,7 +12,8 @@ import type { SensorEvent } from './sensor-event.ts';
 
 /**
  * The peer: its consumer with one projector, from the beginning until no messages are left, or its
- * function that rebuilds a projection, which is that consumer with another processor. Two projections of the same events, of which the faster counts: the one that its documentation leads
+ * function that rebuilds a projection, which is that consumer with another processor. Two
+ * projections of the same events, of which the faster counts: the one that its documentation leads
  * to (a document per stream, without history), and plain SQL, which keeps what ours keeps.
  */
 const [url = '', form = '', way = 'project'] = process.argv.slice(2);

@@ -15,8 +15,8 @@ const { url, key, kind, requests, firstValue } = JSON.parse(process.argv[2] ?? '
 const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
 
 /**
- * Each connection patches sensors of its own, in turn, with changing values: so none is a duplicate,
- * and all requests can be made before the first is sent.
+ * Each connection patches sensors of its own, in turn, with changing values: so none is a
+ * duplicate, and all requests can be made before the first is sent.
  */
 function patchesOf(connection: number): AutocannonRequest[] {
   const made: AutocannonRequest[] = [];
@@ -29,7 +29,9 @@ function patchesOf(connection: number): AutocannonRequest[] {
   return made;
 }
 
-/** Each connection reports a component of its own, each time another second: more than it will send. */
+/**
+ * Each connection reports a component of its own, each time another second: more than it will send.
+ */
 function reportsOf(connection: number): AutocannonRequest[] {
   const most = Math.ceil((3 * requests) / CONNECTIONS);
   return Array.from({ length: most }, (_, second) => ({

@@ -6,10 +6,10 @@ import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { compiled } from '../build.ts';
 
 /**
- * The limit: our very service, from `startService` on, whose log accepts patches and reports at once
- * and stores nothing, so that its projections have nothing to do. Where the log starts to cost is cut off, so
- * that everything before it is the same code and not a second composition of it. What is neither
- * (the project, its keys) is stored.
+ * The limit: our very service, from `startService` on, whose log accepts patches and reports at
+ * once and stores nothing, so that its projections have nothing to do. Where the log starts to cost
+ * is cut off, so that everything before it is the same code and not a second composition of it.
+ * What is neither (the project, its keys) is stored.
  */
 const { GroupCommit } = await compiled<typeof groupCommitModule>(
   'event-store/postgres/group-commit.ts',

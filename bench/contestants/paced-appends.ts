@@ -18,7 +18,10 @@ export interface Move {
   readonly atMs: number;
 }
 
-/** Of the state read model; beside the runner, which tells of each commit; asking for positions would make it hurry. */
+/**
+ * Of the state read model; beside the runner, which tells of each commit; asking for positions
+ * would make it hurry.
+ */
 export function watchMoves({ engine: { freshness } }: Ledger): Move[] {
   const moves: Move[] = [];
   const moved = freshness.moved.bind(freshness);

@@ -6,7 +6,10 @@ import { randomBytes } from 'node:crypto';
 import { compiled } from '../build.ts';
 import type { ProvisioningOrder, ProvisioningResult } from './provisioning.ts';
 
-/** Ours: the reactor as the service runs it, from the request of the batches until the last is complete. */
+/**
+ * Ours: the reactor as the service runs it, from the request of the batches until the last is
+ * complete.
+ */
 const order = JSON.parse(process.argv[2] ?? '') as ProvisioningOrder;
 const { openLedger } = await compiled<typeof ledgerModule>('service/ledger.ts');
 const { openProvisioning } = await compiled<typeof provisioningModule>('service/provisioning.ts');

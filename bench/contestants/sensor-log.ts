@@ -10,7 +10,8 @@ export interface SensorLogPart {
 
 /**
  * Puts patches of sensors at the end of the log, without the port: a million would take a minute
- * through it. Sensors take turns, as they would; positions and revisions are as the port makes them.
+ * through it. Sensors take turns, as they would; positions and revisions are as the port makes
+ * them.
  */
 export async function fillSensorLog(
   database: Database,

@@ -11,7 +11,9 @@ export interface VisibilityContestant {
   finish(appended: number): Promise<void>;
 }
 
-/** Ours: the engine in the same process, and nobody waiting, since waiting makes the runner hurry. */
+/**
+ * Ours: the engine in the same process, and nobody waiting, since waiting makes the runner hurry.
+ */
 export async function openLedgerVisibility(
   databaseUrl: string,
   eventStoreUrl?: string,

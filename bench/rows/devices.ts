@@ -14,7 +14,9 @@ const GOAL = 1.3;
 const PAGE = 50;
 const PATCHES_PER_SENSOR = 3;
 
-/** How long a page of devices, and of one device's timeline, takes among few and among many devices. */
+/**
+ * How long a page of devices, and of one device's timeline, takes among few and among many devices.
+ */
 export const devicesRow: Row = {
   name: 'devices',
   async measure(setting) {

@@ -15,7 +15,9 @@ const GOAL = 1.05;
 const FAIR_GOAL = 1.1;
 const MEMORY_GOAL = 1.25;
 
-/** How long a batch takes with a slow provider, against what its latency allows; fairness; memory. */
+/**
+ * How long a batch takes with a slow provider, against what its latency allows; fairness; memory.
+ */
 export const provisioningRow: Row = {
   name: 'provisioning',
   async measure(setting) {

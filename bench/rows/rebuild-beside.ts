@@ -19,7 +19,10 @@ const GOAL_P99_MS = 500;
 const APPENDS_PER_SECOND = 500;
 const SENSORS = 1_000;
 
-/** How long appends take to be visible in one projection while another is rebuilt in the same process. */
+/**
+ * How long appends take to be visible in one projection while another is rebuilt in the same
+ * process.
+ */
 export const rebuildBesideRow: Row = {
   name: 'rebuild-beside',
   async measure({ server, rounds, isQuick }) {

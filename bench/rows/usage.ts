@@ -15,7 +15,10 @@ const DAYS = 365;
 const DAY_MS = 24 * 3_600_000;
 const START_MS = Date.UTC(2025, 0, 1);
 
-/** How long a year of hourly usage of an organization by day takes, beside few and beside many others. */
+/**
+ * How long a year of hourly usage of an organization by day takes, beside few and beside many
+ * others.
+ */
 export const usageRow: Row = {
   name: 'usage',
   async measure(setting) {

@@ -59,8 +59,8 @@ export const eventStoreDBVisibilityRow: Row<EventStoreSetting> = {
 
 /**
  * From the moment an append is due (by the clock, so that a stall counts for all that it delays)
- * until it is visible: with ours, when the runner has committed a checkpoint at or after it, so that
- * a query that begins then sees it.
+ * until it is visible: with ours, when the runner has committed a checkpoint at or after it, so
+ * that a query that begins then sees it.
  */
 async function measureInTurn<Name extends string>(
   { server, rounds, isQuick }: Setting,

@@ -4,8 +4,9 @@ interface Issue {
 }
 
 /**
- * The value without the members that are null where a schema does not take null: `null` for an optional member means
- * that it is absent, and a member that is needed is missing then. The same value when there are none.
+ * The value without the members that are null where a schema does not take null: `null` for an
+ * optional member means that it is absent, and a member that is needed is missing then. The same
+ * value when there are none.
  */
 export function withoutNullMembers(value: unknown, issues: readonly Issue[]): unknown {
   return issues.reduce((rest, { path }) => withoutNullAt(rest, path.map(String)), value);

@@ -40,10 +40,11 @@ export class Authentication {
   }
 
   /**
-   * `address`: where the request comes from. Once too many requests of it had no valid key, keys are
-   * only compared with those in memory: strangers cost no query then, and clients behind the same
-   * proxy, whose keys are in use, are not shut out with them.
-   * @throws LedgerError `unauthenticated`, `too-many-requests`, `store-unavailable`, `read-model-behind`
+   * `address`: where the request comes from. Once too many requests of it had no valid key, keys
+   * are only compared with those in memory: strangers cost no query then, and clients behind the
+   * same proxy, whose keys are in use, are not shut out with them.
+   * @throws LedgerError `unauthenticated`, `too-many-requests`, `store-unavailable`,
+   * `read-model-behind`
    */
   async authenticate(headers: IncomingHttpHeaders, address: string): Promise<Caller> {
     const text = keyText(headers) ?? '';

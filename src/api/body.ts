@@ -14,7 +14,10 @@ export const DEFAULT_BODY_LIMIT_BYTES = 256 * 1024;
 /** How deep values may nest; what is deeper breaks recursive readers further on. */
 const MAX_BODY_DEPTH = 40;
 
-/** Whether there may be a body to read: that of a GET or DELETE means nothing (RFC 9110, section 9.3). */
+/**
+ * Whether there may be a body to read: that of a GET or DELETE means nothing (RFC 9110, section
+ * 9.3).
+ */
 function hasBody({ method, headers }: IncomingMessage): boolean {
   if (method === 'GET' || method === 'HEAD' || method === 'DELETE') return false;
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
@@ -64,7 +67,8 @@ export interface BodyLimits {
 
 /**
  * The whole body, inflated.
- * @throws LedgerError `body-too-large`, `request-timeout`, `overloaded`, `malformed-json` when it breaks off
+ * @throws LedgerError `body-too-large`, `request-timeout`, `overloaded`, `malformed-json` when it
+ * breaks off
  */
 export async function readBody(
   request: IncomingMessage,
@@ -111,14 +115,18 @@ function brokenOff(error: unknown): LedgerError {
   });
 }
 
-/** @throws LedgerError `malformed-json`; `validation-failed` for what would cost too much to parse */
+/**
+ * @throws LedgerError `malformed-json`; `validation-failed` for what would cost too much to parse
+ */
 export async function parseJson(body: Buffer): Promise<Json> {
   if (!isUtf8(body)) throw new LedgerError('malformed-json', 'The body is not valid UTF-8.');
   await refuseCostlyJson(body);
   return parseSyntax(body.toString('utf8'));
 }
 
-/** @throws LedgerError `malformed-json`; `validation-failed` for what can be parsed but not kept. */
+/**
+ * @throws LedgerError `malformed-json`; `validation-failed` for what can be parsed but not kept.
+ */
 export function parseJsonText(text: string): Json {
   const parsed = parseSyntax(text);
   refuseUnkeepable(parsed);
@@ -126,7 +134,8 @@ export function parseJsonText(text: string): Json {
 }
 
 /**
- * JSON that may hold what cannot be kept: an item of many is named in its result before it is refused for that.
+ * JSON that may hold what cannot be kept: an item of many is named in its result before it is
+ * refused for that.
  * @throws LedgerError `malformed-json`
  */
 export function parseSyntax(text: string): Json {
@@ -145,8 +154,9 @@ export function refuseUnkeepable(value: Json): void {
 }
 
 /**
- * What a schema makes of a body that can be kept. A schema that allows fewer levels than any body may have refuses a
- * body that is too deep itself, so that the answer has one limit, however deep the body is.
+ * What a schema makes of a body that can be kept. A schema that allows fewer levels than any body
+ * may have refuses a body that is too deep itself, so that the answer has one limit, however deep
+ * the body is.
  * @throws LedgerError `validation-failed`
  */
 export function validatedBody<Body>(schema: z.ZodType<Body>, value: Json): Body {
@@ -162,8 +172,9 @@ function refusalOf({ path, message }: Complaint): LedgerError {
 }
 
 /**
- * What JSON allows and no store keeps: U+0000 and lone surrogates, numbers that a double does not hold (they are read
- * as infinite, and would be written as null, which a merge patch takes for "remove"), and nesting without end.
+ * What JSON allows and no store keeps: U+0000 and lone surrogates, numbers that a double does not
+ * hold (they are read as infinite, and would be written as null, which a merge patch takes for
+ * "remove"), and nesting without end.
  */
 function unkeepable(value: Json, depth: number): Complaint | undefined {
   if (typeof value === 'string') {

@@ -25,10 +25,11 @@ export interface TableColumns {
 const ALIASES: Readonly<Record<string, string>> = { iccid: 'sim_card_id' };
 
 /**
- * The rows of a table as they would be sent in JSON: objects by the names of the header row, without what is empty.
- * Blank rows are skipped. A row with a cell beyond the named columns stays a list of its cells, which `rowSchema`
- * refuses, so that it is refused alone.
- * @throws LedgerError `malformed-csv`; `validation-failed` for columns that are missing, unknown or there twice, or
+ * The rows of a table as they would be sent in JSON: objects by the names of the header row,
+ * without what is empty. Blank rows are skipped. A row with a cell beyond the named columns stays a
+ * list of its cells, which `rowSchema` refuses, so that it is refused alone.
+ * @throws LedgerError `malformed-csv`; `validation-failed` for columns that are missing, unknown or
+ * there twice, or
  *   too many rows
  */
 export async function parseTable(
@@ -57,8 +58,9 @@ export function rowSchema<Body>(schema: z.ZodType<Body>): z.ZodType<Body> {
 }
 
 /**
- * Items as a table, with a header row; null is an empty cell. A cell that a spreadsheet would run as a formula gets an
- * apostrophe before it. Every cell with a line break is quoted: a lone LF or CR ends a row for most readers, too.
+ * Items as a table, with a header row; null is an empty cell. A cell that a spreadsheet would run
+ * as a formula gets an apostrophe before it. Every cell with a line break is quoted: a lone LF or
+ * CR ends a row for most readers, too.
  */
 export function tableOf(items: readonly JsonObject[], columns: readonly string[]): string {
   return stringify([...items], {
@@ -108,7 +110,10 @@ async function* slicesOf(body: Buffer): AsyncIterable<Buffer> {
 
 const MAX_HEADER_BYTES = 64 * 1024;
 
-/** Spreadsheets separate cells by semicolons where a comma is in numbers. No name of a column has either. */
+/**
+ * Spreadsheets separate cells by semicolons where a comma is in numbers. No name of a column has
+ * either.
+ */
 function delimiterOf(body: Buffer): string {
   const beginning = body.subarray(0, MAX_HEADER_BYTES).toString('utf8');
   const [header = ''] = /^.*\p{L}.*$/mu.exec(beginning) ?? [];

@@ -18,7 +18,9 @@ export function isBrokenEncoding(error: unknown): boolean {
 
 type ContentCoding = 'identity' | 'gzip' | 'deflate' | 'br';
 
-/** How the body is encoded (RFC 9110, section 8.4); undefined for a coding that is not known here. */
+/**
+ * How the body is encoded (RFC 9110, section 8.4); undefined for a coding that is not known here.
+ */
 export function contentCoding(headers: IncomingHttpHeaders): ContentCoding | undefined {
   const codings = (headers['content-encoding'] ?? '')
     .split(',')
@@ -46,8 +48,9 @@ export interface InflatedBody {
   /** @throws LedgerError `body-too-large` once the bytes are more than the body may be */
   readonly count: (bytes: number) => void;
   /**
-   * Reads no further. The rest is taken and dropped, not decoded, because clients send all before they
-   * read an answer; destroying the request would destroy the connection, and the answer with it.
+   * Reads no further. The rest is taken and dropped, not decoded, because clients send all before
+   * they read an answer; destroying the request would destroy the connection, and the answer with
+   * it.
    */
   readonly dropRest: () => void;
 }
@@ -84,7 +87,10 @@ export function inflated(request: IncomingMessage, limitBytes: number): Inflated
   };
 }
 
-/** @throws LedgerError `body-too-large` for a body that says itself that it is, before any of it is read */
+/**
+ * @throws LedgerError `body-too-large` for a body that says itself that it is, before any of it is
+ * read
+ */
 export function refuseDeclaredLength({ headers }: IncomingMessage, limitBytes: number): void {
   if (Number(headers['content-length'] ?? 0) > limitBytes) throw tooLarge(limitBytes);
 }

@@ -16,8 +16,8 @@ function text(max: number, { isTrimmed = false } = {}): z.ZodString {
 }
 
 /**
- * Clients and proxies resolve the segments `.` and `..` of a path also when they are percent-encoded, so
- * nothing could ask for a thing with such an id.
+ * Clients and proxies resolve the segments `.` and `..` of a path also when they are
+ * percent-encoded, so nothing could ask for a thing with such an id.
  */
 function idText(options: { readonly isTrimmed?: boolean } = {}): z.ZodString {
   return text(256, options).refine((id) => id !== '.' && id !== '..', "must not be '.' or '..'");
@@ -66,7 +66,9 @@ export const timestampField = z
 const DAY_OR_TIMESTAMP_RULE =
   'must be epoch seconds (9 or 10 digits), an RFC 3339 time or a day (2026-01-31)';
 
-/** Of 9 or 10 digits: a day of a spreadsheet (46053) or 20260131 would be read as a time of 1970. */
+/**
+ * Of 9 or 10 digits: a day of a spreadsheet (46053) or 20260131 would be read as a time of 1970.
+ */
 const longEpochSeconds = z
   .number()
   .min(1e8, DAY_OR_TIMESTAMP_RULE)

@@ -10,7 +10,10 @@ export type PartHealth =
 export type HealthChecks = Readonly<Record<string, () => Promise<PartHealth>>>;
 
 export interface Health {
-  /** What this process cannot do its own roles without: whether requests are sent to it depends on these. */
+  /**
+   * What this process cannot do its own roles without: whether requests are sent to it depends on
+   * these.
+   */
   readonly readiness: HealthChecks;
   /** Everything that somebody may want to be alerted about. */
   readonly everything: HealthChecks;
@@ -37,7 +40,10 @@ async function answer(response: Response, checks: HealthChecks): Promise<void> {
 }
 
 const CHECK_TIMEOUT_MS = 3_000;
-/** How old the answers of health and metrics may be. Anybody may ask for them, as often as they like. */
+/**
+ * How old the answers of health and metrics may be. Anybody may ask for them, as often as they
+ * like.
+ */
 export const CHECK_FRESH_MS = 250;
 
 /**

@@ -5,8 +5,8 @@ import { LedgerError } from '../shared/errors.ts';
 import { problemHeaders, problemOf, statusOf } from './problem.ts';
 
 /**
- * What is wrong with a message as HTTP (RFC 9112), undefined where nothing is. Node leaves both rules
- * to the application, or answers without a problem document.
+ * What is wrong with a message as HTTP (RFC 9112), undefined where nothing is. Node leaves both
+ * rules to the application, or answers without a problem document.
  */
 export function faultOfMessage({
   httpVersion,
@@ -36,7 +36,9 @@ function isOfAbsoluteForm(target: string): boolean {
   return /^https?:\/\//i.test(target);
 }
 
-/** What Node's parser, or one of its time limits, has found wrong with what came over a connection. */
+/**
+ * What Node's parser, or one of its time limits, has found wrong with what came over a connection.
+ */
 export function faultOfConnection({ code }: NodeJS.ErrnoException): LedgerError {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':

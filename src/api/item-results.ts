@@ -26,7 +26,9 @@ type AnyRequest = ApiRequest<unknown, unknown, unknown>;
 export interface ItemHandling<Item> {
   /** What the result says of the item whatever becomes of it, such as its id. `index` from 0. */
   readonly named: (item: Item, index: number) => JsonObject;
-  /** Must begin its command before it waits for anything: commands on one stream run in their order. */
+  /**
+   * Must begin its command before it waits for anything: commands on one stream run in their order.
+   */
   readonly handle: (item: Item, index: number) => Promise<HandledItem>;
 }
 
@@ -110,8 +112,8 @@ export function digestOfLines(lines: readonly Line[]): string {
 }
 
 /**
- * The outcomes of the items of the next part. Once one has failed for no reason of its own, no other
- * begins: those that have not are answered with that failure, to be sent again.
+ * The outcomes of the items of the next part. Once one has failed for no reason of its own, no
+ * other begins: those that have not are answered with that failure, to be sent again.
  * @throws LedgerError `idempotency-key-reused`
  */
 async function outcomesOf<Item>(
@@ -181,7 +183,10 @@ function clipped(text: string): string {
   return text.length <= MAX_SHOWN_LENGTH ? text : `${text.slice(0, MAX_SHOWN_LENGTH)}…`;
 }
 
-/** The id that a result names its item by; null for what is no id, or much longer than any id may be. */
+/**
+ * The id that a result names its item by; null for what is no id, or much longer than any id may
+ * be.
+ */
 export function shownId(value: unknown): string | null {
   return typeof value === 'string' && value.length <= MAX_SHOWN_LENGTH ? value : null;
 }

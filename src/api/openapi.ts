@@ -29,7 +29,9 @@ const BODY_ERRORS: readonly ErrorCode[] = [
   'body-too-large',
 ];
 
-/** Entity tags (RFC 9110, section 8.8.3), or any: an ETag is a revision, with or without a digest. */
+/**
+ * Entity tags (RFC 9110, section 8.8.3), or any: an ETag is a revision, with or without a digest.
+ */
 const TAGS_PATTERN = '^(\\*|(W/)?"[^"]*"(\\s*,\\s*(W/)?"[^"]*")*)$';
 
 const problemSchema = z

@@ -139,7 +139,9 @@ function withinSize(items: JsonObject[]): JsonObject[] {
   return end === -1 ? items : items.slice(0, end);
 }
 
-/** `Link: <…>; rel="next"` (RFC 8288): this request's own address with the cursor of the next page. */
+/**
+ * `Link: <…>; rel="next"` (RFC 8288): this request's own address with the cursor of the next page.
+ */
 function nextLink(path: string, next: string | undefined): Record<string, string> {
   if (next === undefined) return {};
   const url = new URL(path, 'http://localhost');

@@ -2,8 +2,8 @@ import { LedgerError } from '../shared/errors.ts';
 import { etag, type RequestHeaders } from './route.ts';
 
 /**
- * `If-Match` and `If-None-Match` of a change (RFC 9110, section 13), as the write side takes them: a
- * function that refuses, given the revision that the change would be decided on.
+ * `If-Match` and `If-None-Match` of a change (RFC 9110, section 13), as the write side takes them:
+ * a function that refuses, given the revision that the change would be decided on.
  */
 export function precondition({
   ifMatch,
@@ -29,7 +29,9 @@ function byRevision(tags: string): string {
   return tags.replaceAll(/"(\d+)-[0-9a-f]{16}"/g, '"$1"');
 }
 
-/** Whether a list of tags names this one, of what is there. `weak`: weak tags compare equal, too. */
+/**
+ * Whether a list of tags names this one, of what is there. `weak`: weak tags compare equal, too.
+ */
 export function isListed(
   tags: string,
   etagOfCurrent: string | undefined,

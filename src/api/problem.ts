@@ -68,7 +68,9 @@ export function problemType(code: ErrorCode): string {
   return `/problems/${code}`;
 }
 
-/** Every error becomes one of the table: what is not one of it is ours, and says nothing of itself. */
+/**
+ * Every error becomes one of the table: what is not one of it is ours, and says nothing of itself.
+ */
 export function asLedgerError(error: unknown): LedgerError {
   if (error instanceof LedgerError) return error;
   return new LedgerError(

@@ -15,8 +15,8 @@ const FAILURE_WINDOW_SECONDS = 60;
 export type RateLimitHeaders = Readonly<Record<string, string>>;
 
 /**
- * How much a key, and an address without one, may ask of this process. Windows are fixed and in memory:
- * each process counts for itself.
+ * How much a key, and an address without one, may ask of this process. Windows are fixed and in
+ * memory: each process counts for itself.
  */
 export class RateLimits {
   readonly #requests: RateLimiterMemory;
@@ -42,7 +42,9 @@ export class RateLimits {
     throw tooMany(left, `This key may send ${points} requests per second: send fewer.`);
   }
 
-  /** @throws LedgerError `too-many-requests` when too many requests of the address had no valid key */
+  /**
+   * @throws LedgerError `too-many-requests` when too many requests of the address had no valid key
+   */
   async checkFailures(address: string): Promise<void> {
     const state = await this.#failures.get(networkOf(address));
     if (state === null || state.msBeforeNext <= 0 || state.remainingPoints > 0) return;
@@ -63,8 +65,8 @@ export class RateLimits {
 }
 
 /**
- * Who counts as one client: an IPv6 address with all others of its /64, since one subscriber usually has
- * all of them; an IPv4 address alone, also where it is written as IPv6.
+ * Who counts as one client: an IPv6 address with all others of its /64, since one subscriber
+ * usually has all of them; an IPv4 address alone, also where it is written as IPv6.
  */
 export function networkOf(address: string): string {
   const ipv4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];

@@ -149,8 +149,9 @@ export type DigestedBody =
     };
 
 /**
- * Of all that makes it this request and no other; the order of keys in a body does not. The kind and
- * role of the caller do: an answer may show a secret, which is only for those who may ask for it.
+ * Of all that makes it this request and no other; the order of keys in a body does not. The kind
+ * and role of the caller do: an answer may show a secret, which is only for those who may ask for
+ * it.
  */
 export function digestOf(
   route: Route,

@@ -90,13 +90,17 @@ export class Responder {
     this.#end(response, contentType, JSON.stringify(problem));
   }
 
-  /** Logs an error that is not the client's. `isGone`: the client has left, most likely because of it. */
+  /**
+   * Logs an error that is not the client's. `isGone`: the client has left, most likely because of
+   * it.
+   */
   log(error: unknown, correlationId: string, { isGone = false } = {}): void {
     const ledgerError = asLedgerError(error);
     const isUnexpected = statusOf[ledgerError.code] === 500;
     const level = isGone ? 'debug' : isUnexpected ? 'error' : 'warn';
     const err = ledgerError.cause ?? ledgerError;
-    // Transient errors come by the thousand while a store is unavailable: they are logged without a stack.
+    // Transient errors come by the thousand while a store is unavailable: they are logged without a
+    // stack.
     const reason = isUnexpected
       ? { err }
       : { reason: err instanceof Error ? err.message : ledgerError.code };
@@ -154,8 +158,8 @@ function isNoneMatched(request: Request, etag: string | undefined): boolean {
 }
 
 /**
- * The client has left, and what went wrong is most likely that. By the streams, not by the error: an
- * `ECONNRESET` may be the database's. A request that was read to its end is destroyed, too.
+ * The client has left, and what went wrong is most likely that. By the streams, not by the error:
+ * an `ECONNRESET` may be the database's. A request that was read to its end is destroyed, too.
  */
 function isGone(request: Request, response: Response): boolean {
   return response.destroyed || (request.destroyed && !request.complete);

@@ -35,14 +35,20 @@ export interface RouteStream<Params, Query> {
   readonly status: number;
   /** What its answer calls the list of what `handle` yields. */
   readonly listName: string;
-  /** Yields results, in the order of the lines; gives what else the answer says when the last is read. */
+  /**
+   * Yields results, in the order of the lines; gives what else the answer says when the last is
+   * read.
+   */
   readonly handle: (
     request: ApiRequest<Params, Query, undefined>,
     lines: AsyncIterable<Line>,
   ) => AsyncGenerator<JsonObject, JsonObject>;
 }
 
-/** A body that is a table (`text/csv`), handled row by row; it may be as large as an array of as many. */
+/**
+ * A body that is a table (`text/csv`), handled row by row; it may be as large as an array of as
+ * many.
+ */
 export interface RouteTable<Params, Query> {
   readonly columns: TableColumns;
   readonly example: string;
@@ -57,8 +63,8 @@ export interface Line {
 }
 
 /**
- * One route: what registers it, documents it, guards it and answers it. The OpenAPI document is made
- * of the very schemas that validate here.
+ * One route: what registers it, documents it, guards it and answers it. The OpenAPI document is
+ * made of the very schemas that validate here.
  */
 export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete';
@@ -79,7 +85,10 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly answers: Readonly<Record<number, z.ZodType | null>>;
   /** What its answers may carry beyond the headers that all have: names, and what they say. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** What breaks a rule is `bad-request` here (400), as its clients expect, not `validation-failed` (422). */
+  /**
+   * What breaks a rule is `bad-request` here (400), as its clients expect, not `validation-failed`
+   * (422).
+   */
   readonly isInvalid400?: boolean;
   /** What it answers beyond the errors that every route has. */
   readonly errors?: readonly ErrorCode[];

@@ -12,7 +12,9 @@ interface RowsHandling<Body> {
   readonly schema: z.ZodType<Body>;
   /** The column that says what the row is about; it is given back. */
   readonly idName: string;
-  /** `index` from 0. What it starts, it must start before it waits: the order of the rows counts. */
+  /**
+   * `index` from 0. What it starts, it must start before it waits: the order of the rows counts.
+   */
   readonly handle: (body: Body, index: number) => Promise<HandledRow>;
 }
 
@@ -24,7 +26,9 @@ interface HandledRow {
   readonly more?: JsonObject;
 }
 
-/** Handles the rows of a table, or the items of an array in its place; each is checked on its own. */
+/**
+ * Handles the rows of a table, or the items of an array in its place; each is checked on its own.
+ */
 export function answerRows<Body>(
   request: ApiRequest<unknown, unknown, readonly unknown[]>,
   { schema, idName, handle }: RowsHandling<Body>,

@@ -94,7 +94,10 @@ function securityHeaders(): express.RequestHandler {
   };
 }
 
-/** Express, and what serves its files, throw errors with an HTTP status: most are the client's mistakes. */
+/**
+ * Express, and what serves its files, throw errors with an HTTP status: most are the client's
+ * mistakes.
+ */
 function ledgerErrorOf(error: unknown): unknown {
   const status = error instanceof Error && 'status' in error ? error.status : undefined;
   switch (status) {
@@ -214,17 +217,20 @@ export async function listen(
   };
 }
 
-/** A server that listens at every address is reached at that of its own machine; browsers refuse 0.0.0.0. */
+/**
+ * A server that listens at every address is reached at that of its own machine; browsers refuse
+ * 0.0.0.0.
+ */
 function reachable(authority: string): string {
   if (authority === '0.0.0.0') return '127.0.0.1';
   return authority === '[::]' ? 'localhost' : authority;
 }
 
 /**
- * The kinds of message that the server makes, with the app's own prototypes. Express gives each message
- * its prototype when it arrives, which costs V8 the message's hidden class, and every access to it
- * afterwards: a route that echoes its body then answers 10,000 requests/s, where it answers 31,000 when
- * the message is made with that prototype, and giving it changes nothing.
+ * The kinds of message that the server makes, with the app's own prototypes. Express gives each
+ * message its prototype when it arrives, which costs V8 the message's hidden class, and every
+ * access to it afterwards: a route that echoes its body then answers 10,000 requests/s, where it
+ * answers 31,000 when the message is made with that prototype, and giving it changes nothing.
  */
 function messagesOf(app: express.Express): {
   IncomingMessage: typeof IncomingMessage;

@@ -7,7 +7,9 @@ import { LedgerError } from '../shared/errors.ts';
 
 const MEMORY_BYTES = 1024 * 1024;
 
-/** Text that is written first and read afterwards: small in memory, the rest in a temporary file. */
+/**
+ * Text that is written first and read afterwards: small in memory, the rest in a temporary file.
+ */
 export class Spool {
   readonly #limitBytes: number;
   #inMemory: string[] = [];

@@ -11,7 +11,8 @@ const MAX_UNKNOWN_NAMES = 20;
 const MAX_SHOWN_LENGTH = 64;
 
 /**
- * What a schema makes of a value. A member that is null counts as absent, unless the schema takes null.
+ * What a schema makes of a value. A member that is null counts as absent, unless the schema takes
+ * null.
  * @throws LedgerError `validation-failed`, with a field error for each mistake
  */
 export function validated<Output>(
@@ -19,8 +20,8 @@ export function validated<Output>(
   value: unknown,
   part: RequestPart,
 ): Output {
-  // An issue does not say which names its object knows. The error map sees the object itself, and the
-  // issue keeps the list of unknown names that the map was given.
+  // An issue does not say which names its object knows. The error map sees the object itself, and
+  // the issue keeps the list of unknown names that the map was given.
   const knownNames = new Map<unknown, readonly string[]>();
   const parse = (given: unknown) =>
     schema.safeParse(given, {

@@ -31,7 +31,9 @@ const PROJECT = 'demo';
 const DEVICES = 8;
 /** They hold the SIM cards in turn; that of the last device is nobody's. */
 const ORGANIZATIONS = ['waterworks', 'brewery'] as const;
-/** Batches go on with the provider that they began with, by its address: the same with each start. */
+/**
+ * Batches go on with the provider that they began with, by its address: the same with each start.
+ */
 const PROVIDER_PORT = 8090;
 
 interface DemoKeys {

@@ -73,8 +73,9 @@ async function registerBatch(url: string, options: BatchOptions): Promise<void> 
     const batch = new BatchTracker(ledger.store, stream);
     try {
       await beginOrResume(ledger, provisioning, { ...options, batchId });
-      // Where a service leads, that does the work, and this process follows it. Where none does, this one
-      // leads, and works on nothing else: the time-outs and the key are those of whoever called it.
+      // Where a service leads, that does the work, and this process follows it. Where none does,
+      // this one leads, and works on nothing else: the time-outs and the key are those of whoever
+      // called it.
       provisioning.start(stream);
       await followToTheEnd(ledger, batch, { stream, project: options.project, signal });
     } finally {

@@ -16,9 +16,9 @@ const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 let stopListeningEarly = (): void => undefined;
 
 /**
- * Ends the process with this code when it is asked to end before `onAskedToEnd` was called: there is nothing to
- * finish yet. Called before anything else is imported, which takes a second: as process 1 of a container, node
- * ignores a signal that nobody listens for.
+ * Ends the process with this code when it is asked to end before `onAskedToEnd` was called: there
+ * is nothing to finish yet. Called before anything else is imported, which takes a second: as
+ * process 1 of a container, node ignores a signal that nobody listens for.
  */
 export function endWhenAskedEarly(exitCode: number): void {
   const end = (): void => process.exit(exitCode);

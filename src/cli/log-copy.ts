@@ -35,7 +35,8 @@ export async function copyLogs({ from, to, json = false }: LogCopyOptions): Prom
     const services = source.database ?? (await places.databaseOfServices());
     const watch = new PresenceWatch(services, source.log.logId);
     const digest = await copyToTheEnd(source.log, target.log, watch, signal);
-    // Where the service will be that serves the copy: the keys that answers showed are derived from it.
+    // Where the service will be that serves the copy: the keys that answers showed are derived from
+    // it.
     const next = target.database ?? (await places.configuredDatabase());
     if (next !== undefined) await takeInstallationSecret(services, next);
     await report(source.log, target.log, digest, json);

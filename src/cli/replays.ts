@@ -42,7 +42,9 @@ export async function replayToTheEnd(ledger: Ledger, order: ReplayOrder): Promis
   throw new Interrupted();
 }
 
-/** One of the same kind that is running will do: it may have been left with nobody to carry it on. */
+/**
+ * One of the same kind that is running will do: it may have been left with nobody to carry it on.
+ */
 async function requestReplay(
   { administration, handler }: Ledger,
   { kind, projection, context }: ReplayOrder,

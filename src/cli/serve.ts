@@ -10,7 +10,9 @@ export function addServeCommand(program: Command): void {
     .action(() => runUntilAskedToEnd(startService(loadConfig())));
 }
 
-/** Runs what is being started; drains and exits when asked to end, or when it can no longer work. */
+/**
+ * Runs what is being started; drains and exits when asked to end, or when it can no longer work.
+ */
 export async function runUntilAskedToEnd(
   starting: Promise<Pick<RunningService, 'running' | 'stop'>>,
 ): Promise<void> {
@@ -21,7 +23,8 @@ export async function runUntilAskedToEnd(
     // What goes wrong meanwhile ends the process as any other failure does.
     void starting.then((service) => service.stop()).then(() => process.exit(exitCode));
   };
-  // Listened for before the start is over, so that a signal in the midst of it leaves no server behind.
+  // Listened for before the start is over, so that a signal in the midst of it leaves no server
+  // behind.
   onAskedToEnd(() => stop(0), 130);
   const { running } = await starting;
   running.catch(() => stop(1));

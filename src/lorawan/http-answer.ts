@@ -5,7 +5,10 @@ import type { ProviderAnswer } from './provider.ts';
 const REGISTERED: ReadonlySet<number> = new Set([200, 201, 204]);
 const IN_USE = 422;
 
-/** The request was not even looked at, or found not to be one. Any other answer may follow upon an effect. */
+/**
+ * The request was not even looked at, or found not to be one. Any other answer may follow upon an
+ * effect.
+ */
 const REFUSED: ReadonlySet<number> = new Set([400, 401, 403, 404, 405, 413, 415, 429]);
 
 /** Those that ask to be left alone, perhaps with a `Retry-After`. */
@@ -84,7 +87,8 @@ function durationMs(text: string | undefined): number | undefined {
   if (/^\d+$/.test(text)) {
     return text.length <= MAX_SECONDS_DIGITS ? Number(text) * 1_000 : undefined;
   }
-  // All forms of HTTP dates begin with the day of the week; Date.parse finds dates in almost anything.
+  // All forms of HTTP dates begin with the day of the week; Date.parse finds dates in almost
+  // anything.
   if (!/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(text)) return undefined;
   const atMs = Date.parse(text);
   return Number.isNaN(atMs) ? undefined : Math.max(0, atMs - Date.now());

@@ -51,8 +51,8 @@ export function openHttpProvider(options: HttpProviderOptions): LorawanProvider 
       },
       inSlot(work) {
         return slots.run(share, async () => {
-          // The limit is a promise to the provider: it holds also where `work` asks for two at once, or
-          // throws while it is waiting for an answer.
+          // The limit is a promise to the provider: it holds also where `work` asks for two at
+          // once, or throws while it is waiting for an answer.
           let last: Promise<unknown> = Promise.resolve();
           try {
             return await work((devEui) => {
@@ -77,8 +77,8 @@ export function openHttpProvider(options: HttpProviderOptions): LorawanProvider 
 }
 
 /**
- * Shorter than servers keep idle connections: one that the provider closes just when a request leaves
- * costs a request with unknown outcome. Requests of a batch follow each other faster.
+ * Shorter than servers keep idle connections: one that the provider closes just when a request
+ * leaves costs a request with unknown outcome. Requests of a batch follow each other faster.
  */
 const MAX_IDLE_MS = 500;
 
@@ -140,8 +140,8 @@ export function providerAddress(text: string): string {
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\]|\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\])$/;
 
 /**
- * What a provider is known by, over all processes: host and port. Other names of one host are other providers
- * here, as only the network could tell.
+ * What a provider is known by, over all processes: host and port. Other names of one host are other
+ * providers here, as only the network could tell.
  */
 export function providerOrigin(text: string): string {
   const { protocol, hostname, port } = new URL(text);

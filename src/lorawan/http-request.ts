@@ -19,9 +19,9 @@ export interface SentRequest {
 const MAX_BODY_BYTES = 64 * 1024;
 
 /**
- * After a connection was cut off in the midst of a request, the provider counts that request until it
- * has seen the end of the connection, which is on its way when the socket is closed here. A next request
- * over another connection must not overtake it: the provider would count one too many.
+ * After a connection was cut off in the midst of a request, the provider counts that request until
+ * it has seen the end of the connection, which is on its way when the socket is closed here. A next
+ * request over another connection must not overtake it: the provider would count one too many.
  */
 const GRACE_MS = 100;
 
@@ -68,7 +68,8 @@ export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
   }, timeoutMs);
 
   const over = new Promise<ProviderAnswer>((resolve) => {
-    // Of a connection that is kept, when the answer has been read; of any other, when its socket is closed.
+    // Of a connection that is kept, when the answer has been read; of any other, when its socket is
+    // closed.
     request.once('close', () => {
       clearTimeout(timeout);
       const answer = response ? answerOf(response, beginning) : failureOf(error, isConnected);

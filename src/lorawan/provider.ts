@@ -14,7 +14,10 @@ export type ProviderAnswer =
       /** Of HTTP; null when none came. */
       readonly status: number | null;
       readonly reason: string;
-      /** False only when the request cannot have had an effect: no connection was made, or it was refused. */
+      /**
+       * False only when the request cannot have had an effect: no connection was made, or it was
+       * refused.
+       */
       readonly mayBeRegistered: boolean;
       /** How long the provider asks to be left alone. */
       readonly retryAfterMs?: number;
@@ -27,16 +30,20 @@ export type Register = (devEui: string) => Promise<ProviderAnswer>;
 export interface LorawanProvider {
   /** Its address without credentials. */
   readonly address: string;
-  /** Whether a batch that is with an address is with this provider: by host and port, whatever the path. */
+  /**
+   * Whether a batch that is with an address is with this provider: by host and port, whatever the
+   * path.
+   */
   isAt(address: string): boolean;
   /** The same one under another path, in the same slots, of which `sharer` has its share. */
   at(address: string, sharer: string): LorawanProvider;
   /** How many wait for a slot. */
   readonly waiting: number;
   /**
-   * Runs `work` in one of the few slots for requests to it, which are shared by the sharers: one that has
-   * few requests waits for the next free slot, however many another one has waiting. Requests are made one
-   * after the other within it, and the slot is given back when the last has ended for the provider, too.
+   * Runs `work` in one of the few slots for requests to it, which are shared by the sharers: one
+   * that has few requests waits for the next free slot, however many another one has waiting.
+   * Requests are made one after the other within it, and the slot is given back when the last has
+   * ended for the provider, too.
    */
   inSlot<Result>(work: (register: Register) => Promise<Result>): Promise<Result>;
   /** Ends the requests in flight, with unknown outcome. */

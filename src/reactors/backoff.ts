@@ -9,8 +9,8 @@ export interface Backoff {
 const MAX_RETRY_AFTER_MS = 60_000;
 
 /**
- * Half of it is random ("equal jitter"), so that what failed together is not sent again together, and yet the
- * provider has some rest.
+ * Half of it is random ("equal jitter"), so that what failed together is not sent again together,
+ * and yet the provider has some rest.
  */
 export function retryDelayMs(
   { minMs, maxMs }: Backoff,

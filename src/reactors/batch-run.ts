@@ -19,7 +19,9 @@ export interface BatchRunParts {
   readonly handler: CommandHandler;
   readonly provider: LorawanProvider;
   readonly backoff: Backoff;
-  /** So many failures of one DevEUI in a row, with no answer to any other, and the batch has failed. */
+  /**
+   * So many failures of one DevEUI in a row, with no answer to any other, and the batch has failed.
+   */
   readonly maxFailures: number;
   /** So many DevEUIs in a row that are in use, without a registered one, and it has failed, too. */
   readonly maxConflicts: number;
@@ -48,12 +50,12 @@ interface Ended {
 const RESTART_AFTER_MS = 1_000;
 
 /**
- * Works on one batch, for as long as this process is the only one that does: workers ask for one DevEUI after
- * the other, each intent in the log before its request leaves, each outcome behind it.
+ * Works on one batch, for as long as this process is the only one that does: workers ask for one
+ * DevEUI after the other, each intent in the log before its request leaves, each outcome behind it.
  *
- * Nothing but the log is remembered. Whenever a command's outcome is unknown (the log was away) all workers
- * end, and the next round begins from what the log says, as after a crash: what it holds as in flight is then
- * nobody's, and is asked for again.
+ * Nothing but the log is remembered. Whenever a command's outcome is unknown (the log was away) all
+ * workers end, and the next round begins from what the log says, as after a crash: what it holds as
+ * in flight is then nobody's, and is asked for again.
  */
 export class BatchRun {
   readonly done: Promise<void>;
@@ -97,8 +99,9 @@ export class BatchRun {
   }
 
   /**
-   * Until no worker finds anything to do. Each open DevEUI has a worker, which goes on if it has to be replaced:
-   * so a round ends with the batch, unless somebody else has drawn one meanwhile. Then there is another round.
+   * Until no worker finds anything to do. Each open DevEUI has a worker, which goes on if it has to
+   * be replaced: so a round ends with the batch, unless somebody else has drawn one meanwhile. Then
+   * there is another round.
    */
   async #round(): Promise<void> {
     const { clock, backoff } = this.#parts;
@@ -142,15 +145,16 @@ export class BatchRun {
         this.#askOn(register, current, signal),
       );
       if (last !== undefined) task = await this.#afterwards(last);
-      // Somebody else has settled what was to be asked for again: there may be another one to ask for.
+      // Somebody else has settled what was to be asked for again: there may be another one to ask
+      // for.
       else task = current.type === 'retry' ? BEGIN : undefined;
     }
   }
 
   /**
-   * Asks for one DevEUI after the other while nobody else waits for the slot: then an outcome and the next
-   * intent are one append. Gives the last outcome, which is not in the log yet; undefined when no DevEUI was
-   * wanted.
+   * Asks for one DevEUI after the other while nobody else waits for the slot: then an outcome and
+   * the next intent are one append. Gives the last outcome, which is not in the log yet; undefined
+   * when no DevEUI was wanted.
    */
   async #askOn(register: Register, task: Task, signal: AbortSignal): Promise<Ended | undefined> {
     if (signal.aborted) return undefined;
@@ -195,8 +199,9 @@ export class BatchRun {
   }
 
   /**
-   * What the provider said is tried until it is stored, however long that takes and whatever the error is:
-   * forgotten, it would be asked again for a DevEUI that is paid for, and be told that it is in use.
+   * What the provider said is tried until it is stored, however long that takes and whatever the
+   * error is: forgotten, it would be asked again for a DevEUI that is paid for, and be told that it
+   * is in use.
    */
   #settle(ended: Ended): Promise<readonly BatchEvent[]> {
     return pRetry(() => this.#execute(this.#settling(ended)), {

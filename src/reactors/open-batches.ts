@@ -11,8 +11,8 @@ import { INSTALLATION_PROJECT, streamName, type StreamName } from '../event-stor
 import type { JsonObject } from '../shared/json.ts';
 
 /**
- * A batch that is to be worked on. `closing`: nothing more is to be sent, but it may have ended while requests
- * were in flight, whose outcome whoever leads has to see into the log.
+ * A batch that is to be worked on. `closing`: nothing more is to be sent, but it may have ended
+ * while requests were in flight, whose outcome whoever leads has to see into the log.
  */
 export interface OpenBatch {
   readonly situation: 'processing' | 'closing';
@@ -36,8 +36,8 @@ const KEPT_AS = streamName('batch', INSTALLATION_PROJECT, 'open');
 const KEEP_INTERVAL_MS = 300_000;
 
 /**
- * Which batches are open, as the log says: folded from it, and kept as snapshots are (derived data, safe
- * to delete), so that a start reads what came since and not the whole log.
+ * Which batches are open, as the log says: folded from it, and kept as snapshots are (derived data,
+ * safe to delete), so that a start reads what came since and not the whole log.
  */
 export class OpenBatches {
   readonly #store: EventStore;
@@ -56,8 +56,8 @@ export class OpenBatches {
   }
 
   /**
-   * Follows the log until `signal`. `onReady` when it is known what is open; then `onChanged` for each batch
-   * that opens or is to be closed.
+   * Follows the log until `signal`. `onReady` when it is known what is open; then `onChanged` for
+   * each batch that opens or is to be closed.
    */
   async follow(
     signal: AbortSignal,

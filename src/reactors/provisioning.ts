@@ -26,9 +26,9 @@ export type ProvisioningStatus =
   | { readonly situation: 'failing'; readonly reason: string };
 
 /**
- * Between two who lead, when the first did not end by itself: for so long its requests may go on, and then
- * they are broken off; and only after more than that does the second send any. So there are never more in
- * flight than one process may have.
+ * Between two who lead, when the first did not end by itself: for so long its requests may go on,
+ * and then they are broken off; and only after more than that does the second send any. So there
+ * are never more in flight than one process may have.
  */
 const LAST_REQUESTS_MS = 500;
 const HANDOVER_MS = 1_000;
@@ -37,8 +37,9 @@ const RESTART_AFTER_MS = 1_000;
 const GIVE_UP_AFTER_MS = 15_000;
 
 /**
- * The reactor that registers DevEUIs: batches in the log, requests to the provider, outcomes into the log. One
- * process leads for each provider; it works on all batches that are with it, side by side.
+ * The reactor that registers DevEUIs: batches in the log, requests to the provider, outcomes into
+ * the log. One process leads for each provider; it works on all batches that are with it, side by
+ * side.
  */
 export class Provisioning {
   readonly #parts: ProvisioningParts;

@@ -19,12 +19,12 @@ import {
 
 /**
  * What each kind of key is answered by each operation of the OpenAPI document, where the request is
- * otherwise good: it names what is there in a project, and its body is valid. `foreign` is an owner of
- * another project who asks for the same. An operation that takes several types of content has a line
- * for each; that of JSON names none.
+ * otherwise good: it names what is there in a project, and its body is valid. `foreign` is an owner
+ * of another project who asks for the same. An operation that takes several types of content has a
+ * line for each; that of JSON names none.
  *
- * Ids of devices, sensors and SIM cards are each project's own: a foreign key that writes under one of
- * ours (201, 200) makes one of its own, and ours stays as it is, as a test below sees.
+ * Ids of devices, sensors and SIM cards are each project's own: a foreign key that writes under one
+ * of ours (201, 200) makes one of its own, and ours stays as it is, as a test below sees.
  */
 const TABLE = `
                                                          device viewer member owner foreign admin
@@ -125,7 +125,10 @@ GET    /admin/log                                        403    403    403    40
 `;
 // 409: nothing is stopped here that could be retried or skipped, but the admin was let in.
 
-/** Who sends no good key learns nothing else, wherever it is: these columns are the same in each line. */
+/**
+ * Who sends no good key learns nothing else, wherever it is: these columns are the same in each
+ * line.
+ */
 const WITHOUT_GOOD_KEY = { none: 401, malformed: 401, revoked: 401 };
 
 type Kind = 'device' | 'viewer' | 'member' | 'owner' | 'foreign' | 'admin';
@@ -388,8 +391,8 @@ const QUERIES: Readonly<Record<string, (id: string) => Record<string, string>>> 
 };
 
 /**
- * Of those operations that take one. Text is sent as it is, all else as JSON. `n` is another one each
- * time: what changes nothing would leave no event, wherever it went.
+ * Of those operations that take one. Text is sent as it is, all else as JSON. `n` is another one
+ * each time: what changes nothing would leave no event, wherever it went.
  */
 const BODIES: Readonly<Record<string, (n: number, kind: AnyKind) => unknown>> = {
   'POST /projects': () => ({ name: 'P' }),
@@ -429,7 +432,9 @@ const BODIES: Readonly<Record<string, (n: number, kind: AnyKind) => unknown>> = 
   'POST /admin/projections/{name}/skip': () => ({}),
 };
 
-/** The project's own keys need an id that is free; to a foreign one those of the project are, too. */
+/**
+ * The project's own keys need an id that is free; to a foreign one those of the project are, too.
+ */
 async function deviceToRegister(kind: AnyKind): Promise<string> {
   return kind === 'foreign' ? (await addDevice()).device_id : newId('device');
 }

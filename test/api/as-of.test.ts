@@ -12,8 +12,8 @@ import { createTestDatabase } from '../database/test-database.ts';
 import { openTestLog } from '../event-store/test-log.ts';
 import { startTestService, type TestProject, type TestService } from './api-client.ts';
 
-// An answer `as_of` a position is what was answered when the log ended there: so each answer is asked
-// for after each step of a history, and again as of that step when all of it has happened.
+// An answer `as_of` a position is what was answered when the log ended there: so each answer is
+// asked for after each step of a history, and again as of that step when all of it has happened.
 
 const testDatabase = createTestDatabase();
 const logger = createLogger('silent');

@@ -71,7 +71,8 @@ test('bulk requests that are repeated while connections are cut lose nothing tha
     }),
   );
   await cutting;
-  // Each client had at least one request acknowledged, and no two of them begin with the same sensors.
+  // Each client had at least one request acknowledged, and no two of them begin with the same
+  // sensors.
   expect(acknowledged.size).toBe(SENSORS);
 
   for (const [id, values] of acknowledged) {

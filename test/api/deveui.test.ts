@@ -101,7 +101,9 @@ async function batchOf(id: string): Promise<Batch> {
   return (await read<Batch>(`/batches/${id}`)).body;
 }
 
-/** As the provisioning does it: in another process. The DevEUI that it begins to ask for, if any. */
+/**
+ * As the provisioning does it: in another process. The DevEUI that it begins to ask for, if any.
+ */
 async function play(batchId: string, command: BatchCommand): Promise<string> {
   const handled = await handler.execute(batchDecider, batchStream(project.id, batchId), command, {
     projectId: project.id,

@@ -139,7 +139,9 @@ export class DocumentedAnswers {
     return isListed ? complaints : [...complaints, `code ${code} is not documented`];
   }
 
-  /** No path, or no method of the path: the document cannot list these, but says what a problem is. */
+  /**
+   * No path, or no method of the path: the document cannot list these, but says what a problem is.
+   */
   #complaintsOutsideDocument(answer: WireAnswer): string[] {
     if (![401, 404, 405, 422].includes(answer.status)) {
       return [`status ${answer.status} where nothing is documented`];

@@ -18,9 +18,9 @@ import {
 } from './openapi-answers.ts';
 
 /**
- * What Swagger UI fills in when somebody opens an operation at /docs, and sends on "Execute": for each
- * parameter its example, else its default; for the body the example of its content type. All else is
- * empty, and the reader adds the ids of a project of theirs.
+ * What Swagger UI fills in when somebody opens an operation at /docs, and sends on "Execute": for
+ * each parameter its example, else its default; for the body the example of its content type. All
+ * else is empty, and the reader adds the ids of a project of theirs.
  */
 
 const database = createTestDatabase();
@@ -83,7 +83,9 @@ async function newReplay(projection: string, action: string): Promise<string> {
   return (await idle.admin.post<{ id: string }>(path)).body.id;
 }
 
-/** The ids of a project, by what the first parameter of a path names. What is used up is made anew. */
+/**
+ * The ids of a project, by what the first parameter of a path names. What is used up is made anew.
+ */
 const REAL_IDS: Readonly<Record<string, (proposal: Proposal) => Promise<string> | string>> = {
   '/projects/{id}': () => project.id,
   '/members/{id}': newMember,

@@ -33,7 +33,8 @@ export interface Compose {
 }
 
 /**
- * What Compose makes of the files: the variables put in, then each file merged into those before it.
+ * What Compose makes of the files: the variables put in, then each file merged into those before
+ * it.
  *
  * @throws Error for a variable that is required and not there
  */

@@ -24,12 +24,15 @@ export interface Broker {
 
 const run = promisify(execFile);
 const START_TIMEOUT_MS = 60_000;
-/** The same for all, which do not know each other. Of those made at random, some begin as an option does. */
+/**
+ * The same for all, which do not know each other. Of those made at random, some begin as an option
+ * does.
+ */
 const CLUSTER_ID = 'gqNnZBSRIkb9KWZyid45XQ';
 
 /**
- * Where the jars are, by `KAFKA_TEST_CLASSPATH_FILE`: what `mvn dependency:build-classpath` writes for the
- * pom.xml beside this file. Undefined: there is none to be had.
+ * Where the jars are, by `KAFKA_TEST_CLASSPATH_FILE`: what `mvn dependency:build-classpath` writes
+ * for the pom.xml beside this file. Undefined: there is none to be had.
  */
 export function brokerClasspath(): string | undefined {
   const file = process.env['KAFKA_TEST_CLASSPATH_FILE'];

@@ -438,7 +438,10 @@ describe('a body', () => {
 });
 
 describe('slots', () => {
-  /** Counts what is in flight as the provider does: until it has answered, or sees the connection end. */
+  /**
+   * Counts what is in flight as the provider does: until it has answered, or sees the connection
+   * end.
+   */
   async function startCountingServer(
     listener: (response: ServerResponse, ordinal: number) => void,
   ): Promise<{ url: string; peak(): number; requests(): number }> {

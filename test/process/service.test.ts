@@ -288,7 +288,8 @@ describe('a service', { tags: ['slow'] }, () => {
 
 describe('a service that is asked to end as soon as it runs', () => {
   test('ends with 0, and leaves nothing running', async () => {
-    // As soon as it listens for the signal. As process 1 of a container, node would ignore it before that.
+    // As soon as it listens for the signal. As process 1 of a container, node would ignore it
+    // before that.
     const code = `
       const asking = setInterval(() => {
         if (process.listenerCount('SIGTERM') === 0) return;

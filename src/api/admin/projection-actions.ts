@@ -10,8 +10,9 @@ type ProjectionEvent = Parameters<typeof projectionDecider.decide>[1];
 export type ProjectionAction = 'pause' | 'resume' | 'retry' | 'skip';
 
 /**
- * What admins do with projections, over HTTP or on the command line: done, and recorded with who did
- * it. What changes a read model for ever (a skip) is recorded first; what may be refused is, after.
+ * What admins do with projections, over HTTP or on the command line: done, and recorded with who
+ * did it. What changes a read model for ever (a skip) is recorded first; what may be refused is,
+ * after.
  */
 export class ProjectionActions {
   readonly #handler: CommandHandler;

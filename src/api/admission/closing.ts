@@ -7,8 +7,8 @@ export function clientLeft(): LedgerError {
 }
 
 /**
- * The results of a request without an idempotency key, whose work ends when its response closes. One with
- * a key continues, because a concurrent duplicate may wait for the same run.
+ * The results of a request without an idempotency key, whose work ends when its response closes.
+ * One with a key continues, because a concurrent duplicate may wait for the same run.
  */
 export function resultsWhileOpen(isClosed: () => boolean): ItemResults {
   return {

@@ -22,7 +22,10 @@ interface Connection {
 export class Connections {
   readonly #connections = new WeakMap<Socket, Connection>();
 
-  /** Calls `begin` when it is the request's turn; `isRefused`: too many wait, so this is the last answer. */
+  /**
+   * Calls `begin` when it is the request's turn; `isRefused`: too many wait, so this is the last
+   * answer.
+   */
   enter(
     request: IncomingMessage,
     response: ServerResponse,
@@ -72,7 +75,10 @@ function next(socket: Socket, connection: Connection): void {
   turn();
 }
 
-/** A client whose request is answered before it is sent may send the rest for a while, to read the answer. */
+/**
+ * A client whose request is answered before it is sent may send the rest for a while, to read the
+ * answer.
+ */
 function closeIfStillSent(request: IncomingMessage): void {
   if (request.complete || request.socket.destroyed) return;
   setTimeout(() => {
@@ -81,8 +87,8 @@ function closeIfStillSent(request: IncomingMessage): void {
 }
 
 /**
- * Closes the connection when nothing of an answer is read for a while. Node sets the socket's time limit
- * anew when the answer is read, and counts a partly written chunk as progress.
+ * Closes the connection when nothing of an answer is read for a while. Node sets the socket's time
+ * limit anew when the answer is read, and counts a partly written chunk as progress.
  */
 export function closeUnlessRead(response: ServerResponse): void {
   if (response.socket !== null) response.socket.setTimeout(ANSWER_STALL_MS);

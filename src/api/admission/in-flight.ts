@@ -32,8 +32,8 @@ export class BytesInFlight {
 const inFlight = new BytesInFlight();
 
 /**
- * Counts the body of a request while it is read, until its response closes. Gives what is told the size
- * that the body has so far. Small bodies are not counted: connections limit those.
+ * Counts the body of a request while it is read, until its response closes. Gives what is told the
+ * size that the body has so far. Small bodies are not counted: connections limit those.
  * @throws LedgerError `overloaded` from what it gives
  */
 export function countedUntilClosed(

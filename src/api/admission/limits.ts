@@ -1,8 +1,8 @@
 import type { Caller } from '../authentication.ts';
 
 /**
- * All limits on what one request may bring and cause. They are far above what clients send that behave:
- * tables and arrays of 10,000 items, streams of 1,000,000 lines.
+ * All limits on what one request may bring and cause. They are far above what clients send that
+ * behave: tables and arrays of 10,000 items, streams of 1,000,000 lines.
  */
 
 const KIB = 1024;
@@ -28,7 +28,8 @@ export const STREAM_LIMITS = {
 };
 
 /**
- * How many bytes a compressed body may become for each of its own. JSON and CSV of devices compress 5 to
+ * How many bytes a compressed body may become for each of its own. JSON and CSV of devices compress
+ * 5 to
  * 30 times; zeros and repeated brackets compress 1,000 times.
  */
 export const MAX_INFLATE_RATIO = 100;
@@ -55,7 +56,9 @@ export const STRUCTURE_LIMITS = {
 export const HEAVY_BODY_BYTES = 256 * KIB;
 export const MAX_WAITING_HEAVY_BODIES = 256;
 
-/** Pipelined requests of one connection that wait for those before them; the next one is refused. */
+/**
+ * Pipelined requests of one connection that wait for those before them; the next one is refused.
+ */
 export const MAX_WAITING_REQUESTS = 64;
 /** A connection that sends so many more is closed at once. */
 export const MAX_DROPPED_REQUESTS = 256;

@@ -28,8 +28,8 @@ interface Scan {
 }
 
 /**
- * Refuses a JSON body that would cost far more to parse than its size, before it is parsed: JSON.parse
- * stops the event loop for seconds over 5 million arrays or 1 million distinct names.
+ * Refuses a JSON body that would cost far more to parse than its size, before it is parsed:
+ * JSON.parse stops the event loop for seconds over 5 million arrays or 1 million distinct names.
  * @throws LedgerError `validation-failed`
  */
 export async function refuseCostlyJson(body: Buffer): Promise<void> {
@@ -37,7 +37,8 @@ export async function refuseCostlyJson(body: Buffer): Promise<void> {
 }
 
 /**
- * Refuses a table with more columns, cells or rows than any table here can have, before it is parsed.
+ * Refuses a table with more columns, cells or rows than any table here can have, before it is
+ * parsed.
  * @throws LedgerError `validation-failed`
  */
 export async function refuseCostlyCsv(body: Buffer): Promise<void> {
@@ -52,7 +53,10 @@ async function inSlices(body: Buffer, scan: Scan): Promise<void> {
   scan.upTo(body.length);
 }
 
-/** Counts what JSON text holds. Of text that is not JSON it counts something, and JSON.parse refuses it. */
+/**
+ * Counts what JSON text holds. Of text that is not JSON it counts something, and JSON.parse refuses
+ * it.
+ */
 class JsonScan implements Scan {
   readonly #body: Buffer;
   readonly #names = new DistinctNames();
@@ -129,8 +133,8 @@ class JsonScan implements Scan {
 const NAME_BITS = 21;
 
 /**
- * Counts different names by one bit each. Two names that share a bit count once, so it never counts too
- * many; the seed keeps clients from choosing names that do.
+ * Counts different names by one bit each. Two names that share a bit count once, so it never counts
+ * too many; the seed keeps clients from choosing names that do.
  */
 class DistinctNames {
   readonly seed = Math.floor(Math.random() * 2 ** 32);

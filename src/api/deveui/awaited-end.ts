@@ -5,8 +5,9 @@ import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
 const POLL_INTERVAL_MS = 100;
 
 /**
- * Waits until nothing more is asked for a batch, the time is over, or the client has left. The read model is polled: whoever
- * works on the batch may be another process, and its progress is nobody's request.
+ * Waits until nothing more is asked for a batch, the time is over, or the client has left. The read
+ * model is polled: whoever works on the batch may be another process, and its progress is nobody's
+ * request.
  */
 export async function awaitEnd(
   queries: DevEuiQueries,

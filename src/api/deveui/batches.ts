@@ -183,8 +183,8 @@ export function batchRoutes({
   });
 
   /**
-   * The tables may be some batches behind: what it keeps is that one project fills the memory of whoever
-   * provisions. A batch that this request has recorded before is answered whatever else is open.
+   * The tables may be some batches behind: the limit only keeps one project from filling the memory
+   * of the provisioning process. A batch that this request recorded before is always answered.
    */
   async function requireRoom(projectId: string, batchId: string): Promise<void> {
     const open = await queries.openBatches(projectId, MAX_OPEN_BATCHES).catch(() => 0);
@@ -198,8 +198,8 @@ export function batchRoutes({
   }
 
   /**
-   * Undefined when the read model cannot answer: the batch is in the log, and a refusal would make a
-   * client ask for another one.
+   * Undefined when the read model cannot answer: the batch is in the log, and a refusal would make
+   * a client ask for another one.
    */
   async function whenDone(
     {

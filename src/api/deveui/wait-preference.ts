@@ -1,8 +1,8 @@
 const MAX_WAIT_SECONDS = 60;
 
 /**
- * The seconds that `Prefer: wait=<s>` asks for (RFC 7240), at most a minute; undefined when it asks for
- * none. What is not understood is no mistake: a preference may be ignored.
+ * The seconds that `Prefer: wait=<s>` asks for (RFC 7240), at most a minute; undefined when it asks
+ * for none. What is not understood is no mistake: a preference may be ignored.
  */
 export function waitPreference(prefer: string | undefined): number | undefined {
   for (const preference of preferencesIn(prefer ?? '')) {
@@ -13,7 +13,9 @@ export function waitPreference(prefer: string | undefined): number | undefined {
   return undefined;
 }
 
-/** What stands between the commas that are not within quotes. Takes time in proportion to the text. */
+/**
+ * What stands between the commas that are not within quotes. Takes time in proportion to the text.
+ */
 function* preferencesIn(prefer: string): Iterable<string> {
   let start = 0;
   let isQuoted = false;

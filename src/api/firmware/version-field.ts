@@ -1,7 +1,10 @@
 import { compare, parse } from 'semver';
 import { z } from 'zod';
 
-/** SemVer 2.0 in full, kept as it was sent: the library alone would also take `v1.0.0`, and drop the build. */
+/**
+ * SemVer 2.0 in full, kept as it was sent: the library alone would also take `v1.0.0`, and drop the
+ * build.
+ */
 export const versionField = z
   .string('must be a version as SemVer 2.0 has it')
   .refine(

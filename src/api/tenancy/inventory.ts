@@ -116,7 +116,10 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     });
   }
 
-  /** Assigns a SIM card, and says from when on it is so: what was recorded, or what made it nothing new. */
+  /**
+   * Assigns a SIM card, and says from when on it is so: what was recorded, or what made it nothing
+   * new.
+   */
   async function assigned(
     assigning: AssignSim,
     context: CommandContext,

@@ -104,8 +104,8 @@ const PARTS = ['tenancy', 'state', 'firmware'] as const;
 const NO_PARTS = { last_seen_at: null, firmware: [], state: null, usage_this_month: 0 };
 
 /**
- * A device that nothing was heard of is told by its revision. What is shown beside it changes by itself, so then the
- * tag tells that, too; `If-Match` looks at the revision in it.
+ * A device that nothing was heard of is told by its revision. What is shown beside it changes by
+ * itself, so then the tag tells that, too; `If-Match` looks at the revision in it.
  */
 function etagWith(revision: bigint, parts: JsonObject): string {
   return isSameJson(parts, NO_PARTS)

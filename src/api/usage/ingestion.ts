@@ -31,8 +31,8 @@ export class Ingestion {
 
   /**
    * Takes the next records, and gives those that are rejected, by their places in the body. If the
-   * store is unavailable before any record is accepted, the request fails. Later it does not, as the
-   * client would send again what was recorded: the rest is rejected.
+   * store is unavailable before any record is accepted, the request fails. Later it does not, as
+   * the client would send again what was recorded: the rest is rejected.
    * @throws LedgerError as `UsageCommands.record`; `idempotency-key-reused`
    */
   async take(

@@ -19,8 +19,8 @@ export interface UsageRoutesParts {
 }
 
 /**
- * Answers that read or reckon much: so many at once, fewer than the process has connections for reads, and
- * few for each project, so that other reads, and other projects, have room beside them.
+ * Answers that read or reckon much: so many at once, fewer than the process has connections for
+ * reads, and few for each project, so that other reads, and other projects, have room beside them.
  */
 const HEAVY_READS = { slots: 6, slotsPerShare: 2, waitingPerShare: 200 };
 

@@ -11,9 +11,9 @@ const DEVEUI = hexPattern(16, 16);
 const ANY_CODE = /^[0-9A-Za-z]{1,64}$/;
 
 /**
- * It is lenient to what clients are known to send: the key in any case, and JSON under any content type, as
- * `curl -d` calls it a form; or a form indeed. With `isLenient`, any code of letters and digits counts as a
- * DevEUI.
+ * It is lenient to what clients are known to send: the key in any case, and JSON under any content
+ * type, as `curl -d` calls it a form; or a form indeed. With `isLenient`, any code of letters and
+ * digits counts as a DevEUI.
  */
 export function askedDevEui(body: string, isLenient: boolean): Asked {
   for (const [key, value] of fieldsOf(body)) {

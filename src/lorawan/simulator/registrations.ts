@@ -1,8 +1,8 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 
 /**
- * Which DevEUIs are registered, in their order; with a file, also behind a restart: one line of JSON
- * each, `{"deveui":"…","at":"…"}`.
+ * Which DevEUIs are registered, in their order; with a file, also behind a restart: one line of
+ * JSON each, `{"deveui":"…","at":"…"}`.
  */
 export class Registrations {
   readonly #devEuis: Set<string>;

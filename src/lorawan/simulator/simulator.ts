@@ -18,7 +18,9 @@ export interface SimulatorOptions extends FaultRates {
   readonly conflictRate?: number | undefined;
   /** In the 503 of `unavailableRate`. Default 1. */
   readonly retryAfterSeconds?: number | undefined;
-  /** 0 to 1, without 1: once when a DevEUI is first seen, and once for each request for a free one. */
+  /**
+   * 0 to 1, without 1: once when a DevEUI is first seen, and once for each request for a free one.
+   */
   readonly random?: (() => number) | undefined;
   /** Any code of letters and digits counts as a DevEUI, also one that is not 16 hex digits. */
   readonly isLenient?: boolean | undefined;
@@ -56,10 +58,11 @@ export interface Simulator {
 }
 
 /**
- * A stand-in for the provider of the LoRaWAN network, which fails as often as it is told to.
- * `POST …/sensor-onboarding-sample` below any path; `GET /registered` and `GET /stats` tell what it did.
+ * A stand-in for the provider of the LoRaWAN network, which fails as often as it is told to. `POST
+ * …/sensor-onboarding-sample` below any path; `GET /registered` and `GET /stats` tell what it did.
  *
- * @throws what node:net, node:tls and node:fs throw: the port is in use, the certificate or the file no good
+ * @throws what node:net, node:tls and node:fs throw: the port is in use, the certificate or the
+ * file no good
  */
 export async function startSimulator(options: SimulatorOptions = {}): Promise<Simulator> {
   const { port = 0, host = '127.0.0.1', tls, logFile } = options;
@@ -186,8 +189,8 @@ class Desk {
     } else if (asked.kind === 'malformed') {
       this.#sendMalformed(asked.text, response);
     } else if (this.#isSomebodyElses(asked.devEui)) {
-      // Without faults: of a request without an answer, whoever asks again could not tell whether the
-      // DevEUI is his by now, and a test could not tell whether he was right.
+      // Without faults: of a request without an answer, whoever asks again could not tell whether
+      // the DevEUI is his by now, and a test could not tell whether he was right.
       this.#sendConflict(response);
     } else {
       // Also when the client has left: he cannot take it back.
