@@ -3,7 +3,7 @@ import type { EventStore, Position } from '../../../event-store/port.ts';
 import { LedgerError } from '../../../shared/errors.ts';
 import type { ActiveGenerations } from './active-generations.ts';
 import type { ProjectionEngine } from '../engine.ts';
-import type { Freshness, WaitOptions } from '../freshness.ts';
+import type { Freshness, WaitOptions } from './freshness.ts';
 
 export type { Position };
 
