@@ -16,6 +16,7 @@ export interface Connection {
 interface Shared {
   readonly client: EventStoreDBClient;
   readonly reading: Reading;
+  closeChannels(): void;
   users: number;
 }
 
@@ -26,7 +27,6 @@ interface ClientInternals {
     grpcClient: unknown,
     error: Parameters<typeof convertToCommandError>[0],
   ): Promise<void>;
-  getChannel(): Promise<{ close(): void }>;
 }
 
 const shared = new Map<string, Shared>();
@@ -45,7 +45,9 @@ export function connect(connectionString: string): Connection {
       connection.users -= 1;
       if (connection.users > 0) return;
       shared.delete(connectionString);
-      await closeClient(connection.client);
+      // This ends the calls and leaves the channel open, which keeps the process from ending.
+      await connection.client.dispose();
+      connection.closeChannels();
     },
   };
 }
@@ -53,9 +55,9 @@ export function connect(connectionString: string): Connection {
 function open(connectionString: string): Shared {
   const client = clientOf(connectionString);
   const internals = client as unknown as ClientInternals;
-  closeForgotten(internals);
+  const closeChannels = trackChannels(internals);
   boundReconnects(internals);
-  return { client, reading: new Reading(client), users: 0 };
+  return { client, reading: new Reading(client), closeChannels, users: 0 };
 }
 
 /** A connection that fails is made anew so often, and not for each call that has failed on it. */
@@ -78,24 +80,31 @@ function boundReconnects(internals: ClientInternals): void {
 }
 
 /**
- * Of calls that fail at once, several make the client forget its channel and take another: the ones
- * between would stay connected for ever. Only the newest is kept; what was on another is tried again.
+ * When several calls fail at once, the client forgets its channel and takes another one several times.
+ * The channels between would stay connected for ever. So only the newest is kept open, and calls on
+ * another one are retried. The result closes the newest; a channel that a failed call makes after that
+ * is closed at once.
  */
-function closeForgotten(internals: ClientInternals): void {
+function trackChannels(internals: ClientInternals): () => void {
   const createChannel = internals.createChannel.bind(internals);
   let newest: { readonly number: number; readonly channel: { close(): void } } | undefined;
   let number = 0;
+  let isClosed = false;
   internals.createChannel = async () => {
     number += 1;
     const own = number;
     const channel = await createChannel();
-    if (newest !== undefined && newest.number > own) {
+    if (isClosed || (newest !== undefined && newest.number > own)) {
       channel.close();
     } else {
       newest?.channel.close();
       newest = { number: own, channel };
     }
     return channel;
+  };
+  return () => {
+    isClosed = true;
+    newest?.channel.close();
   };
 }
 
@@ -116,15 +125,6 @@ function clientOf(connectionString: string): EventStoreDBClient {
     const [line = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
     throw new EventStoreUrlError(`it is not understood: ${line}`, { cause: error });
   }
-}
-
-/** `dispose` ends the calls, and leaves the channel open, which keeps the process from ending. */
-async function closeClient(client: EventStoreDBClient): Promise<void> {
-  await client.dispose();
-  const internals = client as unknown as ClientInternals;
-  // Where there is no server, no channel was made either.
-  const channel = await internals.getChannel().catch(() => undefined);
-  channel?.close();
 }
 
 const STREAM_PREFIX = /[?&]streamPrefix=([^&]*)/i;
