@@ -18,6 +18,7 @@ import { rebuildBesideRow } from './rows/rebuild-beside.ts';
 import { rebuildRow } from './rows/rebuild.ts';
 import { usageRow } from './rows/usage.ts';
 import { eventStoreDBVisibilityRow, visibilityRow } from './rows/visibility.ts';
+import { worstStallRow } from './rows/worst-stall.ts';
 import { startServer } from './server.ts';
 import { table } from './table.ts';
 
@@ -34,6 +35,7 @@ const ROWS: readonly Row[] = [
   devicesRow,
   kafkaIngestRow,
   usageRow,
+  worstStallRow,
 ];
 /** Those that read first: what the others leave on a server is read over. */
 const EVENT_STORE_ROWS: readonly Row<EventStoreSetting>[] = [

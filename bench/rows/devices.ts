@@ -72,10 +72,10 @@ interface Fleet {
 
 async function openFleet({ server }: Setting, devices: number): Promise<Fleet> {
   const { TenancyQueries } = await compiled<typeof tenancyQueriesModule>(
-    'projections/tenancy/tenancy-queries.ts',
+    'projections/tenancy/queries.ts',
   );
   const { TimelineQueries } = await compiled<typeof timelineQueriesModule>(
-    'projections/tenancy/timeline-queries.ts',
+    'projections/tenancy/queries/timeline.ts',
   );
   const ledger = await openBenchLedger(await server.createDatabase(`devices_${devices}`));
   await fillTenancyLog(ledger.database, devices);

@@ -68,7 +68,7 @@ interface Usage {
 
 async function openUsage({ server }: Setting, others: number, hours: number): Promise<Usage> {
   const { UsageQueries } = await compiled<typeof usageQueriesModule>(
-    'projections/usage/usage-queries.ts',
+    'projections/usage/queries.ts',
   );
   const ledger = await openBenchLedger(await server.createDatabase(`usage_${others}`));
   for (let other = 0; other <= others; other++) {
