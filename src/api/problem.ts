@@ -23,6 +23,8 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'device-transferred': 409,
   'link-taken': 409,
   'last-owner': 409,
+  'too-many-webhooks': 409,
+  'webhook-ended': 409,
   'projection-busy': 409,
   'projection-not-stopped': 409,
   'replay-ended': 409,

@@ -18,6 +18,7 @@ export const STREAM_CATEGORIES = [
   'sensor',
   'sim',
   'usage',
+  'webhook',
 ] as const;
 
 /** The project of streams that belong to the installation: no project can be called so. */

@@ -8,6 +8,7 @@ import { requestEvents } from './requests.ts';
 import { stateEvents } from './state.ts';
 import { tenancyEvents } from './tenancy.ts';
 import { usageEvents } from './usage.ts';
+import { webhookEvents } from './webhooks.ts';
 
 const definitions: ReadonlyMap<string, EventDefinition> = new Map(
   (
@@ -19,6 +20,7 @@ const definitions: ReadonlyMap<string, EventDefinition> = new Map(
       ...stateEvents,
       ...tenancyEvents,
       ...usageEvents,
+      ...webhookEvents,
     ] as readonly EventDefinition[]
   ).map((definition) => [definition.type, definition]),
 );

@@ -12,7 +12,7 @@ import type { LorawanProvider, ProviderAnswer, Register } from '../lorawan/provi
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError, mayPass } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
-import { retryDelayMs, type Backoff } from './backoff.ts';
+import { retryDelayMs, type Backoff } from '../shared/backoff.ts';
 import type { OpenBatch } from './open-batches.ts';
 
 export interface BatchRunParts {

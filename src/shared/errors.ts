@@ -37,6 +37,8 @@ export const errorTable = {
   'store-unavailable': 'Storage unavailable',
   'too-many-requests': 'Too many requests',
   'too-many-batches': 'Too many batches are open',
+  'too-many-webhooks': 'Too many webhooks',
+  'webhook-ended': 'The webhook has ended',
   overloaded: 'Too many requests are waiting',
   'shutting-down': 'The process is shutting down',
   'internal-error': 'Internal error',

@@ -1,16 +1,16 @@
-/** How long a DevEUI waits before it is asked for again. */
+/** How long something that failed waits before it is tried again. */
 export interface Backoff {
   /** After the first failure; twice as long after each further one. */
   readonly minMs: number;
   readonly maxMs: number;
 }
 
-/** Of what a provider asks for; beyond that it is asked again all the same. */
+/** The other side may ask for a longer wait; beyond this it is tried again all the same. */
 const MAX_RETRY_AFTER_MS = 60_000;
 
 /**
- * Half of it is random ("equal jitter"), so that what failed together is not sent again together,
- * and yet the provider has some rest.
+ * Half of the wait is random ("equal jitter"), so that what failed together is not tried again together,
+ * and yet the other side has some rest.
  */
 export function retryDelayMs(
   { minMs, maxMs }: Backoff,
