@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 
 /** How every secret of a webhook begins; what follows is the key of the HMAC in base64. */
-export const SECRET_PREFIX = 'whsec_';
+const SECRET_PREFIX = 'whsec_';
 
 export interface SignedMessage {
   /** `webhook-id`: the same whenever the same message is sent again. */
