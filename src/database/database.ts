@@ -2,19 +2,16 @@ import pg from 'pg';
 import { LedgerError } from '../shared/errors.ts';
 import type { Json } from '../shared/json.ts';
 import type { Logger } from '../shared/logger.ts';
-
-/** A statement. One with a `name` is parsed once per connection and kept prepared there. */
-export interface Statement {
-  readonly name?: string;
-  readonly text: string;
-  readonly values?: readonly unknown[];
-  /** Where it may take longer than any other before the server counts as silent. */
-  readonly timeoutMs?: number;
-}
+import { render, Sql, type Statement } from './sql.ts';
 
 /** What can run statements: the pool (each on a connection of its own choice) or a connection. */
 export interface Queryable {
-  query<Row extends object>(statement: Statement): Promise<Row[]>;
+  query<Row extends object>(statement: Sql | Statement, options?: QueryOptions): Promise<Row[]>;
+}
+
+export interface QueryOptions {
+  /** How long the answer may take before the server counts as silent, if not as long as usual. */
+  readonly timeoutMs?: number;
 }
 
 /** One connection of the caller's own, outside the pool, until it is closed or lost. */
@@ -108,7 +105,7 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   return {
     url: options.url,
-    query: (statement) => withClient(pool, (client) => run(client, statement)),
+    query: (statement, options) => withClient(pool, (client) => run(client, statement, options)),
     transaction: (work) => withClient(pool, (client) => inTransaction(client, work)),
     async connect({ isPipelined = false } = {}) {
       const client = new pg.Client({ ...config, pipeline: isPipelined });
@@ -180,7 +177,7 @@ function ownConnection(client: pg.Client): Connection {
   client.on('error', markLost);
   client.on('end', () => markLost(new Error('the connection ended')));
   return {
-    query: (statement) => run(client, statement),
+    query: (statement, options) => run(client, statement, options),
     transaction: (work) => inTransaction(client, work),
     onNotification(listener) {
       client.on('notification', ({ channel, payload }) => listener(channel, payload ?? ''));
@@ -200,7 +197,9 @@ async function inTransaction<T>(
   client: pg.ClientBase,
   work: (tx: Queryable) => Promise<T>,
 ): Promise<T> {
-  const tx: Queryable = { query: (statement) => run(client, statement) };
+  const tx: Queryable = {
+    query: (statement, options) => run(client, statement, options),
+  };
   await tx.query({ text: 'begin' });
   try {
     const result = await work(tx);
@@ -215,13 +214,14 @@ async function inTransaction<T>(
 
 async function run<Row extends object>(
   client: pg.ClientBase,
-  statement: Statement,
+  statement: Sql | Statement,
+  { timeoutMs }: QueryOptions = {},
 ): Promise<Row[]> {
   try {
-    const { timeoutMs, ...query } = statement;
+    const rendered = statement instanceof Sql ? render(statement) : statement;
     const result = await client.query<Row>({
-      ...query,
-      values: statement.values as unknown[],
+      ...rendered,
+      values: rendered.values as unknown[],
       ...(timeoutMs !== undefined && { query_timeout: timeoutMs }),
     });
     return result.rows;

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../shared/logger.ts';
 import type { Connection, Database } from './database.ts';
+import { sql } from './sql.ts';
 import { LOCKS } from './locks.ts';
 
 /** The time for which a process alone does what only one may do. */
@@ -83,9 +84,8 @@ async function keepAlive(connection: Connection): Promise<void> {
 }
 
 function check(connection: Connection, lost: AbortController): NodeJS.Timeout {
-  const statement = { text: 'select 1', timeoutMs: CHECK_TIMEOUT_MS };
   return setInterval(() => {
-    connection.query(statement).catch(() => lost.abort());
+    connection.query(sql`select 1`, { timeoutMs: CHECK_TIMEOUT_MS }).catch(() => lost.abort());
   }, CHECK_INTERVAL_MS);
 }
 

@@ -129,7 +129,7 @@ export class Presence {
 
   async #query(statement: { text: string; values: readonly unknown[] }): Promise<object[]> {
     const connection = await this.#connected();
-    return connection.query({ ...statement, timeoutMs: RENEW_TIMEOUT_MS });
+    return connection.query(statement, { timeoutMs: RENEW_TIMEOUT_MS });
   }
 
   /** A connection of its own: whether the process may append must not depend on how busy it is. */

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
+import { render, Sql } from '../../src/database/sql.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import {
   BEGINNING,
@@ -323,7 +324,8 @@ describe('a subscription', () => {
       database: {
         ...database,
         query(statement) {
-          if (!statement.text.includes('where position > ') || cancelled === 2) {
+          const { text } = statement instanceof Sql ? render(statement) : statement;
+          if (!text.includes('where position > ') || cancelled === 2) {
             return database.query(statement);
           }
           cancelled += 1;

@@ -1,4 +1,6 @@
 import type { Queryable } from '../../database/database.ts';
+import { insertRows, rowsAs } from '../../database/rows.ts';
+import { sql, tablesOf } from '../../database/sql.ts';
 import type { SensorEvent } from '../../events/state.ts';
 import { domainEvent } from '../../events/registry.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
@@ -8,18 +10,21 @@ import { mergePatch } from '../../shared/merge-patch.ts';
 import type { Projection } from '../engine/projection.ts';
 
 /**
- * The whole state stands beside every so many patches of a sensor, so that any past state is folded
- * from few rows, and history does not hold the whole state again for each patch.
+ * Every 16th patch of a sensor is kept with the whole state, so that any past state is folded from few
+ * rows, and the history does not repeat the whole state for each patch.
  */
 export const PATCHES_PER_KEYFRAME = 16;
 
 /**
- * So many sensors are in memory at once: a state may take 256 KiB, and a batch may speak of a
- * sensor in each of its events.
+ * How many sensors are in memory at once: a state may take 256 KiB, and each event of a batch may be
+ * about another sensor.
  */
 const MAX_SENSORS_AT_ONCE = 1_000;
 
-/** Sensors with their current state, and every patch they took. */
+/** The tables of the projection, for its queries and those that join them. */
+export const state = tablesOf('state', ['sensors', 'history', 'settings']);
+
+/** Sensors with their current state, and every patch that they took. */
 export const stateProjection: Projection = {
   name: 'state',
   version: 3,
@@ -48,14 +53,14 @@ export const stateProjection: Projection = {
       actor       text        not null
     );
 
-    /* The events of a sensor that are no patch: they move its revision, and nothing else here. */
+    /* The events of a sensor that are no patch: they change its revision and nothing else here. */
     create table settings (
       project_id  text        not null collate "C",
       sensor_id   text        not null collate "C",
       position    bigint      not null,
       revision    bigint      not null
     )`,
-  // Nothing looks into the history while it is written.
+  // `apply` reads neither table, so their keys can wait until a rebuild has written all rows.
   indexes: `
     alter table history add primary key (project_id, sensor_id, position);
     alter table settings add primary key (project_id, sensor_id, position)`,
@@ -63,6 +68,7 @@ export const stateProjection: Projection = {
 };
 
 interface Sensor {
+  readonly stream: string;
   readonly projectId: string;
   readonly sensorId: string;
   revision: bigint;
@@ -122,15 +128,7 @@ async function applySlice(events: readonly RecordedEvent[], tx: Queryable): Prom
   await saveSettings(settings, tx);
 }
 
-interface SensorRow {
-  readonly ordinal: number;
-  readonly revision: bigint;
-  readonly state: JsonObject;
-  readonly since_keyframe: number;
-  readonly updated_at: Date;
-}
-
-/** The sensors that the events speak of, by stream, as they are so far. */
+/** The sensors that the events are about, by stream, as they are so far. */
 async function loadSensors(
   events: readonly RecordedEvent[],
   tx: Queryable,
@@ -141,6 +139,7 @@ async function loadSensors(
     const projectId = parseStreamName(stream)?.projectId ?? '';
     const sensorId = data['sensorId'] as string;
     sensors.set(stream, {
+      stream,
       projectId,
       sensorId,
       revision: 0n,
@@ -149,120 +148,89 @@ async function loadSensors(
       updatedAt: recordedAt,
     });
   }
-  const list = [...sensors.values()];
-  const rows = await tx.query<SensorRow>({
-    name: 'load-sensors',
-    text: `
-      select wanted.ordinal::integer, s.revision, s.state, s.since_keyframe, s.updated_at
-      from unnest(
-        $1::text[], /* projects */
-        $2::text[]  /* sensors */
-      ) with ordinality as wanted (project_id, sensor_id, ordinal)
-      join sensors s using (project_id, sensor_id)`,
-    values: [list.map((sensor) => sensor.projectId), list.map((sensor) => sensor.sensorId)],
-  });
-  for (const row of rows) {
-    const sensor = list[row.ordinal - 1];
-    if (sensor === undefined) continue;
-    sensor.revision = row.revision;
-    sensor.state = row.state;
-    sensor.sinceKeyframe = row.since_keyframe;
-    sensor.updatedAt = row.updated_at;
-  }
+  const wanted = rowsAs(
+    'wanted',
+    {
+      stream: ['text', (sensor) => sensor.stream],
+      project_id: ['text', (sensor) => sensor.projectId],
+      sensor_id: ['text', (sensor) => sensor.sensorId],
+    },
+    [...sensors.values()],
+  );
+  const known = await tx.query<Sensor>(sql`
+    select
+      wanted.stream,
+      s.project_id as "projectId",
+      s.sensor_id as "sensorId",
+      s.revision,
+      s.state,
+      s.since_keyframe as "sinceKeyframe",
+      s.updated_at as "updatedAt"
+    from ${wanted}
+    join ${state.sensors} s using (project_id, sensor_id)`);
+  for (const sensor of known) sensors.set(sensor.stream, sensor);
   return sensors;
 }
 
 async function saveSensors(all: readonly Sensor[], tx: Queryable): Promise<void> {
   // A sensor that has a strategy of its own but never was patched is not seen yet.
-  const sensors = all.filter(({ state }) => state !== undefined);
+  const sensors = all.filter((sensor) => sensor.state !== undefined);
   if (sensors.length === 0) return;
-  await tx.query({
-    name: 'save-sensors',
-    text: `
-      insert into sensors (project_id, sensor_id, revision, state, since_keyframe, updated_at)
-      select *
-      from unnest(
-        $1::text[],                                /* projects */
-        $2::text[],                                /* sensors */
-        $3::bigint[],                              /* revisions */
-        string_to_array($4, E'\\x1e')::json[],      /* states */
-        $5::integer[],                             /* since keyframe */
-        $6::timestamptz[]                          /* updated at */
-      )
-      on conflict (project_id, sensor_id) do update
-      set revision = excluded.revision,
-          state = excluded.state,
-          since_keyframe = excluded.since_keyframe,
-          updated_at = excluded.updated_at`,
-    values: [
-      sensors.map((sensor) => sensor.projectId),
-      sensors.map((sensor) => sensor.sensorId),
-      `{${sensors.map((sensor) => sensor.revision).join(',')}}`,
-      sensors.map((sensor) => JSON.stringify(sensor.state)).join('\u001e'),
-      `{${sensors.map((sensor) => sensor.sinceKeyframe).join(',')}}`,
-      `{${sensors.map((sensor) => sensor.updatedAt.toISOString()).join(',')}}`,
-    ],
-  });
+  const inserted = insertRows(
+    state.sensors,
+    {
+      project_id: ['text', (sensor) => sensor.projectId],
+      sensor_id: ['text', (sensor) => sensor.sensorId],
+      revision: ['bigint', (sensor) => sensor.revision],
+      state: ['json', (sensor) => sensor.state],
+      since_keyframe: ['integer', (sensor) => sensor.sinceKeyframe],
+      updated_at: ['timestamptz', (sensor) => sensor.updatedAt],
+    },
+    sensors,
+  );
+  await tx.query(sql`
+    ${inserted}
+    on conflict (project_id, sensor_id) do update
+    set revision = excluded.revision,
+        state = excluded.state,
+        since_keyframe = excluded.since_keyframe,
+        updated_at = excluded.updated_at`);
 }
 
 async function saveHistory(history: readonly Patched[], tx: Queryable): Promise<void> {
   if (history.length === 0) return;
-  await tx.query({
-    name: 'save-history',
-    text: `
-      insert into history
-        (
-          project_id, sensor_id, position, event_id, revision, patch, state, occurred_at, recorded_at,
-          actor
-        )
-      select *
-      from unnest(
-        $1::text[],                                     /* projects */
-        $2::text[],                                     /* sensors */
-        $3::bigint[],                                   /* positions */
-        $4::uuid[],                                     /* event ids */
-        $5::bigint[],                                   /* revisions */
-        string_to_array($6, E'\\x1e')::json[],           /* patches */
-        string_to_array($7, E'\\x1e', '')::json[],       /* keyframes */
-        string_to_array($8, ',', '')::timestamptz[],    /* occurred at */
-        $9::timestamptz[],                              /* recorded at */
-        $10::text[]                                     /* actors */
-      )`,
-    values: [
-      history.map(({ sensor }) => sensor.projectId),
-      history.map(({ sensor }) => sensor.sensorId),
-      `{${history.map(({ event }) => event.position).join(',')}}`,
-      `{${history.map(({ event }) => event.id).join(',')}}`,
-      `{${history.map(({ event }) => event.revision).join(',')}}`,
-      history.map(({ patch }) => JSON.stringify(patch)).join('\u001e'),
-      history
-        .map(({ keyframe }) => (keyframe === undefined ? '' : JSON.stringify(keyframe)))
-        .join('\u001e'),
-      history.map(({ event }) => event.metadata.occurredAt ?? '').join(','),
-      `{${history.map(({ event }) => event.recordedAt.toISOString()).join(',')}}`,
-      history.map(({ event }) => event.metadata.actor),
-    ],
-  });
+  await tx.query(
+    insertRows(
+      state.history,
+      {
+        project_id: ['text', ({ sensor }) => sensor.projectId],
+        sensor_id: ['text', ({ sensor }) => sensor.sensorId],
+        position: ['bigint', ({ event }) => event.position],
+        event_id: ['uuid', ({ event }) => event.id],
+        revision: ['bigint', ({ event }) => event.revision],
+        patch: ['json', ({ patch }) => patch],
+        state: ['json', ({ keyframe }) => keyframe],
+        occurred_at: ['timestamptz', ({ event }) => event.metadata.occurredAt],
+        recorded_at: ['timestamptz', ({ event }) => event.recordedAt],
+        actor: ['text', ({ event }) => event.metadata.actor],
+      },
+      history,
+    ),
+  );
 }
 
 async function saveSettings(settings: readonly Setting[], tx: Queryable): Promise<void> {
   if (settings.length === 0) return;
-  await tx.query({
-    name: 'save-settings',
-    text: `
-      insert into settings (project_id, sensor_id, position, revision)
-      select *
-      from unnest(
-        $1::text[],   /* projects */
-        $2::text[],   /* sensors */
-        $3::bigint[], /* positions */
-        $4::bigint[]  /* revisions */
-      )`,
-    values: [
-      settings.map(({ sensor }) => sensor.projectId),
-      settings.map(({ sensor }) => sensor.sensorId),
-      settings.map(({ event }) => event.position),
-      settings.map(({ event }) => event.revision),
-    ],
-  });
+  await tx.query(
+    insertRows(
+      state.settings,
+      {
+        project_id: ['text', ({ sensor }) => sensor.projectId],
+        sensor_id: ['text', ({ sensor }) => sensor.sensorId],
+        position: ['bigint', ({ event }) => event.position],
+        revision: ['bigint', ({ event }) => event.revision],
+      },
+      settings,
+    ),
+  );
 }

@@ -1,3 +1,4 @@
+import { sql } from '../../database/sql.ts';
 import type { Position } from '../../event-store/port.ts';
 import { streamName } from '../../event-store/stream-name.ts';
 import type { JsonObject } from '../../shared/json.ts';
@@ -8,7 +9,7 @@ import {
   type ReadModels,
   type ReadOptions,
 } from '../engine/reading/read-models.ts';
-import { PATCHES_PER_KEYFRAME } from './projection.ts';
+import { PATCHES_PER_KEYFRAME, state } from './projection.ts';
 
 export interface SensorView {
   readonly sensorId: string;
@@ -27,23 +28,11 @@ export interface HistoryEntry {
   readonly actor: string;
 }
 
-interface SensorViewRow {
-  readonly sensor_id: string;
-  readonly revision: bigint;
-  readonly state: JsonObject;
-  readonly updated_at: Date;
-}
-
-interface HistoryRow {
-  readonly position: bigint;
-  readonly revision: bigint;
-  readonly patch: JsonObject;
+interface HistoryRow extends Omit<HistoryEntry, 'state'> {
+  /** Null where only the patch is kept. */
   readonly state: JsonObject | null;
-  readonly occurred_at: Date | null;
-  readonly recorded_at: Date;
-  readonly actor: string;
-  /** Of the last event by then that was no patch; -1 without one. */
-  readonly setting_revision: bigint;
+  /** The revision of the last event by then that was no patch; -1 without one. */
+  readonly settingRevision: bigint;
 }
 
 export class StateQueries {
@@ -59,21 +48,15 @@ export class StateQueries {
     sensorId: string,
     options: ReadOptions,
   ): Promise<Versioned<SensorView | undefined>> {
-    const { value, position } = await this.#models.read<SensorViewRow>(
-      'state',
-      {
-        name: 'sensor',
-        text: `
-          select sensor_id, revision, state, updated_at
-          from read_state.sensors
-          where project_id = $1 /* project */
-            and sensor_id = $2 /* sensor */`,
-        values: [projectId, sensorId],
-      },
+    const { value, position } = await this.#models.select<SensorView>(
+      sql`
+        select sensor_id as "sensorId", revision, state, updated_at as "updatedAt"
+        from ${state.sensors}
+        where project_id = ${projectId}
+          and sensor_id = ${sensorId}`,
       options,
     );
-    const [row] = value;
-    return { value: row && sensorView(row), position };
+    return { value: value[0], position };
   }
 
   /** A sensor as it was when the log stood at `asOf`. */
@@ -130,23 +113,16 @@ export class StateQueries {
     { after, limit }: { readonly after?: string; readonly limit: number },
     options: ReadOptions,
   ): Promise<Versioned<SensorView[]>> {
-    const { value, position } = await this.#models.read<SensorViewRow>(
-      'state',
-      {
-        name: 'sensors',
-        text: `
-          select sensor_id, revision, state, updated_at
-          from read_state.sensors
-          where project_id = $1 /* project */
-            and ($2::text is null or sensor_id > $2) /* after */
-          order by sensor_id
-          limit $3 /* limit */`,
-        values: [projectId, after ?? null, limit],
-        orderBy: 'sensor_id',
-      },
+    return this.#models.select<SensorView>(
+      sql`
+        select sensor_id as "sensorId", revision, state, updated_at as "updatedAt"
+        from ${state.sensors}
+        where project_id = ${projectId}
+          and (${after}::text is null or sensor_id > ${after})
+        order by sensor_id
+        limit ${limit}`,
       options,
     );
-    return { value: value.map(sensorView), position };
   }
 
   async #history(
@@ -160,35 +136,36 @@ export class StateQueries {
     readonly settingRevision: bigint;
     readonly position: Position;
   }> {
-    const { value, position } = await this.#models.read<HistoryRow>(
-      'state',
-      {
-        name: 'sensor-history',
-        text: `
-          select
-            position, revision, patch, state, occurred_at, recorded_at, actor,
-            (
-              select coalesce(max(s.revision), -1)
-              from read_state.settings s
-              where s.project_id = $1 /* project */
-                and s.sensor_id = $2 /* sensor */
-                and s.position <= coalesce($3, 9223372036854775807) /* newest */
-            ) as setting_revision
-          from read_state.history
-          where project_id = $1 /* project */
-            and sensor_id = $2 /* sensor */
-            and position <= coalesce($3, 9223372036854775807) /* newest */
-          order by position desc
-          limit $4 /* limit */`,
-        // Among so many more rows there is a keyframe to fold the last of them from.
-        values: [projectId, sensorId, newest ?? null, limit + PATCHES_PER_KEYFRAME - 1],
-        orderBy: 'found.position desc',
-      },
+    // A keyframe to fold the last entry from is at most that many rows further.
+    const rows = limit + PATCHES_PER_KEYFRAME - 1;
+    const { value, position } = await this.#models.select<HistoryRow>(
+      sql`
+        select
+          revision,
+          position,
+          patch,
+          state,
+          occurred_at as "occurredAt",
+          recorded_at as "recordedAt",
+          actor,
+          (
+            select coalesce(max(revision), -1)
+            from ${state.settings}
+            where project_id = ${projectId}
+              and sensor_id = ${sensorId}
+              and position <= coalesce(${newest}, 9223372036854775807)
+          ) as "settingRevision"
+        from ${state.history}
+        where project_id = ${projectId}
+          and sensor_id = ${sensorId}
+          and position <= coalesce(${newest}, 9223372036854775807)
+        order by position desc
+        limit ${rows}`,
       options,
     );
     return {
       entries: withStates(value).slice(0, limit),
-      settingRevision: value[0]?.setting_revision ?? -1n,
+      settingRevision: value[0]?.settingRevision ?? -1n,
       position,
     };
   }
@@ -196,29 +173,12 @@ export class StateQueries {
 
 /** Folds rows, newest first, from their oldest keyframe on; older rows than that are left out. */
 function withStates(rows: readonly HistoryRow[]): HistoryEntry[] {
-  const oldestKeyframe = rows.findLastIndex(({ state }) => state !== null);
+  const oldestKeyframe = rows.findLastIndex((row) => row.state !== null);
   const entries: HistoryEntry[] = [];
-  let state: JsonObject | undefined;
-  for (const row of rows.slice(0, oldestKeyframe + 1).toReversed()) {
-    state = row.state ?? mergePatch(state, row.patch);
-    entries.push({
-      revision: row.revision,
-      position: row.position as Position,
-      patch: row.patch,
-      state,
-      occurredAt: row.occurred_at,
-      recordedAt: row.recorded_at,
-      actor: row.actor,
-    });
+  let folded: JsonObject | undefined;
+  for (const { settingRevision: _, ...row } of rows.slice(0, oldestKeyframe + 1).toReversed()) {
+    folded = row.state ?? mergePatch(folded, row.patch);
+    entries.push({ ...row, state: folded });
   }
   return entries.toReversed();
-}
-
-function sensorView(row: SensorViewRow): SensorView {
-  return {
-    sensorId: row.sensor_id,
-    revision: row.revision,
-    state: row.state,
-    updatedAt: row.updated_at,
-  };
 }

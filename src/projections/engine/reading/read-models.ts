@@ -1,7 +1,9 @@
 import type { Database } from '../../../database/database.ts';
+import { projectionsIn, readPosition, render, sql, type Sql } from '../../../database/sql.ts';
 import type { EventStore, Position } from '../../../event-store/port.ts';
 import { LedgerError } from '../../../shared/errors.ts';
 import type { ActiveGenerations } from './active-generations.ts';
+import type { Generation } from '../generations/generations.ts';
 import type { ProjectionEngine } from '../engine.ts';
 import type { Freshness, WaitOptions } from './freshness.ts';
 
@@ -111,6 +113,65 @@ export class ReadModels {
     return this.readAsIs(projection, query);
   }
 
+  /**
+   * The rows of a `select` over tables of projections, as it orders them. All read models whose tables
+   * it names are waited for, and the position is the lowest of theirs.
+   * @param besides read models that it reads as far as they have come, and what is waited for in each:
+   *   the position says nothing about them.
+   * @throws LedgerError `read-model-behind`, `read-too-slow`, `store-unavailable`
+   */
+  async select<Row extends object>(
+    statement: Sql,
+    { minPosition, wait }: ReadOptions = {},
+    besides: Readonly<Record<string, WaitOptions>> = {},
+  ): Promise<Versioned<Row[]>> {
+    const others = Object.entries(besides);
+    const projections = [...projectionsIn(statement)].filter((name) => !(name in besides));
+    await Promise.all([
+      this.#freshness.allReached(projections, this.#shownWith(others, minPosition), wait),
+      ...others.map(([name, its]) => this.#freshness.reached(name, minPosition, its)),
+    ]);
+    return this.#selectFrom(projections, statement);
+  }
+
+  /**
+   * The same without waiting for what this process wrote: for a caller who adds that.
+   * @throws LedgerError `read-model-behind` while there are no tables, `read-too-slow`, `store-unavailable`
+   */
+  selectAsIs<Row extends object>(statement: Sql): Promise<Versioned<Row[]>> {
+    return this.#selectFrom([...projectionsIn(statement)], statement);
+  }
+
+  // One statement, hence one snapshot: rows and checkpoint of one generation and one moment.
+  async #selectFrom<Row extends object>(
+    projections: readonly string[],
+    statement: Sql,
+  ): Promise<Versioned<Row[]>> {
+    const generations = projections.map((name) => this.#answering.of(name));
+    const rendered = render(withPosition(statement, generations), {
+      table: ({ projection, name }) => `${this.#answering.of(projection).schema}.${name}`,
+      readPosition: positionOf(generations),
+    });
+    const rows = await this.#database
+      .query<Row & { answer_position: bigint; answer_row: bigint | null }>(rendered)
+      .catch(async (error: unknown) => {
+        if (isCancelled(error)) throw tooSlow(error);
+        if (!isOfAnotherShape(error)) throw error;
+        // Of another release, or dropped by one: there may be others by now.
+        await this.#answering.refresh();
+        throw beingRebuilt(projections.join(', '), error);
+      });
+    let position: Position | undefined;
+    const value: Row[] = [];
+    for (const { answer_position: its, answer_row: number, ...row } of rows) {
+      position = its as Position;
+      if (number !== null) value.push(row as Row);
+    }
+    if (position === undefined) throw new Error(`no checkpoint of ${projections.join(', ')}`);
+    for (const name of projections) this.#freshness.shown(name, position);
+    return { value, position };
+  }
+
   /** What this process wrote to the other projections shows up to the position of the answer. */
   #shownWith(
     besides: readonly (readonly [string, WaitOptions])[],
@@ -171,6 +232,27 @@ export class ReadModels {
       position: first.read_position as Position,
     };
   }
+}
+
+/** The position of an answer is the lowest of those of the read models that it is from. */
+function positionOf(generations: readonly Generation[]): string {
+  return `least(${generations.map((_, index) => `c${index}.position`).join(', ')})`;
+}
+
+/**
+ * A `select` together with the position of its rows, which there is also when there are no rows. The
+ * rows are numbered where they are in order: a join may give them in another one.
+ */
+function withPosition(statement: Sql, generations: readonly Generation[]): Sql {
+  const checkpoints = generations.map(({ schema }, index) => `${schema}.checkpoint c${index}`);
+  return sql`
+    select ${readPosition} as answer_position, found.*
+    from ${sql.raw(checkpoints.join(' cross join '))}
+    left join lateral (
+      select row_number() over () as answer_row, answer.*
+      from (${statement}) answer
+    ) found on true
+    order by found.answer_row`;
 }
 
 /** Names the schemas that answer. Only the projections that a query declares can be in its text. */

@@ -29,7 +29,7 @@ export async function withinLimit<T>(
     return await work({
       async query(statement) {
         if (elapsedMs() > limitMs) throw tooSlow();
-        return tx.query({ timeoutMs: limitMs + MARGIN_MS, ...statement });
+        return tx.query(statement, { timeoutMs: limitMs + MARGIN_MS });
       },
     });
   } catch (error) {
