@@ -21,7 +21,7 @@ export async function ingestUsage(topic: UsageTopic, { store }: BenchLog): Promi
     // Of its own: under the names of another round nothing would be stored.
     projectId: `p${randomInt(1_000_000)}`,
     source: '',
-    commands: new UsageCommands(store),
+    commands: new UsageCommands({ store }),
     prepare: () => Promise.resolve(),
     logger: createLogger('silent'),
   });

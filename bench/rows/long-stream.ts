@@ -129,7 +129,7 @@ async function freshCommands({ store, database, logger }: Ledger): Promise<State
     'event-store/postgres/postgres-snapshot-store.ts',
   );
   const states = new FoldedStates(store, openPostgresSnapshotStore(database, store.logId), logger);
-  return new StateCommands(new CommandHandler(store, states), store);
+  return new StateCommands({ handler: new CommandHandler(store, states), store });
 }
 
 async function alternate(

@@ -1,25 +1,8 @@
+import type { StreamCategory } from '../events/registry.ts';
+
 declare const streamNameBrand: unique symbol;
 /** `category-<project>.<id>`: made by `streamName` only. */
 export type StreamName = string & { readonly [streamNameBrand]: true };
-
-/** What is kept in streams of its own. A log that shares a server is known by these. */
-export const STREAM_CATEGORIES = [
-  'batch',
-  'dedup',
-  'device',
-  'firmware',
-  'installation',
-  'link',
-  'message',
-  'project',
-  'projection',
-  'request',
-  'seen',
-  'sensor',
-  'sim',
-  'usage',
-  'webhook',
-] as const;
 
 /** The project of streams that belong to the installation: no project can be called so. */
 export const INSTALLATION_PROJECT = '_installation';
@@ -34,7 +17,7 @@ export const INSTALLATION_PROJECT = '_installation';
  * them). So 256 characters are at most 1,536 bytes, within what a PostgreSQL index takes (2,704).
  */
 export function streamName(
-  category: string,
+  category: StreamCategory,
   projectId: string,
   ...id: readonly [string, ...string[]]
 ): StreamName {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineEvent, type EventOf } from './event.ts';
+import { defineContract, defineEvent, type EventsOf } from './event.ts';
 
 /**
  * A batch of DevEUIs was asked for. Stream `batch-<project>.<batch>`, with all that follows.
@@ -92,18 +92,21 @@ const devEuiAttemptFailed = defineEvent(
   }),
 );
 
-export const devEuiEvents = [
-  batchRequested,
-  batchResumed,
-  batchStopped,
-  batchCompleted,
-  batchFailed,
-  batchHidden,
-  devEuiAttempted,
-  devEuiRegistered,
-  devEuiConflicted,
-  devEuiUnconfirmed,
-  devEuiAttemptFailed,
-] as const;
+export const deveuiContract = defineContract({
+  categories: ['batch'],
+  events: [
+    batchRequested,
+    batchResumed,
+    batchStopped,
+    batchCompleted,
+    batchFailed,
+    batchHidden,
+    devEuiAttempted,
+    devEuiRegistered,
+    devEuiConflicted,
+    devEuiUnconfirmed,
+    devEuiAttemptFailed,
+  ],
+});
 
-export type BatchEvent = EventOf<(typeof devEuiEvents)[number]>;
+export type BatchEvent = EventsOf<typeof deveuiContract>;

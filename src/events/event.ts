@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
 
 /**
@@ -56,4 +57,93 @@ export function defineEvent<const Type extends string, Data extends JsonObject>(
 ): EventDefinition<Type, Data> {
   const version = upcasters.length + 1;
   return { type, version, schema, upcasters, ...(withRecordedAt && { withRecordedAt }) };
+}
+
+/** An event as the log gives it back, as far as its data is concerned. */
+export interface ReadableEvent {
+  readonly type: string;
+  readonly data: JsonObject;
+  readonly metadata: EventMetadata;
+  readonly recordedAt?: Date;
+}
+
+/** An event as the log takes it, but for its id. */
+export interface RecordableEvent {
+  readonly type: string;
+  readonly data: JsonObject;
+  readonly metadata: EventMetadata;
+}
+
+/**
+ * What a domain has in the log: the categories of its streams, and its types of events. Whoever reads
+ * events through the contract of their domain gets them typed.
+ */
+export class Contract<Category extends string = string, Event extends DomainEvent = DomainEvent> {
+  readonly categories: readonly Category[];
+  readonly #definitions: ReadonlyMap<string, EventDefinition>;
+
+  constructor(categories: readonly Category[], definitions: readonly EventDefinition[]) {
+    this.categories = categories;
+    this.#definitions = new Map(definitions.map((definition) => [definition.type, definition]));
+  }
+
+  get types(): readonly string[] {
+    return [...this.#definitions.keys()];
+  }
+
+  /** Whether this release knows the type: a newer one may have written others beside it. */
+  knows(type: string): boolean {
+    return this.#definitions.has(type);
+  }
+
+  /** Checks the event against its schema: what breaks the contract could never be taken out again. */
+  record({ type, data }: Event, metadata: Omit<EventMetadata, 'schemaVersion'>): RecordableEvent {
+    const definition = this.#definitions.get(type);
+    if (definition === undefined) throw new Error(`event type ${type} is not in the contract`);
+    definition.schema.parse(data);
+    return { type, data, metadata: { ...metadata, schemaVersion: definition.version } };
+  }
+
+  /**
+   * A recorded event in the version that today's code reads: older versions are lifted step by step.
+   * @throws LedgerError `newer-event-version`, when this release does not know the version
+   */
+  read({ type, data, metadata, recordedAt }: ReadableEvent): Event {
+    const definition = this.#definitions.get(type);
+    const lifted = definition === undefined ? data : upcast(definition, metadata, data);
+    const fill = definition?.withRecordedAt;
+    // The type names the schema that the data was checked against when it was recorded.
+    return { type, data: fill && recordedAt ? fill(lifted, recordedAt) : lifted } as Event;
+  }
+}
+
+/** The union of a contract's events. */
+export type EventsOf<Contracted> = Contracted extends Contract<string, infer Event> ? Event : never;
+
+export function defineContract<
+  const Category extends string,
+  const Definitions extends readonly unknown[],
+>({
+  categories,
+  events,
+}: {
+  readonly categories: readonly Category[];
+  readonly events: Definitions;
+}): Contract<Category, EventOf<Definitions[number]>> {
+  // Each is an `EventDefinition`: their schemas differ, and a list of them has no common type.
+  return new Contract(categories, events as readonly unknown[] as readonly EventDefinition[]);
+}
+
+function upcast(
+  { type, version, upcasters }: EventDefinition,
+  { schemaVersion }: EventMetadata,
+  data: JsonObject,
+): JsonObject {
+  if (schemaVersion > version) {
+    throw new LedgerError(
+      'newer-event-version',
+      `${type} has version ${schemaVersion}, and this release reads up to ${version}: ask a process of the newer release.`,
+    );
+  }
+  return upcasters.slice(schemaVersion - 1).reduce((older, lift) => lift(older), data);
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineEvent, type EventOf } from './event.ts';
+import { defineContract, defineEvent, type EventOf } from './event.ts';
 
 /**
  * A device reported the firmware of one of its components. Stream
@@ -18,5 +18,8 @@ const firmwareReported = defineEvent(
   }),
 );
 
-export const firmwareEvents = [firmwareReported] as const;
+export const firmwareContract = defineContract({
+  categories: ['firmware'],
+  events: [firmwareReported],
+});
 export type FirmwareEvent = EventOf<typeof firmwareReported>;

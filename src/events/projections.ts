@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineEvent, type EventOf } from './event.ts';
+import { defineContract, defineEvent, type EventsOf } from './event.ts';
 
 /**
  * What admins have done with a projection. Stream `projection-_installation.<name>`. Of these only a
@@ -36,13 +36,16 @@ const projectionEventSkipped = defineEvent(
   }),
 );
 
-export const projectionEvents = [
-  rebuildRequested,
-  rebuildCancelled,
-  verificationRequested,
-  projectionPaused,
-  projectionResumed,
-  projectionRetried,
-  projectionEventSkipped,
-] as const;
-export type ProjectionEvent = EventOf<(typeof projectionEvents)[number]>;
+export const projectionsContract = defineContract({
+  categories: ['projection'],
+  events: [
+    rebuildRequested,
+    rebuildCancelled,
+    verificationRequested,
+    projectionPaused,
+    projectionResumed,
+    projectionRetried,
+    projectionEventSkipped,
+  ],
+});
+export type ProjectionEvent = EventsOf<typeof projectionsContract>;

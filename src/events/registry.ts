@@ -1,73 +1,72 @@
-import { LedgerError } from '../shared/errors.ts';
-import type { JsonObject } from '../shared/json.ts';
-import type { DomainEvent, EventDefinition, EventMetadata } from './event.ts';
-import { devEuiEvents } from './deveui.ts';
-import { firmwareEvents } from './firmware.ts';
-import { projectionEvents } from './projections.ts';
-import { requestEvents } from './requests.ts';
-import { stateEvents } from './state.ts';
-import { tenancyEvents } from './tenancy.ts';
-import { usageEvents } from './usage.ts';
-import { webhookEvents } from './webhooks.ts';
+import {
+  type Contract,
+  type DomainEvent,
+  type EventMetadata,
+  type ReadableEvent,
+  type RecordableEvent,
+} from './event.ts';
+import { deveuiContract } from './deveui.ts';
+import { firmwareContract } from './firmware.ts';
+import { projectionsContract } from './projections.ts';
+import { requestsContract } from './requests.ts';
+import { stateContract } from './state.ts';
+import { tenancyContract } from './tenancy.ts';
+import { usageContract } from './usage.ts';
+import { webhooksContract } from './webhooks.ts';
 
-const definitions: ReadonlyMap<string, EventDefinition> = new Map(
-  (
-    [
-      ...devEuiEvents,
-      ...firmwareEvents,
-      ...projectionEvents,
-      ...requestEvents,
-      ...stateEvents,
-      ...tenancyEvents,
-      ...usageEvents,
-      ...webhookEvents,
-    ] as readonly EventDefinition[]
-  ).map((definition) => [definition.type, definition]),
+/**
+ * The contract of each domain. It is here, and not in `domains.ts`, because every layer reads events,
+ * and none of them may depend on all the others. A domain that has a line here and none there does
+ * not compile.
+ */
+export const domainContracts = {
+  tenancy: tenancyContract,
+  deveui: deveuiContract,
+  firmware: firmwareContract,
+  state: stateContract,
+  usage: usageContract,
+};
+
+/** What the write side and the engine themselves have in the log. */
+const platformContracts = {
+  requests: requestsContract,
+  projections: projectionsContract,
+  webhooks: webhooksContract,
+};
+
+export type DomainName = keyof typeof domainContracts;
+
+const contracts = { ...domainContracts, ...platformContracts };
+const all: readonly Contract[] = Object.values(contracts);
+
+type CategoriesOf<Contracted> = Contracted extends Contract<infer Category> ? Category : never;
+/** The categories of all streams. A log that shares a server is known by these. */
+export type StreamCategory = CategoriesOf<(typeof contracts)[keyof typeof contracts]>;
+export const streamCategories = all
+  .flatMap(({ categories }) => categories)
+  .toSorted() as readonly StreamCategory[];
+
+const contractOfType: ReadonlyMap<string, Contract> = new Map(
+  all.flatMap((contract) => contract.types.map((type) => [type, contract] as const)),
 );
 
 /** An event as the log takes it, but for its id: checked against its schema, in today's version. */
 export function recordable(
-  { type, data }: DomainEvent,
+  event: DomainEvent,
   metadata: Omit<EventMetadata, 'schemaVersion'>,
-): { readonly type: string; readonly data: JsonObject; readonly metadata: EventMetadata } {
-  const definition = definitions.get(type);
-  if (definition === undefined) throw new Error(`event type ${type} is not in the registry`);
-  // What breaks the contract must never enter the log: nothing could take it out again.
-  definition.schema.parse(data);
-  return { type, data, metadata: { ...metadata, schemaVersion: definition.version } };
+): RecordableEvent {
+  const contract = contractOfType.get(event.type);
+  if (contract === undefined) throw new Error(`event type ${event.type} is not in the registry`);
+  return contract.record(event, metadata);
 }
 
 /** Whether this release knows events of the type: a newer one may have written others beside them. */
 export function isKnownType(type: string): boolean {
-  return definitions.has(type);
+  return contractOfType.has(type);
 }
 
 /** A recorded event as folds and projections read it: in the version that today's code knows. */
-export function domainEvent(recorded: {
-  readonly type: string;
-  readonly data: JsonObject;
-  readonly metadata: EventMetadata;
-  readonly recordedAt?: Date;
-}): DomainEvent {
-  const { type, data, metadata, recordedAt } = recorded;
-  const upcasted = upcast(type, metadata.schemaVersion, data);
-  const fill = definitions.get(type)?.withRecordedAt;
-  return { type, data: fill && recordedAt ? fill(upcasted, recordedAt) : upcasted };
-}
-
-/**
- * The data of a recorded event in the version that today's code reads: older versions are lifted
- * step by step, the present one comes back as it is.
- * @throws LedgerError `newer-event-version` when this release does not know the version.
- */
-function upcast(type: string, schemaVersion: number, data: JsonObject): JsonObject {
-  const definition = definitions.get(type);
-  if (definition === undefined || schemaVersion === definition.version) return data;
-  if (schemaVersion > definition.version) {
-    throw new LedgerError(
-      'newer-event-version',
-      `${type} has version ${schemaVersion}, and this release reads up to ${definition.version}: ask a process of the newer release.`,
-    );
-  }
-  return definition.upcasters.slice(schemaVersion - 1).reduce((older, lift) => lift(older), data);
+export function domainEvent(recorded: ReadableEvent): DomainEvent {
+  const { type, data } = recorded;
+  return contractOfType.get(type)?.read(recorded) ?? { type, data };
 }

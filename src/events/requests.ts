@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Json } from '../shared/json.ts';
-import { defineEvent, type EventOf } from './event.ts';
+import { defineContract, defineEvent, type EventOf } from './event.ts';
 import { keyKindSchema } from './tenancy.ts';
 
 /**
@@ -74,13 +74,16 @@ const requestItemsAnswered = defineEvent(
   }),
 );
 
-export const requestEvents = [
-  requestReserved,
-  requestAnswered,
-  requestBodyPartKept,
-  requestItemsReserved,
-  requestItemsAnswered,
-] as const;
+export const requestsContract = defineContract({
+  categories: ['request'],
+  events: [
+    requestReserved,
+    requestAnswered,
+    requestBodyPartKept,
+    requestItemsReserved,
+    requestItemsAnswered,
+  ],
+});
 export type RequestEvent =
   | EventOf<typeof requestReserved>
   | EventOf<typeof requestAnswered>

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { JsonObject } from '../shared/json.ts';
-import { defineEvent, type EventOf } from './event.ts';
+import { defineContract, defineEvent, type EventOf } from './event.ts';
 
 /** How a sensor, or a whole project, tells a repeated patch from a new one. */
 export const dedupStrategySchema = z.discriminatedUnion('strategy', [
@@ -68,11 +68,9 @@ const messageClaimed = defineEvent(
   z.object({ sensorId: z.string(), messageId: z.string(), sensorRevision: z.string().nullable() }),
 );
 
-export const stateEvents = [
-  sensorPatched,
-  sensorDedupSet,
-  projectDedupSet,
-  messageClaimed,
-] as const;
+export const stateContract = defineContract({
+  categories: ['dedup', 'message', 'sensor'],
+  events: [sensorPatched, sensorDedupSet, projectDedupSet, messageClaimed],
+});
 export type SensorEvent = EventOf<typeof sensorPatched> | EventOf<typeof sensorDedupSet>;
 export type ProjectDedupEvent = EventOf<typeof projectDedupSet>;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineEvent, type EventOf } from './event.ts';
+import { defineContract, defineEvent, type EventOf } from './event.ts';
 
 export const roleSchema = z.enum(['owner', 'member', 'viewer']);
 export type Role = z.infer<typeof roleSchema>;
@@ -149,24 +149,27 @@ const simAssigned = defineEvent(
     data['isFromRecording'] === true ? { ...data, from: recordedAt.toISOString() } : data,
 );
 
-export const tenancyEvents = [
-  keyIssued,
-  keyRevoked,
-  projectCreated,
-  memberAdded,
-  memberRemoved,
-  deviceRegistered,
-  deviceChanged,
-  deviceRetired,
-  deviceTransferStarted,
-  deviceTransferCancelled,
-  deviceTransferRefused,
-  deviceTransferred,
-  linkClaimed,
-  linkClaimVoided,
-  deviceSeen,
-  simAssigned,
-] as const;
+export const tenancyContract = defineContract({
+  categories: ['device', 'installation', 'link', 'project', 'seen', 'sim'],
+  events: [
+    keyIssued,
+    keyRevoked,
+    projectCreated,
+    memberAdded,
+    memberRemoved,
+    deviceRegistered,
+    deviceChanged,
+    deviceRetired,
+    deviceTransferStarted,
+    deviceTransferCancelled,
+    deviceTransferRefused,
+    deviceTransferred,
+    linkClaimed,
+    linkClaimVoided,
+    deviceSeen,
+    simAssigned,
+  ],
+});
 
 export type InstallationEvent = KeyEvent;
 export type KeyEvent = EventOf<typeof keyIssued> | EventOf<typeof keyRevoked>;

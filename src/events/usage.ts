@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isKeepableText } from '../shared/text.ts';
-import { defineEvent, type EventOf } from './event.ts';
+import { defineContract, defineEvent, type EventOf, type EventsOf } from './event.ts';
 
 /**
  * A SIM card used so many bytes at a time. Stream `usage-<project>.<what names the record>`, which takes one event,
@@ -49,7 +49,10 @@ const usageRejected = defineEvent(
   }),
 );
 
-export const usageEvents = [usageRecorded, usageRejected] as const;
-export type UsageEvent = EventOf<(typeof usageEvents)[number]>;
+export const usageContract = defineContract({
+  categories: ['usage'],
+  events: [usageRecorded, usageRejected],
+});
+export type UsageEvent = EventsOf<typeof usageContract>;
 export type UsageOrigin = z.infer<typeof usageOrigin>;
 export type RejectionReason = EventOf<typeof usageRejected>['data']['reason'];

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineEvent, type EventOf } from './event.ts';
+import { defineContract, defineEvent, type EventsOf } from './event.ts';
 
 /** What a webhook is sent, and where. Null: events of every type, or of every domain. */
 const endpoint = z.object({
@@ -57,14 +57,17 @@ const webhookEnded = defineEvent(
 );
 const webhookDeleted = defineEvent('WebhookDeleted', z.object({ webhookId: z.string() }));
 
-export const webhookEvents = [
-  webhookCreated,
-  webhookChanged,
-  webhookSecretRotated,
-  webhookFailed,
-  webhookResumed,
-  webhookReplayRequested,
-  webhookEnded,
-  webhookDeleted,
-] as const;
-export type WebhookEvent = EventOf<(typeof webhookEvents)[number]>;
+export const webhooksContract = defineContract({
+  categories: ['webhook'],
+  events: [
+    webhookCreated,
+    webhookChanged,
+    webhookSecretRotated,
+    webhookFailed,
+    webhookResumed,
+    webhookReplayRequested,
+    webhookEnded,
+    webhookDeleted,
+  ],
+});
+export type WebhookEvent = EventsOf<typeof webhooksContract>;

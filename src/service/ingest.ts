@@ -17,7 +17,7 @@ export function openIngest(
     groupId,
     projectId: project,
     source,
-    commands: new UsageCommands(store),
+    commands: new UsageCommands({ store }),
     prepare: () => ensureProject(handler, project, KAFKA_ACTOR, systemClock),
     logger,
   });

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { LinkedDevices } from '../commands/core/command-parts.ts';
 import { FoldedStates } from '../commands/core/folded-states.ts';
 import { CommandHandler } from '../commands/core/handler.ts';
 import { ConfigError, type Config } from '../config.ts';
@@ -14,16 +15,12 @@ import { observed, type ObservedLog } from '../event-store/observed-log.ts';
 import type { OpenEventStore, SnapshotStore, Write } from '../event-store/port.ts';
 import { openPostgresEventStore } from '../event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from '../event-store/postgres/postgres-snapshot-store.ts';
+import { openCommands, projections, type Commands } from '../domains.ts';
 import { KAFKA_ACTOR } from '../ingest/usage-batch.ts';
-import { devEuiProjection } from '../projections/deveui/projection.ts';
 import { ProjectionAdministration } from '../projections/engine/administration.ts';
-import { firmwareProjection } from '../projections/firmware/projection.ts';
 import { ProjectionEngine } from '../projections/engine/engine.ts';
-import type { Projection } from '../projections/engine/projection.ts';
 import { ReadModels } from '../projections/engine/reading/read-models.ts';
-import { stateProjection } from '../projections/state/projection.ts';
-import { tenancyProjection } from '../projections/tenancy/projection.ts';
-import { usageProjection } from '../projections/usage/projection.ts';
+import { LinkQueries } from '../projections/tenancy/queries/links.ts';
 import { createLogger, type Logger } from '../shared/logger.ts';
 
 /** An opened ledger: the log, the write side, the read side; nothing runs yet. */
@@ -35,6 +32,7 @@ export interface Ledger {
   readonly engine: ProjectionEngine;
   readonly administration: ProjectionAdministration;
   readonly handler: CommandHandler;
+  readonly commands: Commands;
   readonly models: ReadModels;
   /** Rejects when this process may not append any more, and is to end. */
   readonly mayAppend: Promise<void>;
@@ -45,14 +43,6 @@ export interface Ledger {
 
 /** A read that takes longer is given up: nobody may take the connections of everybody else for long. */
 const READ_TIMEOUT_MS = 15_000;
-
-const PROJECTIONS: readonly Projection[] = [
-  tenancyProjection,
-  stateProjection,
-  devEuiProjection,
-  firmwareProjection,
-  usageProjection,
-];
 
 /** `role`: a service holds the data directory for itself; a tool may come beside it. */
 export async function openLedger(config: Config, role: 'service' | 'tool'): Promise<Ledger> {
@@ -92,7 +82,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     const engine = new ProjectionEngine({
       database,
       store,
-      projections: PROJECTIONS,
+      projections,
       logger,
       processId,
     });
@@ -107,15 +97,20 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     const mayAppend = Promise.race([presence.ended, wentBack]);
     // A tool that never asks must not be ended by the rejection: its commands fail.
     mayAppend.catch(() => undefined);
+    const handler = new CommandHandler(store, states);
+    const models = new ReadModels(readers, engine, store);
+    const links = new LinkQueries(models);
+    const linkedDevices: LinkedDevices = (...link) => links.devicesWith(...link);
     return {
       logger,
       database,
       store,
       snapshots,
       engine,
-      administration: new ProjectionAdministration(database, store, PROJECTIONS, engine),
-      handler: new CommandHandler(store, states),
-      models: new ReadModels(readers, engine, store),
+      administration: new ProjectionAdministration(database, store, projections, engine),
+      handler,
+      commands: openCommands({ store, handler, linkedDevices }),
+      models,
       mayAppend,
       keyModels: new ReadModels(followers, engine, store),
       async close() {

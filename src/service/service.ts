@@ -1,30 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { Authentication } from '../api/authentication.ts';
-import { devEuiRoutes } from '../api/deveui/deveui.ts';
-import { firmwareRoutes } from '../api/firmware/firmware.ts';
 import { Pipeline } from '../api/pipeline.ts';
 import { RateLimits } from '../api/rate-limits.ts';
 import { Responder } from '../api/responder.ts';
 import { adminRoutes } from '../api/admin/admin.ts';
 import { createApp, listen, type RunningServer } from '../api/server.ts';
-import { stateRoutes } from '../api/state/state.ts';
-import { tenancyRoutes } from '../api/tenancy/tenancy.ts';
-import { usageRoutes } from '../api/usage/usage.ts';
-import { batchStream } from '../commands/deveui/decider.ts';
 import { DeviceSightings } from '../commands/tenancy/device-sightings.ts';
-import { DeviceCommands } from '../commands/tenancy/device-commands.ts';
-import { FirmwareCommands } from '../commands/firmware/commands.ts';
-import { BatchTracker } from '../commands/deveui/batch-tracker.ts';
 import { formatApiKey, mintKey } from '../commands/tenancy/api-keys.ts';
 import { IdempotentRequests } from '../commands/core/idempotent-requests.ts';
-import { StateCommands } from '../commands/state/commands.ts';
 import {
   INSTALLATION_PROJECT,
   installationDecider,
   installationStream,
 } from '../commands/tenancy/project-decider.ts';
-import { UsageCommands } from '../commands/usage/commands.ts';
 import { ConfigError, type Config } from '../config.ts';
+import { domainRoutes } from '../domains.ts';
 import { installationSecret } from '../database/installation-secret.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
 import { providerAddress } from '../lorawan/http-provider.ts';
@@ -33,20 +23,10 @@ import { openLedger, type Ledger } from './ledger.ts';
 import { refuseShorterLog } from './log-end.ts';
 import { operationsOf, serveOperations, type Operations } from './operations.ts';
 import { openProvisioning, type OpenProvisioning } from './provisioning.ts';
-import { DevEuiQueries } from '../projections/deveui/queries.ts';
-import { FirmwareQueries } from '../projections/firmware/queries.ts';
 import { Positions } from '../event-store/positions.ts';
 import { LogReader } from '../event-store/log-reader.ts';
-import { StateQueries } from '../projections/state/queries.ts';
-import { LinkQueries } from '../projections/tenancy/queries/links.ts';
 import { KeyQueries } from '../projections/tenancy/queries/key-holders.ts';
 import { KeyDirectory } from '../projections/tenancy/key-directory/key-directory.ts';
-import { TimelineQueries } from '../projections/tenancy/queries/timeline.ts';
-import { InventoryQueries } from '../projections/tenancy/queries/inventory.ts';
-import { TenancyQueries } from '../projections/tenancy/queries.ts';
-import { UsageQueries } from '../projections/usage/queries.ts';
-import { UsageRejections } from '../projections/usage/queries/rejections.ts';
-import { UsageTotals } from '../projections/usage/queries/totals.ts';
 import { systemClock } from '../shared/clock.ts';
 import { randomEntropy } from '../shared/ids.ts';
 
@@ -156,13 +136,8 @@ async function serveApi(
   },
 ): Promise<ServedApi> {
   const { lorawanApiUrl } = config;
-  const { logger, database, store, administration, handler, models } = ledger;
-  const tenancy = new TenancyQueries(models);
-  const states = new StateQueries(models);
-  const firmware = new FirmwareQueries(models);
-  const usage = new UsageQueries(models);
+  const { logger, database, store, administration, handler, commands, models } = ledger;
   const positions = new Positions(store);
-  const links = new LinkQueries(models);
   const directory = new KeyDirectory(new KeyQueries(ledger.keyModels), store);
   await inheritWrites(ledger);
   store.onAppended((write, position) => directory.appended(write, position));
@@ -186,40 +161,13 @@ async function serveApi(
   });
   const app = createApp({
     routes: [
-      // In the order in which they are matched: what devices send comes first.
-      ...stateRoutes({ commands: new StateCommands(handler, store), queries: states, positions }),
-      ...firmwareRoutes({
-        commands: new FirmwareCommands(store),
-        queries: firmware,
-        positions,
-      }),
-      ...devEuiRoutes({
-        handler,
-        queries: new DevEuiQueries(models),
-        follow: (projectId, batchId) => new BatchTracker(store, batchStream(projectId, batchId)),
-        draining,
-        provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
-      }),
-      ...usageRoutes({
-        commands: new UsageCommands(store),
-        queries: usage,
-        totals: new UsageTotals(models),
-        rejections: new UsageRejections(models),
-        positions,
-      }),
-      ...tenancyRoutes({
+      ...(await domainRoutes(commands, {
         models,
-        handler,
-        devices: new DeviceCommands(store, handler, (...link) => links.devicesWith(...link)),
-        queries: tenancy,
-        states,
-        firmware,
-        usage,
-        inventory: new InventoryQueries(models),
-        timelines: new TimelineQueries(models),
-        directory,
         positions,
-      }),
+        directory,
+        provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
+        draining,
+      })),
       ...adminRoutes({ handler, administration, positions, log: new LogReader(store) }),
     ],
     pipeline,

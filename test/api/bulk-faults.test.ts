@@ -130,7 +130,7 @@ async function startProcess(): Promise<Process> {
     responder: new Responder({ models, positions, logger: listening }),
     clock: () => new Date(),
   });
-  const [route] = bulkRoutes(new StateCommands(handler, store));
+  const [route] = bulkRoutes(new StateCommands({ handler, store }));
   const app = express();
   app.post('/', (request, response) => pipeline.run(route!, request, response));
   const server: Server = createServer(app);
@@ -326,7 +326,7 @@ test('read models hold what another process recorded for the same streamed reque
 
 test('every acknowledged item of a bulk that is repeated over a failing store is in the log once, and stays where it is', async () => {
   const processes = [await startProcess(), await startProcess()];
-  const calm = new StateCommands(processes[0]!.handler, processes[0]!.store);
+  const calm = new StateCommands(processes[0]!);
   await fc.assert(
     fc.asyncProperty(anyPlan, async (plan) => {
       runs += 1;

@@ -39,7 +39,7 @@ function ingestionInto({ store }: WriteProcess, { events }: { events: number }):
     unknown,
     unknown
   >;
-  return new Ingestion(new UsageCommands(failing), request);
+  return new Ingestion(new UsageCommands({ store: failing }), request);
 }
 
 test('a body of which nothing is recorded is refused as a whole while the store is away', async () => {

@@ -3,12 +3,10 @@ import type { Database } from '../../src/database/database.ts';
 import { openEventStoreDB } from '../../src/event-store/eventstoredb/eventstoredb-event-store.ts';
 import type { OpenEventStore } from '../../src/event-store/port.ts';
 import { openPostgresEventStore } from '../../src/event-store/postgres/postgres-event-store.ts';
-import { STREAM_CATEGORIES } from '../../src/event-store/stream-name.ts';
+import { streamCategories } from '../../src/events/registry.ts';
 import type { Logger } from '../../src/shared/logger.ts';
 import { startStandInProcess } from './eventstoredb/stand-in-child.ts';
-
-/** The categories of streams that tests have of their own. */
-const TEST_CATEGORIES = ['meter', 'notes'];
+import { TEST_CATEGORIES } from './test-stream-name.ts';
 
 /**
  * The log that belongs to a database of the tests: in it, or on the server at `TEST_EVENTSTORE_URL`
@@ -23,7 +21,7 @@ export function openTestLog(options: {
   const url = testEventStoreUrl(databaseUrl);
   return url === undefined
     ? openPostgresEventStore({ database, logger })
-    : openEventStoreDB({ url, logger, categories: [...STREAM_CATEGORIES, ...TEST_CATEGORIES] });
+    : openEventStoreDB({ url, logger, categories: [...streamCategories, ...TEST_CATEGORIES] });
 }
 
 let users = 0;

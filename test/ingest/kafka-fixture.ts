@@ -134,7 +134,7 @@ export function startIngest(
     groupId,
     projectId: 'acme',
     source: '',
-    commands: new UsageCommands(store),
+    commands: new UsageCommands({ store }),
     prepare: () => Promise.resolve(),
     logger: createLogger(process.env['TEST_LOG_LEVEL'] ?? 'silent'),
     ...changes,

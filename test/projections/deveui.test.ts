@@ -8,7 +8,7 @@ import { migrate } from '../../src/database/migrations.ts';
 import type { BatchEvent } from '../../src/events/deveui.ts';
 import type { DeviceEvent } from '../../src/events/tenancy.ts';
 import type { RecordedEvent } from '../../src/event-store/port.ts';
-import { devEuiProjection } from '../../src/projections/deveui/projection.ts';
+import { deveuiProjection } from '../../src/projections/deveui/projection.ts';
 import { DEVEUIS_PER_PARTITION, DevEuiQueries } from '../../src/projections/deveui/queries.ts';
 import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
@@ -122,15 +122,15 @@ describe('with tables that are filled by hand', () => {
     const engine = new ProjectionEngine({
       database,
       store,
-      projections: [devEuiProjection, tenancyProjection],
+      projections: [deveuiProjection, tenancyProjection],
       logger,
       processId: 'by-hand',
     });
     await engine.prepare();
     engine.answering.close();
     queries = new DevEuiQueries(new ReadModels(database, engine, store));
-    tables = await tablesByHand(database, devEuiProjection, store.logId);
-    const another = { ...devEuiProjection, name: 'deveui_one_by_one' };
+    tables = await tablesByHand(database, deveuiProjection, store.logId);
+    const another = { ...deveuiProjection, name: 'deveui_one_by_one' };
     oneByOne = await tablesByHand(database, another, store.logId);
     tenancy = await tablesByHand(database, tenancyProjection, store.logId);
     await store.close();
@@ -679,7 +679,7 @@ describe('with a projection that runs', () => {
   test('what was just decided is read, counts and lists of one moment', async () => {
     const process = await startReadProcess({
       url: testDatabase.url,
-      projections: [devEuiProjection, tenancyProjection],
+      projections: [deveuiProjection, tenancyProjection],
     });
     process.engine.start();
     const queries = new DevEuiQueries(process.models);

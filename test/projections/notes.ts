@@ -1,7 +1,7 @@
 import { expect, vi } from 'vitest';
 import type { Database } from '../../src/database/database.ts';
 import type { EventStore, Position } from '../../src/event-store/port.ts';
-import { streamName } from '../../src/event-store/stream-name.ts';
+import { testStreamName } from '../event-store/test-stream-name.ts';
 import type { ProjectionStatus } from '../../src/projections/engine/administration.ts';
 import type { WaitOptions } from '../../src/projections/engine/reading/freshness.ts';
 import { newEventId } from '../../src/shared/ids.ts';
@@ -94,7 +94,7 @@ export async function appendEvent(
 ): Promise<Position> {
   const [appended] = await store.append([
     {
-      stream: streamName('notes', projectId, newEventId()),
+      stream: testStreamName('notes', projectId, newEventId()),
       expectedRevision: 'no-stream',
       events: [
         {

@@ -414,7 +414,7 @@ describe('with a projection that runs', () => {
     process.engine.start();
     return {
       ...process,
-      commands: new StateCommands(process.handler, process.store),
+      commands: new StateCommands(process),
       queries: new StateQueries(process.models),
     };
   }

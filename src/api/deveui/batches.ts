@@ -13,7 +13,8 @@ import {
   shortCodesBehind,
 } from '../../commands/deveui/drawing.ts';
 import type { BatchTracker, HandledBatch } from '../../commands/deveui/batch-tracker.ts';
-import type { CommandContext, CommandHandler } from '../../commands/core/handler.ts';
+import type { DevEuiCommands } from '../../commands/deveui/commands.ts';
+import type { CommandContext } from '../../commands/core/handler.ts';
 import {
   atLeast,
   type Versioned,
@@ -41,10 +42,8 @@ import { awaitEnd } from './awaited-end.ts';
 import { waitPreference } from './wait-preference.ts';
 
 export interface BatchRoutesParts {
-  readonly handler: CommandHandler;
+  readonly commands: DevEuiCommands;
   readonly queries: DevEuiQueries;
-  /** A batch as its own events tell it: an answer to a command waits for no read model. */
-  readonly follow: (projectId: string, batchId: string) => BatchTracker;
   /** The address of the LoRaWAN provider; undefined where none is configured. */
   readonly provider: string | undefined;
   /** Aborted when the process is to end: whoever waits is answered as far as it is. */
@@ -119,13 +118,9 @@ const batchAnswer = summaryFields
 
 const batchParams = z.object({ id: idField });
 
-export function batchRoutes({
-  handler,
-  queries,
-  follow,
-  provider,
-  draining,
-}: BatchRoutesParts): Route[] {
+export function batchRoutes({ commands, queries, provider, draining }: BatchRoutesParts): Route[] {
+  const { handler } = commands;
+
   function execute(
     projectId: string,
     batchId: string,
@@ -271,7 +266,7 @@ export function batchRoutes({
     errors: ['not-found'],
     async handle({ params, projectId, now, command }) {
       const endedAt = now.toISOString();
-      const batch = follow(projectId, params.id);
+      const batch = commands.track(projectId, params.id);
       await batch.catchUp();
       for (;;) {
         const stopped = await execute(projectId, params.id, { type: 'stop' }, command());
@@ -296,7 +291,7 @@ export function batchRoutes({
     answers: { 202: batchAnswer },
     errors: ['not-found', 'provider-not-configured'],
     async handle({ params, projectId, now, command }) {
-      const batch = follow(projectId, params.id);
+      const batch = commands.track(projectId, params.id);
       await batch.catchUp();
       const resumed = await execute(
         projectId,

@@ -1,12 +1,14 @@
 import type { FirmwareCommands } from '../../commands/firmware/commands.ts';
+import { FirmwareQueries } from '../../projections/firmware/queries.ts';
+import type { RouteParts } from '../route-parts.ts';
 import type { Route } from '../route.ts';
-import { historyRoutes, type HistoryRoutesParts } from './history.ts';
+import { historyRoutes } from './history.ts';
 import { reportRoutes } from './reports.ts';
 
-export interface FirmwareRoutesParts extends HistoryRoutesParts {
-  readonly commands: FirmwareCommands;
-}
-
-export function firmwareRoutes({ commands, ...parts }: FirmwareRoutesParts): Route[] {
-  return [...reportRoutes(commands), ...historyRoutes(parts)];
+export function firmwareRoutes(
+  commands: FirmwareCommands,
+  { models, positions }: RouteParts,
+): Route[] {
+  const queries = new FirmwareQueries(models);
+  return [...reportRoutes(commands), ...historyRoutes({ queries, positions })];
 }

@@ -1,8 +1,11 @@
-import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
-import type { CommandHandler } from '../../commands/core/handler.ts';
-import type { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
-import type { KeyDirectory } from '../../projections/tenancy/key-directory/key-directory.ts';
-import type { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';
+import type { TenancyCommands } from '../../commands/tenancy/commands.ts';
+import { FirmwareQueries } from '../../projections/firmware/queries.ts';
+import { StateQueries } from '../../projections/state/queries.ts';
+import { TenancyQueries } from '../../projections/tenancy/queries.ts';
+import { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
+import { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';
+import { UsageQueries } from '../../projections/usage/queries.ts';
+import type { RouteParts } from '../route-parts.ts';
 import type { Route } from '../route.ts';
 import { deviceRegistrationRoute } from './device-registration.ts';
 import { deviceTransferRoute } from './device-transfer.ts';
@@ -12,34 +15,25 @@ import { keyRoutes } from './keys.ts';
 import { memberRoutes } from './members.ts';
 import { projectRoutes } from './projects.ts';
 import { timelineRoutes } from './timeline.ts';
-import { twinRoute, type TwinRouteParts } from './twin.ts';
+import { twinRoute } from './twin.ts';
 
-export interface TenancyRoutesParts extends TwinRouteParts {
-  readonly handler: CommandHandler;
-  readonly devices: DeviceCommands;
-  readonly inventory: InventoryQueries;
-  readonly timelines: TimelineQueries;
-  readonly directory: KeyDirectory;
-}
-
-export function tenancyRoutes({
-  handler,
-  devices,
-  inventory,
-  timelines,
-  directory,
-  ...parts
-}: TenancyRoutesParts): Route[] {
-  const { queries, positions } = parts;
+export function tenancyRoutes(
+  { handler, devices }: TenancyCommands,
+  { models, positions, directory }: RouteParts,
+): Route[] {
+  const queries = new TenancyQueries(models);
+  const states = new StateQueries(models);
+  const firmware = new FirmwareQueries(models);
+  const usage = new UsageQueries(models);
   return [
     ...projectRoutes(handler, queries),
     ...memberRoutes(handler, queries),
     deviceRegistrationRoute(devices),
-    twinRoute(parts),
+    twinRoute({ models, queries, states, firmware, usage, positions }),
     ...deviceRoutes(handler, devices, queries),
     deviceTransferRoute(handler, devices),
-    ...timelineRoutes(timelines, positions),
-    ...inventoryRoutes(handler, inventory),
+    ...timelineRoutes(new TimelineQueries(models), positions),
+    ...inventoryRoutes(handler, new InventoryQueries(models)),
     ...keyRoutes(handler, queries, directory),
   ];
 }

@@ -3,6 +3,7 @@ import type { EventStore, Position } from '../../event-store/port.ts';
 import { streamName } from '../../event-store/stream-name.ts';
 import { nameBasedId, sha256 } from '../../shared/ids.ts';
 import { appendOnce } from '../core/append-once.ts';
+import type { CommandParts } from '../core/command-parts.ts';
 import type { CommandContext } from '../core/handler.ts';
 
 /** Turns a report's identity into the id of its event (RFC 9562, version 5). */
@@ -27,7 +28,7 @@ export interface KeptReport {
 export class FirmwareCommands {
   readonly #store: EventStore;
 
-  constructor(store: EventStore) {
+  constructor({ store }: Pick<CommandParts, 'store'>) {
     this.#store = store;
   }
 

@@ -1,6 +1,7 @@
 import { dedupStrategySchema, type DedupStrategy } from '../../events/state.ts';
 import type { EventStore, Position } from '../../event-store/port.ts';
 import { streamName, type StreamName } from '../../event-store/stream-name.ts';
+import type { CommandParts } from '../core/command-parts.ts';
 import type { CommandContext, CommandHandler, Handled } from '../core/handler.ts';
 import { claimMessage, type MessageClaim } from './message-claims.ts';
 import {
@@ -32,7 +33,7 @@ export class StateCommands {
   /** The turn of a patch ends when the patch is in the queue of its sensor, or has failed. */
   readonly #queue = new KeyedQueue();
 
-  constructor(handler: CommandHandler, store: EventStore) {
+  constructor({ handler, store }: Pick<CommandParts, 'handler' | 'store'>) {
     this.#handler = handler;
     this.#store = store;
   }

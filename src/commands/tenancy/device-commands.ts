@@ -9,9 +9,10 @@ import {
   type DeviceCommand,
   type DeviceState,
 } from './device-decider.ts';
+import type { LinkedDevices } from '../core/command-parts.ts';
 import type { CommandContext, CommandHandler, Handled } from '../core/handler.ts';
 import type { NewKey } from './key-set.ts';
-import { LinkClaims, linkStream, type LinkedDevices } from './link-claims.ts';
+import { LinkClaims, linkStream } from './link-claims.ts';
 import { deviceStream } from './project-decider.ts';
 import { KeyedQueue } from '../../shared/keyed-queue.ts';
 

@@ -15,6 +15,7 @@ import {
   linkTaken,
   type DeviceState,
 } from './device-decider.ts';
+import type { LinkedDevices } from '../core/command-parts.ts';
 import type { CommandContext, CommandHandler } from '../core/handler.ts';
 import { deviceStream } from './project-decider.ts';
 
@@ -22,16 +23,6 @@ import { deviceStream } from './project-decider.ts';
 const PENDING_POLL_MS = 25;
 const PENDING_POLLS = 10;
 const MAX_ATTEMPTS = 20;
-
-/**
- * Devices that may have a link: found without the log, hence only where to look. It finds those that
- * were linked before there were claims.
- */
-export type LinkedDevices = (
-  projectId: string,
-  kind: LinkKind,
-  value: string,
-) => Promise<readonly string[]>;
 
 interface Claim {
   readonly revision: bigint;

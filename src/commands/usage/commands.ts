@@ -14,6 +14,7 @@ import { newEventId, sha256 } from '../../shared/ids.ts';
 import { isSameJson } from '../../shared/json.ts';
 import { isKeepableText } from '../../shared/text.ts';
 import { answeredOnce, type OnceWrite } from '../core/append-once.ts';
+import type { CommandParts } from '../core/command-parts.ts';
 import type { CommandContext, CommandIdentity } from '../core/handler.ts';
 import { KeyedQueue } from '../../shared/keyed-queue.ts';
 import type { OwnName, SimUsage } from './record.ts';
@@ -80,7 +81,7 @@ export class UsageCommands {
   readonly #store: EventStore;
   readonly #comparing = pLimit(MAX_COMPARED_AT_ONCE);
 
-  constructor(store: EventStore) {
+  constructor({ store }: Pick<CommandParts, 'store'>) {
     this.#store = store;
   }
 

@@ -17,7 +17,8 @@ import {
   type SubscribeOptions,
   type Write,
 } from '../port.ts';
-import { STREAM_CATEGORIES, type StreamName } from '../stream-name.ts';
+import { streamCategories } from '../../events/registry.ts';
+import type { StreamName } from '../stream-name.ts';
 import { AppendCall } from './append-call.ts';
 import { Appender } from './appender.ts';
 import { connect, connectFailure, parseUrl, type Connection } from './connection.ts';
@@ -58,7 +59,7 @@ export async function openEventStoreDB(options: EventStoreDBOptions): Promise<Op
   const connection = connect(connectionString);
   try {
     const { reading } = connection;
-    const names = new StreamNames(streamPrefix, options.categories ?? STREAM_CATEGORIES);
+    const names = new StreamNames(streamPrefix, options.categories ?? streamCategories);
     const { logger } = options;
     const call = new AppendCall(connection.client);
     const book = await retried(() => LogBook.open({ call, reading, names, logger }));

@@ -18,7 +18,7 @@ import { answerOf, beginAttempts, endAttempts } from './projection/attempts.ts';
  * Counts are of DevEUIs, each of which is in one situation: attempted = registered + conflicted +
  * unconfirmed + in flight. What is in flight is that difference, and stored nowhere.
  */
-export const devEuiProjection: Projection = {
+export const deveuiProjection: Projection = {
   name: 'deveui',
   version: 1,
   handles: [

@@ -7,7 +7,8 @@ import { claimMessage } from '../../../src/commands/state/message-claims.ts';
 import { IdempotentRequests } from '../../../src/commands/core/idempotent-requests.ts';
 import { UsageCommands } from '../../../src/commands/usage/commands.ts';
 import { openEventStoreDB } from '../../../src/event-store/eventstoredb/eventstoredb-event-store.ts';
-import { STREAM_CATEGORIES, streamName } from '../../../src/event-store/stream-name.ts';
+import { streamName } from '../../../src/event-store/stream-name.ts';
+import { streamCategories } from '../../../src/events/registry.ts';
 import { LedgerError } from '../../../src/shared/errors.ts';
 import { sha256 } from '../../../src/shared/ids.ts';
 import { EventStoreStandIn } from '../../event-store/eventstoredb/stand-in.ts';
@@ -24,7 +25,7 @@ const start = prepareWriteProcesses(({ logger }) =>
   openEventStoreDB({
     url: standIn.connectionString,
     logger,
-    categories: [...STREAM_CATEGORIES, 'meter'],
+    categories: [...streamCategories, 'meter'],
   }),
 );
 
@@ -97,7 +98,7 @@ describe('events of another application in a stream of ours', () => {
     };
     const digest = sha256(JSON.stringify(['main', '1.0.0', report.reportedAt.getTime()]));
     placeForeign(streamName('firmware', 'acme', 'd1', digest));
-    const firmware = new FirmwareCommands(store);
+    const firmware = new FirmwareCommands({ store });
     expect(await firmware.report(report, context)).toEqual(await firmware.report(report, context));
 
     placeForeign(streamName('usage', 'acme', 'id', 'r1'));
@@ -107,7 +108,7 @@ describe('events of another application in a stream of ours', () => {
       origin: { kind: 'http', correlationId: 'r1', index: 0 },
       sent: () => Buffer.from('{}'),
     } as const;
-    const usage = new UsageCommands(store);
+    const usage = new UsageCommands({ store });
     expect(await usage.record([entry], context)).toMatchObject([{ outcome: 'recorded' }]);
     expect(await usage.record([entry], context)).toMatchObject([{ outcome: 'duplicate' }]);
   });

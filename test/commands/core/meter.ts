@@ -7,7 +7,8 @@ import type {
 } from '../../../src/commands/core/handler.ts';
 import type { SensorEvent } from '../../../src/events/state.ts';
 import type { EventStore, RecordedEvent } from '../../../src/event-store/port.ts';
-import { streamName, type StreamName } from '../../../src/event-store/stream-name.ts';
+import type { StreamName } from '../../../src/event-store/stream-name.ts';
+import { testStreamName } from '../../event-store/test-stream-name.ts';
 import { LedgerError } from '../../../src/shared/errors.ts';
 import { context, type WriteProcess } from './write-process.ts';
 
@@ -54,7 +55,7 @@ let streams = 0;
 /** A stream of the test's own. */
 export function newStream(): StreamName {
   streams += 1;
-  return streamName('meter', 'acme', String(streams));
+  return testStreamName('meter', 'acme', String(streams));
 }
 
 export function execute(

@@ -14,7 +14,7 @@ const REPORT: FirmwareReport = {
 
 test('a report is an event of its own stream, with the time of the device', async () => {
   const { store } = await startProcess();
-  const { eventId, position } = await new FirmwareCommands(store).report(REPORT, context);
+  const { eventId, position } = await new FirmwareCommands({ store }).report(REPORT, context);
 
   const events: RecordedEvent[] = [];
   for await (const batch of store.readAll({ after: BEGINNING, until: position })) {
@@ -37,7 +37,7 @@ test('a report is an event of its own stream, with the time of the device', asyn
 
 test('the same report again, wherever and however often, is the first one', async () => {
   const [one, other] = [await startProcess(), await startProcess()];
-  const [first, second] = [new FirmwareCommands(one.store), new FirmwareCommands(other.store)];
+  const [first, second] = [new FirmwareCommands(one), new FirmwareCommands(other)];
   const report = { ...REPORT, deviceId: 'pump-2' };
 
   const kept = await Promise.all(
@@ -60,7 +60,7 @@ test.each<[string, Partial<FirmwareReport>]>([
   ['time', { reportedAt: new Date('2026-01-31T12:00:00.001Z') }],
 ])('another %s is another report', async (_what, change) => {
   const { store } = await startProcess();
-  const commands = new FirmwareCommands(store);
+  const commands = new FirmwareCommands({ store });
   const report = { ...REPORT, deviceId: 'pump-3' };
   const [first, second] = [
     await commands.report(report, context),
@@ -71,7 +71,7 @@ test.each<[string, Partial<FirmwareReport>]>([
 
 test('what no separator keeps apart is another report, too', async () => {
   const { store } = await startProcess();
-  const commands = new FirmwareCommands(store);
+  const commands = new FirmwareCommands({ store });
   const one = await commands.report({ ...REPORT, component: 'a","b', version: 'c' }, context);
   const other = await commands.report({ ...REPORT, component: 'a', version: 'b","c' }, context);
   expect(one.eventId).not.toBe(other.eventId);

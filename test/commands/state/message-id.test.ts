@@ -23,7 +23,7 @@ interface StateProcess extends WriteProcess {
 
 async function start(): Promise<StateProcess> {
   const process = await startWriteProcess();
-  return { ...process, commands: new StateCommands(process.handler, process.store) };
+  return { ...process, commands: new StateCommands(process) };
 }
 
 let sensors = 0;

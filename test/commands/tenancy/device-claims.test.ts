@@ -3,7 +3,7 @@ import { CommandGroup } from '../../../src/commands/core/command-group.ts';
 import { deviceDecider } from '../../../src/commands/tenancy/device-decider.ts';
 import { DeviceCommands } from '../../../src/commands/tenancy/device-commands.ts';
 import type { CommandContext, CommandIdentity } from '../../../src/commands/core/handler.ts';
-import type { LinkedDevices } from '../../../src/commands/tenancy/link-claims.ts';
+import type { LinkedDevices } from '../../../src/commands/core/command-parts.ts';
 import { deviceStream } from '../../../src/commands/tenancy/project-decider.ts';
 import { LedgerError } from '../../../src/shared/errors.ts';
 import { newIdentity } from '../core/meter.ts';

@@ -14,7 +14,7 @@ import {
   type CommandContext,
   type CommandIdentity,
 } from '../../../src/commands/core/handler.ts';
-import type { LinkedDevices } from '../../../src/commands/tenancy/link-claims.ts';
+import type { LinkedDevices } from '../../../src/commands/core/command-parts.ts';
 import {
   deviceStream,
   projectDecider,

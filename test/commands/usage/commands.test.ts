@@ -28,7 +28,7 @@ function entry(name: RecordName, bytesUsed = 1_024, identity?: CommandIdentity):
 }
 
 async function outcomes(process: WriteProcess, ...entries: readonly UsageEntry[]) {
-  const recorded = await new UsageCommands(process.store).record(entries, context);
+  const recorded = await new UsageCommands(process).record(entries, context);
   return recorded.map(({ outcome }) => outcome);
 }
 
@@ -44,7 +44,7 @@ async function logged(process: WriteProcess, type: string): Promise<RecordedEven
 test('a record is an event with the time of its use', async () => {
   const process = await startProcess();
   const before = await process.store.head();
-  const [recorded] = await new UsageCommands(process.store).record([entry(newName())], context);
+  const [recorded] = await new UsageCommands(process).record([entry(newName())], context);
   expect(recorded?.outcome).toBe('recorded');
   expect(recorded?.position).toBeGreaterThan(before);
   expect((await logged(process, 'UsageRecorded')).at(-1)).toMatchObject({
@@ -116,7 +116,7 @@ test('a request that runs again knows its own records from those of others', asy
 
 test('a message that cannot be used is listed once, with what it held', async () => {
   const process = await startProcess();
-  const commands = new UsageCommands(process.store);
+  const commands = new UsageCommands(process);
   const listed = (await logged(process, 'UsageRejected')).length;
   const rejection = (offset: string, record: Buffer) =>
     ({

@@ -10,14 +10,11 @@ import type {
   RecordedEvent,
   Write,
 } from '../../../src/event-store/port.ts';
-import {
-  parseStreamName,
-  streamName,
-  type StreamName,
-} from '../../../src/event-store/stream-name.ts';
+import { parseStreamName, type StreamName } from '../../../src/event-store/stream-name.ts';
 import { LedgerError } from '../../../src/shared/errors.ts';
 import { newEventId } from '../../../src/shared/ids.ts';
 import type { JsonObject } from '../../../src/shared/json.ts';
+import { testStreamName } from '../test-stream-name.ts';
 
 export type Stored = Extract<Appended, { outcome: 'appended' }>;
 
@@ -29,7 +26,7 @@ export class TestProject {
   readonly id = `contract${randomBytes(8).toString('hex')}`;
 
   stream(...id: readonly [string, ...string[]]): StreamName {
-    return streamName('contract', this.id, ...id);
+    return testStreamName('contract', this.id, ...id);
   }
 
   event(data: JsonObject = {}, type = 'ContractTested'): NewEvent {

@@ -1,0 +1,14 @@
+import type { Positions } from '../event-store/positions.ts';
+import type { ReadModels } from '../projections/engine/reading/read-models.ts';
+import type { KeyDirectory } from '../projections/tenancy/key-directory/key-directory.ts';
+
+/** What the routes of each domain are made of, beside its commands. */
+export interface RouteParts {
+  readonly models: ReadModels;
+  readonly positions: Positions;
+  readonly directory: KeyDirectory;
+  /** The address of the LoRaWAN provider; undefined where none is configured. */
+  readonly provider: string | undefined;
+  /** Aborted when the process is to end: whoever waits is answered with what there is. */
+  readonly draining: AbortSignal;
+}
