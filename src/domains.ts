@@ -66,7 +66,7 @@ export type Commands = {
   readonly [Name in DomainName]: ReturnType<(typeof domains)[Name]['commands']>;
 };
 
-export const domainNames = Object.keys(domains) as readonly DomainName[];
+const domainNames = Object.keys(domains) as readonly DomainName[];
 
 export const projections: readonly Projection[] = domainNames.map(
   (name) => domains[name].projection,
