@@ -3,6 +3,7 @@ import { parse as parseDotenv } from 'dotenv';
 import { z } from 'zod';
 import { projectIdField } from './api/fields.ts';
 import type { RateLimitSettings } from './api/rate-limits.ts';
+import { errorMessage } from './shared/errors.ts';
 
 const ROLES = ['api', 'projections', 'provisioning', 'ingest'] as const;
 type ProcessRole = (typeof ROLES)[number];
@@ -144,7 +145,7 @@ function withSecretFiles(variables: Readonly<Record<string, string | undefined>>
       values[name] = readFileSync(file, 'utf8').trim();
       if (values[name] === '') mistakes.push(`${name}_FILE: ${file} is empty`);
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = errorMessage(error);
       mistakes.push(`${name}_FILE: it cannot be read (${reason})`);
     }
   }
@@ -220,7 +221,7 @@ function dotenvText(): string {
     return readFileSync('.env', 'utf8');
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    throw new ConfigError(`.env: ${error instanceof Error ? error.message : String(error)}`);
+    throw new ConfigError(`.env: ${errorMessage(error)}`);
   }
 }
 

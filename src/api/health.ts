@@ -1,6 +1,7 @@
 import { Router, type Response } from 'express';
 import { sharedResult } from '../shared/shared-result.ts';
 import { page } from './page.ts';
+import { errorMessage } from '../shared/errors.ts';
 
 export type PartHealth =
   | { readonly status: 'ok'; readonly detail?: string }
@@ -65,7 +66,7 @@ async function outcomeOf(check: () => Promise<PartHealth>): Promise<PartHealth> 
   try {
     return await Promise.race([check(), timeout]);
   } catch (error) {
-    return { status: 'failing', detail: error instanceof Error ? error.message : String(error) };
+    return { status: 'failing', detail: errorMessage(error) };
   } finally {
     clearTimeout(timer);
   }

@@ -57,7 +57,7 @@ export async function answerEach<Item>(
     status: 200,
     body: { results: outcomes.map(({ result }) => result) },
     isKeptByItem: true,
-    isPassing: !outcomes.every(({ isFinal }) => isFinal),
+    isTransient: !outcomes.every(({ isFinal }) => isFinal),
     shownKeys: outcomes.flatMap(({ shownKey }, index): ShownKey[] =>
       shownKey === undefined ? [] : [{ ...shownKey, path: ['results', String(index), 'key'] }],
     ),

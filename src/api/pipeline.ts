@@ -24,7 +24,7 @@ import { CSV } from './csv.ts';
 import { refuseDeclaredLength } from './encoding.ts';
 import { newestOf } from './item-results.ts';
 import { readLines } from './lines.ts';
-import { isPassing, problemHeaders, problemOf } from './problem.ts';
+import { isTransientCode, problemHeaders, problemOf } from './problem.ts';
 import { parseQueryText, type QueryTexts } from './query-text.ts';
 import {
   cloudEventOf,
@@ -157,10 +157,10 @@ export class Pipeline {
         keptAnswer(admitted, this.#requestFor(admitted, body, run)),
       )
       .catch((error: unknown) => {
-        if (error instanceof PassingAnswer) return error;
+        if (error instanceof TransientAnswer) return error;
         throw error;
       });
-    if (replay instanceof PassingAnswer) {
+    if (replay instanceof TransientAnswer) {
       const { answer, entropy } = replay;
       const unkept = { correlationId, entropy, isReplayed: false };
       this.#parts.responder.send(request, response, answer, unkept);
@@ -335,7 +335,7 @@ function idempotentRequest(
   };
 }
 
-/** A refusal is an answer too, and kept; what passes is none. */
+/** A refusal is an answer, too, and is kept, unless it is transient. */
 async function keptAnswer(
   admitted: Admitted,
   apiRequest: ApiRequest<unknown, unknown, unknown>,
@@ -343,7 +343,7 @@ async function keptAnswer(
   const { request, correlationId } = admitted;
   try {
     const answer = await handled(apiRequest, admitted);
-    if (answer.isPassing === true) throw new PassingAnswer(answer, apiRequest.entropy);
+    if (answer.isTransient === true) throw new TransientAnswer(answer, apiRequest.entropy);
     return {
       status: answer.status,
       headers: answer.headers ?? {},
@@ -353,7 +353,7 @@ async function keptAnswer(
       isKeptByItem: answer.isKeptByItem ?? false,
     };
   } catch (error) {
-    if (!(error instanceof LedgerError) || isPassing(error)) throw error;
+    if (!(error instanceof LedgerError) || isTransientCode(error)) throw error;
     const problem = problemOf(error, withoutKeys(request.path), correlationId);
     return {
       status: problem.status,
@@ -366,8 +366,8 @@ async function keptAnswer(
 }
 
 /** An answer that is given, but not kept: what it says may be otherwise next time. */
-class PassingAnswer extends Error {
-  override readonly name = 'PassingAnswer';
+class TransientAnswer extends Error {
+  override readonly name = 'TransientAnswer';
   readonly answer: Answer;
   /** Of its run: the keys that it shows are those that were issued. */
   readonly entropy: Entropy;

@@ -43,12 +43,12 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   'internal-error': 500,
 };
 
-/** Whether the same request may succeed later, so that the refusal is no answer to keep. */
-export function isPassing({ code }: LedgerError): boolean {
+/** Whether a repetition of the request may be answered otherwise: then the refusal is not kept. */
+export function isTransientCode({ code }: LedgerError): boolean {
   return statusOf[code] >= 500 || statusOf[code] === 429;
 }
 
-/** Seconds after which what passes has probably passed. */
+/** Seconds after which a transient error is probably over. */
 const RETRY_AFTER_SECONDS = 1;
 
 /** `application/problem+json` (RFC 9457). */

@@ -152,7 +152,7 @@ export interface Answer {
   /** Of the rows, or of the command; the newest that is known where neither is. */
   readonly position?: Position;
   /** Holds results that may be others next time (5xx): it is not kept for repetitions. */
-  readonly isPassing?: boolean;
+  readonly isTransient?: boolean;
   /** Its results were kept item by item: a repetition makes it of them again. */
   readonly isKeptByItem?: boolean;
   /** Keys to show in the body, which itself holds none: it is kept for repetitions. */

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { sleep } from '../shared/sleep.ts';
 
 export interface DemoDevice {
   readonly deviceId: string;
@@ -47,7 +47,7 @@ export class DemoFleet {
     while (!signal.aborted) {
       // Devices are patient: what fails now is tried again with the next report.
       await work().catch(() => undefined);
-      await delay(intervalMs, undefined, { signal }).catch(() => undefined);
+      await sleep(intervalMs, signal);
     }
   }
 

@@ -14,7 +14,7 @@ import type { StreamName } from '../event-store/stream-name.ts';
 import type { Ledger } from '../service/ledger.ts';
 import { openProvisioning, type OpenProvisioning } from '../service/provisioning.ts';
 import { systemClock } from '../shared/clock.ts';
-import { mayPass } from '../shared/errors.ts';
+import { isTransient } from '../shared/errors.ts';
 import { hexDigits } from '../shared/hex-digits.ts';
 import { randomEntropy, shortId } from '../shared/ids.ts';
 import { projectId, wholeNumber } from './arguments.ts';
@@ -153,7 +153,7 @@ async function followToTheEnd(
         if (batch.isDone) return;
       } catch (error) {
         // The store is back in a while, and whoever works on the batch waits for it, too.
-        if (!mayPass(error)) throw error;
+        if (!isTransient(error)) throw error;
       }
       const { size, registered, conflictedCount: conflicted } = batch;
       progress.show({ size, registered: registered.length, conflicted });

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { takeInstallationSecret } from '../database/installation-secret.ts';
 import { PRESENCE_MS, PresenceWatch } from '../database/presence.ts';
 import { copyLog, digestOf, type LogDigest } from '../event-store/log-copy.ts';
@@ -9,6 +8,7 @@ import { ExitCode, Interrupted, onAskedToEnd } from './ending.ts';
 import { Places } from './log-places.ts';
 import { print, printJson, visible } from './output.ts';
 import { showProgress, type Progress } from './progress.ts';
+import { sleep } from '../shared/sleep.ts';
 
 const LOOK_INTERVAL_MS = 250;
 const SAY_INTERVAL_MS = 10_000;
@@ -91,7 +91,7 @@ async function copyAndFollow(
         saidAtMs = performance.now();
         process.stderr.write(`${await howFarBehind(from, position)} ${untilWhen(writers)}\n`);
       }
-      await delay(LOOK_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+      await sleep(LOOK_INTERVAL_MS, signal);
       if (signal.aborted) throw interrupted();
     }
   } finally {

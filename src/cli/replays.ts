@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { ProjectionActions } from '../api/admin/projection-actions.ts';
 import { paceOf } from '../api/admin/rebuilds.ts';
 import type { CommandContext } from '../commands/core/handler.ts';
@@ -8,6 +7,7 @@ import type { Replay, ReplayKind } from '../projections/engine/replaying/replays
 import { LedgerError } from '../shared/errors.ts';
 import { Interrupted } from './ending.ts';
 import { showProgress } from './progress.ts';
+import { sleep } from '../shared/sleep.ts';
 
 const LOOK_INTERVAL_MS = 250;
 
@@ -33,7 +33,7 @@ export async function replayToTheEnd(ledger: Ledger, order: ReplayOrder): Promis
       if (replay.progress.status !== 'running') return replay;
       if (signal.aborted) break;
       progress.show(paceOf(replay, await targetOf(ledger, replay)));
-      await delay(LOOK_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+      await sleep(LOOK_INTERVAL_MS, signal);
     }
   } finally {
     progress.end();

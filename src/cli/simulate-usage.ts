@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { UsageProducer } from '../ingest/usage-producer.ts';
 import { createLogger } from '../shared/logger.ts';
@@ -9,6 +8,8 @@ import { ExitCode, Interrupted, onAskedToEnd, UsageError } from './ending.ts';
 import { printJson } from './output.ts';
 import { openHttpUsage, UsageNotSentError } from './usage-over-http.ts';
 import { trafficSize, usageTraffic, type TrafficRecord, type UsageSink } from './usage-traffic.ts';
+import { sleep } from '../shared/sleep.ts';
+import { errorMessage } from '../shared/errors.ts';
 
 export function addSimulateUsageCommand(simulate: Command): void {
   simulate
@@ -97,7 +98,7 @@ function openSink({ brokers, topic, url, key }: UsageOptions): Promise<UsageSink
 
 function notSent(error: unknown): never {
   if (error instanceof UsageError || error instanceof UsageNotSentError) throw error;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = errorMessage(error);
   throw new UsageNotSentError(`It could not be sent: ${reason}.`, { cause: error });
 }
 
@@ -124,7 +125,7 @@ async function* paced(
     if (ratePerSecond === undefined) continue;
     const dueAtMs = beganAtMs + (count / ratePerSecond) * 1_000;
     const earlyMs = dueAtMs - performance.now();
-    if (earlyMs > 0) await delay(earlyMs, undefined, { signal }).catch(() => undefined);
+    if (earlyMs > 0) await sleep(earlyMs, signal);
   }
   if (waiting.length > 0 && !signal.aborted) yield waiting;
 }

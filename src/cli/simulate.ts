@@ -6,6 +6,7 @@ import { rate, wholeNumber } from './arguments.ts';
 import { ExitCode, onAskedToEnd, UsageError } from './ending.ts';
 import { print } from './output.ts';
 import { addSimulateUsageCommand } from './simulate-usage.ts';
+import { errorMessage } from '../shared/errors.ts';
 
 export function addSimulateCommand(program: Command): void {
   const simulate = program
@@ -125,6 +126,6 @@ function sayMalformed(text: string): void {
 function startFailure(error: unknown, port: number): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'EADDRINUSE') return `Port ${port} is in use: choose another one with --port.`;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = errorMessage(error);
   return `The simulator does not start: ${reason}.`;
 }

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { LedgerError } from '../shared/errors.ts';
+import { isTransient, LedgerError } from '../shared/errors.ts';
 import type { Json } from '../shared/json.ts';
 import type { Logger } from '../shared/logger.ts';
 import { render, Sql, type Statement } from './sql.ts';
@@ -77,8 +77,8 @@ function sessionSettings(statementTimeoutMs: number): { readonly text: string } 
 }
 
 /**
- * A PostgreSQL database. Every method throws LedgerError `store-unavailable` for what may succeed later
- * (see `isPassing`), with the driver's error as its cause, and the driver's own error for everything else.
+ * A PostgreSQL database. Every method throws LedgerError `store-unavailable` for what may succeed later,
+ * with the driver's error as its cause, and the driver's own error for everything else.
  *
  * Values come back as: `bigint` for int8, `Date` for timestamptz, the parsed value for json.
  */
@@ -251,22 +251,16 @@ function rethrowAsUnavailable(error: unknown): never {
       },
     );
   }
-  if (isTransient(error)) {
+  if (isRefusedForNow(error)) {
     const detail = 'The database is busy: try again in a moment.';
     throw new LedgerError('store-unavailable', detail, { cause: error });
   }
   throw error;
 }
 
-/** Whether the same statement may succeed later: the server is unavailable, or refused it for now. */
-export function isPassing(error: unknown): boolean {
-  if (error instanceof LedgerError) return error.code === 'store-unavailable';
-  return isTransient(error);
-}
-
-/** Whether there is no connection any more: after any other error that passes, it can still be used. */
+/** Whether the connection is lost: after any other transient error it can still be used. */
 export function isDisconnected(error: unknown): boolean {
-  return isPassing(error) && error instanceof LedgerError && !isRefusal(error.cause);
+  return error instanceof LedgerError && isTransient(error) && !isRefusal(error.cause);
 }
 
 /**
@@ -274,13 +268,13 @@ export function isDisconnected(error: unknown): boolean {
  * deadlock), 55 (for example a lock that was not to be had in time) or 57 (an operator stepped in; also
  * a statement that was cancelled, for example by a time-out).
  */
-function isTransient(error: unknown): boolean {
+function isRefusedForNow(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return /^(40|53|55|57)...$/.test(code);
 }
 
 function isRefusal(error: unknown): boolean {
-  return isTransient(error) && !isConnectionFailure(error);
+  return isRefusedForNow(error) && !isConnectionFailure(error);
 }
 
 function isReadTimeout(error: unknown): boolean {

@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../shared/logger.ts';
 import type { Connection, Database } from './database.ts';
 import { sql } from './sql.ts';
 import { LOCKS } from './locks.ts';
+import { sleep } from '../shared/sleep.ts';
 
 /** The time for which a process alone does what only one may do. */
 export interface Term {
@@ -104,5 +104,5 @@ async function isLeading(connection: Connection, office: string): Promise<boolea
 }
 
 async function pause(signal: AbortSignal): Promise<void> {
-  await delay(ASK_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+  await sleep(ASK_INTERVAL_MS, signal);
 }

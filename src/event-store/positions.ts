@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { formatPosition, isPositionText, parsePosition } from './position-text.ts';
 import { BEGINNING, type EventStore, type Position } from './port.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { canonicalTime } from '../shared/time.ts';
+import { sleep } from '../shared/sleep.ts';
 
 const RFC3339 = /^(\d{4}-\d{2}-\d{2})T([01]\d|2[0-3]):\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
@@ -59,7 +59,7 @@ export class Positions {
       if (end > this.#reached) this.#reached = end;
       if (position <= end) return;
       if (performance.now() >= endsAtMs) throw beyondEnd();
-      await delay(END_POLL_MS);
+      await sleep(END_POLL_MS);
     }
   }
 

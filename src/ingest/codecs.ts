@@ -2,6 +2,7 @@ import kafkajs from 'kafkajs';
 import { decompressLz4 } from './lz4.ts';
 import { decompressSnappy } from './snappy.ts';
 import { decompressZstd } from './zstd.ts';
+import { errorMessage } from '../shared/errors.ts';
 
 // Not imported by name: Node finds only some of the names that kafkajs exports.
 const { CompressionCodecs, CompressionTypes, KafkaJSNonRetriableError } = kafkajs;
@@ -23,7 +24,7 @@ function reader(codec: string, decompress: (bytes: Buffer) => Buffer) {
       try {
         return decompress(bytes);
       } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
+        const why = errorMessage(error);
         // It does not get better by asking again: so health says it at once.
         throw new KafkaJSNonRetriableError(
           `a batch compressed with ${codec} cannot be read: ${why}`,

@@ -1,5 +1,4 @@
 import type { EachBatchPayload, KafkaMessage } from 'kafkajs';
-import { setTimeout as delay } from 'node:timers/promises';
 import type {
   MessageRejection,
   RecordedUsage,
@@ -7,12 +6,13 @@ import type {
   UsageEntry,
 } from '../commands/usage/commands.ts';
 import type { RejectionReason } from '../events/usage.ts';
-import { mayPass } from '../shared/errors.ts';
+import { errorMessage, isTransient } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { DeadLetter, DeadLetters } from './dead-letters.ts';
 import { Membership } from './membership.ts';
 import type { Refusals } from './refusals.ts';
 import { readUsageMessage } from './usage-message.ts';
+import { sleep } from '../shared/sleep.ts';
 
 /** Who records what Kafka delivers. */
 export const KAFKA_ACTOR = 'system:kafka';
@@ -167,7 +167,7 @@ export class UsageBatch {
   /** Whatever the failure: a record that is given up is lost, and one that waits is seen in health. */
   async #untilDone<Result>(
     work: () => Promise<Result>,
-    isUsual: (error: unknown) => boolean = mayPass,
+    isUsual: (error: unknown) => boolean = isTransient,
   ): Promise<Result> {
     const { ending, onWaiting, logger } = this.#parts;
     const { topic, partition } = this.#payload.batch;
@@ -183,9 +183,9 @@ export class UsageBatch {
           { err: error, topic, partition },
           'usage waits, and is tried again',
         );
-        onWaiting(partition, error instanceof Error ? error.message : String(error));
+        onWaiting(partition, errorMessage(error));
       }
-      await delay(pauseMs, undefined, { signal: ending }).catch(() => undefined);
+      await sleep(pauseMs, ending);
       if (ending.aborted) throw new Left();
       this.#membership.check();
     }

@@ -1,7 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { UsageCounts } from './usage-batch.ts';
 import { Refusals } from './refusals.ts';
 import { UsageSession, type UsageSessionParts, type UsageSessionStatus } from './usage-session.ts';
+import { sleep } from '../shared/sleep.ts';
+import { errorMessage } from '../shared/errors.ts';
 
 export interface UsageIngestParts extends UsageSessionParts {
   /** What there must be before anything is recorded. */
@@ -77,14 +78,14 @@ export class UsageIngest {
         await this.#session.run(signal);
         this.#failure = undefined;
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = errorMessage(error);
         const isNews = reason !== this.#failure;
         logger[isNews ? 'warn' : 'debug']({ err: error }, 'ingest waits, and then begins again');
         this.#failure = reason;
         this.#failedAtMs = performance.now();
       }
       this.#session = undefined;
-      await delay(RESTART_AFTER_MS, undefined, { signal }).catch(() => undefined);
+      await sleep(RESTART_AFTER_MS, signal);
     }
   }
 }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Consumer, Kafka } from 'kafkajs';
 import type { UsageCommands } from '../commands/usage/commands.ts';
 import type { Logger } from '../shared/logger.ts';
@@ -8,6 +7,7 @@ import { HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS } from './membership.ts';
 import type { Refusals } from './refusals.ts';
 import { UsageBatch, type UsageCounts } from './usage-batch.ts';
 import { ensureTopics } from './usage-topics.ts';
+import { sleep } from '../shared/sleep.ts';
 
 export interface UsageSessionParts {
   readonly brokers: readonly string[];
@@ -162,7 +162,7 @@ export class UsageSession {
       if (performance.now() - this.#answeredAtMs > GIVEN_UP_AFTER_MS) {
         throw new Error(`no broker has answered for ${GIVEN_UP_AFTER_MS / 1_000} s`);
       }
-      await delay(WATCH_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+      await sleep(WATCH_INTERVAL_MS, signal);
     }
   }
 
@@ -194,10 +194,7 @@ export class UsageSession {
       // Not before: the batches in hand may have dead letters.
       .then(() => this.#deadLetters.disconnect())
       .catch(() => undefined);
-    await Promise.race([
-      left,
-      delay(GIVE_UP_END_AFTER_MS, undefined, { signal: giveUp.signal }).catch(() => undefined),
-    ]);
+    await Promise.race([left, sleep(GIVE_UP_END_AFTER_MS, giveUp.signal)]);
     giveUp.abort();
   }
 }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import pRetry from 'p-retry';
 import {
   batchDecider,
@@ -10,10 +9,11 @@ import type { CommandContext, CommandHandler } from '../commands/core/handler.ts
 import type { BatchEvent } from '../events/deveui.ts';
 import type { LorawanProvider, ProviderAnswer, Register } from '../lorawan/provider.ts';
 import type { Clock } from '../shared/clock.ts';
-import { LedgerError, mayPass } from '../shared/errors.ts';
+import { isTransient, LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { retryDelayMs, type Backoff } from '../shared/backoff.ts';
 import type { OpenBatch } from './open-batches.ts';
+import { sleep } from '../shared/sleep.ts';
 
 export interface BatchRunParts {
   readonly handler: CommandHandler;
@@ -94,7 +94,7 @@ export class BatchRun {
         const { stream } = this.#batch;
         this.#parts.logger.warn({ err: error, stream }, 'the batch waits, and then goes on');
       }
-      await pause(RESTART_AFTER_MS, signal);
+      await sleep(RESTART_AFTER_MS, signal);
     }
   }
 
@@ -139,7 +139,7 @@ export class BatchRun {
     while (task !== undefined) {
       const current: Task = (task.type === 'begin' && this.#inherited.shift()) || task;
       // Not within the slot, where others would wait for it, too.
-      if (current.type === 'retry') await pause(current.delayMs, signal);
+      if (current.type === 'retry') await sleep(current.delayMs, signal);
       if (signal.aborted) return;
       const last: Ended | undefined = await provider.inSlot((register) =>
         this.#askOn(register, current, signal),
@@ -209,7 +209,7 @@ export class BatchRun {
       minTimeout: 200,
       maxTimeout: 2_000,
       signal: this.#givingUp,
-      shouldRetry: ({ error }) => mayPass(error) || !(error instanceof LedgerError),
+      shouldRetry: ({ error }) => isTransient(error) || !(error instanceof LedgerError),
       onFailedAttempt: ({ error }) => {
         const { devEui, attempt, outcome } = { ...ended.sent, outcome: ended.outcome.kind };
         const about = { err: error, stream: this.#batch.stream, devEui, attempt, outcome };
@@ -255,8 +255,4 @@ function endOf(answer: ProviderAnswer): Pick<Ended, 'outcome' | 'retryAfterMs'> 
 
 function sentIn(events: readonly BatchEvent[]): Sent | undefined {
   return events.find((event) => event.type === 'DevEuiAttempted')?.data;
-}
-
-async function pause(durationMs: number, signal: AbortSignal): Promise<void> {
-  await delay(durationMs, undefined, { signal }).catch(() => undefined);
 }

@@ -1,9 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { batchDecider } from '../commands/deveui/decider.ts';
 import type { EventStore, SnapshotStore } from '../event-store/port.ts';
 import { BatchRun, type BatchRunParts } from './batch-run.ts';
 import { BatchRuns } from './batch-runs.ts';
 import { OpenBatches, type OpenBatch } from './open-batches.ts';
+import { sleep } from '../shared/sleep.ts';
+import { errorMessage } from '../shared/errors.ts';
 
 export interface ProvisioningParts extends BatchRunParts {
   readonly store: EventStore;
@@ -88,9 +89,9 @@ export class Provisioning {
         this.#status = { situation: 'standing-by' };
       } catch (error) {
         logger.warn({ err: error }, 'provisioning waits, and then goes on');
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = errorMessage(error);
         this.#status = { situation: 'failing', reason };
-        await delay(RESTART_AFTER_MS, undefined, { signal }).catch(() => undefined);
+        await sleep(RESTART_AFTER_MS, signal);
       } finally {
         clearTimeout(lastRequests);
         await term.end().catch(() => undefined);
@@ -137,6 +138,6 @@ export class Provisioning {
         state.situation !== 'missing' && state.open.some(({ phase }) => phase === 'in-flight');
     }
     const { signal } = this.#stopping;
-    if (isInFlight) await delay(HANDOVER_MS, undefined, { signal }).catch(() => undefined);
+    if (isInFlight) await sleep(HANDOVER_MS, signal);
   }
 }

@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigError } from '../config.ts';
 import type { Ledger } from './ledger.ts';
+import { sleep } from '../shared/sleep.ts';
 
 /** A node of a cluster that follows another may be this far behind. */
 const LAGGING_MS = 5_000;
@@ -24,6 +24,6 @@ export async function refuseShorterLog({ administration, store }: Ledger): Promi
           'not newer than it; or name an empty database in DATABASE_URL, where they are built anew.',
       );
     }
-    await delay(LOOK_INTERVAL_MS);
+    await sleep(LOOK_INTERVAL_MS);
   }
 }

@@ -29,6 +29,7 @@ import { KeyQueries } from '../projections/tenancy/queries/key-holders.ts';
 import { KeyDirectory } from '../projections/tenancy/key-directory/key-directory.ts';
 import { systemClock } from '../shared/clock.ts';
 import { randomEntropy } from '../shared/ids.ts';
+import { errorMessage } from '../shared/errors.ts';
 
 export interface RunningService {
   /** Undefined when this process does not serve the API. */
@@ -183,7 +184,7 @@ async function serveApi(
 }
 
 function listenFailure({ host, port }: Config, error: unknown): string {
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = errorMessage(error);
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   // The port is in use, or not for this user; anything else is about the address.
   return code === 'EADDRINUSE' || code === 'EACCES'

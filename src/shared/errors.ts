@@ -76,10 +76,18 @@ export class LedgerError extends Error {
   }
 }
 
-/** Whether the same may succeed later: the store is unavailable or overloaded. */
-export function mayPass(error: unknown): boolean {
-  return (
-    error instanceof LedgerError &&
-    (error.code === 'store-unavailable' || error.code === 'overloaded')
-  );
+const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
+  'store-unavailable',
+  'overloaded',
+  'shutting-down',
+]);
+
+/** Whether the same call may succeed later, here or in another process, without anybody changing it. */
+export function isTransient(error: unknown): boolean {
+  return error instanceof LedgerError && TRANSIENT.has(error.code);
+}
+
+/** What an error says; anything may be thrown. */
+export function errorMessage(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -1,11 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
-import {
-  isDisconnected,
-  isPassing,
-  openDatabase,
-  type Database,
-} from '../../src/database/database.ts';
+import { isDisconnected, openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
+import { isTransient } from '../../src/shared/errors.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { poolerWithoutOptions } from './pooler-without-options.ts';
 import { createTestDatabase } from './test-database.ts';
@@ -86,9 +82,15 @@ test('a statement that is cancelled, or gets no lock in time, may succeed later'
   });
   const error: unknown = await cancelled.catch((caught: unknown) => caught);
   expect(error).toMatchObject({ code: 'store-unavailable', cause: { code: '57014' } });
-  expect(isPassing(error)).toBe(true);
-  expect(isPassing(Object.assign(new Error('no lock'), { code: '55P03' }))).toBe(true);
-  expect(isPassing(Object.assign(new Error('division by zero'), { code: '22012' }))).toBe(false);
+  expect(isTransient(error)).toBe(true);
+  const noLock = `do $$ begin raise exception 'no lock' using errcode = '55P03'; end $$`;
+  const locked: unknown = await database.query({ text: noLock }).catch((caught: unknown) => caught);
+  expect(isTransient(locked)).toBe(true);
+  const mistake: unknown = await database
+    .query({ text: 'select 1 / 0' })
+    .catch((caught: unknown) => caught);
+  expect(mistake).toMatchObject({ code: '22012' });
+  expect(isTransient(mistake)).toBe(false);
 });
 
 test('a statement that exceeds the limit of its database is ended in the server, too', async () => {

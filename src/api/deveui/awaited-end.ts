@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ReadOptions } from '../../projections/engine/reading/read-models.ts';
 import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 const POLL_INTERVAL_MS = 100;
 
@@ -25,8 +25,6 @@ export async function awaitEnd(
     const leftMs = endsAtMs - performance.now();
     if (value?.status !== 'Processing' || leftMs <= 0) return;
     if (draining.aborted || isClosed()) return;
-    await delay(Math.min(POLL_INTERVAL_MS, leftMs), undefined, { signal: draining }).catch(
-      () => undefined,
-    );
+    await sleep(Math.min(POLL_INTERVAL_MS, leftMs), draining);
   }
 }

@@ -2,7 +2,7 @@ import type { ItemOutcome, ItemPart } from '../../commands/core/stored-results.t
 import type { ParsedRecord } from '../../commands/usage/record.ts';
 import type { RecordedUsage, UsageCommands, UsageEntry } from '../../commands/usage/commands.ts';
 import type { Position } from '../../projections/engine/reading/read-models.ts';
-import { LedgerError, mayPass } from '../../shared/errors.ts';
+import { isTransient, LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { newestOf } from '../item-results.ts';
 import type { ApiRequest } from '../route.ts';
@@ -51,7 +51,7 @@ export class Ingestion {
       });
       return this.#tally(outcomes, first);
     } catch (error) {
-      if (!mayPass(error) || this.accepted === 0) throw error;
+      if (!isTransient(error) || this.accepted === 0) throw error;
       this.isBrokenOff = true;
       return rejectedAll(records, first, isBegun ? MAY_BE_RECORDED : NOT_RECORDED);
     }
@@ -95,7 +95,7 @@ export class Ingestion {
     }
     const recorded = await this.#commands.recordEach([...entries.values()], context);
     const failures = recorded.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
-    const unexpected = failures.find((error) => !mayPass(error));
+    const unexpected = failures.find((error) => !isTransient(error));
     if (unexpected !== undefined) throw unexpected;
     if (failures.length > 0) {
       if (failures.length === recorded.length) throw failures[0];

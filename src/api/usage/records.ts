@@ -133,7 +133,7 @@ export function recordRoutes(commands: UsageCommands): Route[] {
       return {
         status: 202,
         body: { accepted, duplicates, rejected },
-        isPassing: isBrokenOff,
+        isTransient: isBrokenOff,
         isKeptByItem: true,
         ...(newest !== undefined && { position: newest }),
       };

@@ -1,5 +1,5 @@
 import type { StreamName } from '../../event-store/stream-name.ts';
-import { LedgerError, mayPass } from '../../shared/errors.ts';
+import { isTransient } from '../../shared/errors.ts';
 
 /** Why commands of a group may not begin. In an object, since anything may be thrown. */
 export interface GroupFailure {
@@ -30,8 +30,4 @@ export class CommandGroup {
     if (stream === undefined || isTransient(error)) this.#failure ??= { error };
     else if (!this.#failedStreams.has(stream)) this.#failedStreams.set(stream, { error });
   }
-}
-
-function isTransient(error: unknown): boolean {
-  return mayPass(error) || (error instanceof LedgerError && error.code === 'shutting-down');
 }

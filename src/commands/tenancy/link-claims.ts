@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { DeviceLinks, LinkClaims as Claims, LinkKind } from '../../events/tenancy.ts';
 import { recordable } from '../../events/registry.ts';
 import { revisionBeyond } from '../../event-store/log-went-back.ts';
@@ -18,6 +17,7 @@ import {
 import type { LinkedDevices } from '../core/command-parts.ts';
 import type { CommandContext, CommandHandler } from '../core/handler.ts';
 import { deviceStream } from './project-decider.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 /** So often, and so long in all, a claim of another device that is not used yet is waited for. */
 const PENDING_POLL_MS = 25;
@@ -116,7 +116,7 @@ export class LinkClaims {
       if (isFree) return false;
       if (poll === PENDING_POLLS) break;
       // Whoever claimed it is about to link it, or died.
-      await delay(PENDING_POLL_MS);
+      await sleep(PENDING_POLL_MS);
     }
     const { actor, correlationId } = context;
     const command = { type: 'void-claim', deviceId: last.deviceId, kind, value, claim } as const;

@@ -11,6 +11,7 @@ import { findPostmaster, startPostmaster } from './postmaster.ts';
 import { endOrphans } from './processes.ts';
 import { chooseServiceUser } from './service-user.ts';
 import type { Site } from './site.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 export interface EmbeddedServer {
   /** `postgres://…` of the database `fleetledger`; it stays the same until `close`. */
@@ -70,7 +71,7 @@ export async function openEmbeddedServer(options: EmbeddedServerOptions): Promis
       } catch (error) {
         if (!signal.aborted) logger.error({ err: error }, 'the embedded PostgreSQL is still away');
       }
-      await delay(pauseMs, undefined, { signal }).catch(() => undefined);
+      await sleep(pauseMs, signal);
     }
     return undefined;
   }

@@ -1,11 +1,12 @@
 import { realpath } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { SUPERUSER } from './cluster.ts';
 import { codeOf, EmbeddedServerError } from './errors.ts';
 import { stopPostmaster } from './postmaster.ts';
 import { isRunning } from './processes.ts';
 import type { Site } from './site.ts';
+import { sleep } from '../../shared/sleep.ts';
+import { errorMessage } from '../../shared/errors.ts';
 
 /** One service per data directory, any number of tools. */
 export type Role = 'service' | 'tool';
@@ -57,7 +58,7 @@ export async function join(site: Site, port: number, role: Role): Promise<Joinin
     return { kind: 'taken', holderPid: claim.holderPid };
   } catch (error) {
     if (error instanceof EmbeddedServerError) throw error;
-    return away(member, error instanceof Error ? error.message : String(error));
+    return away(member, errorMessage(error));
   }
 }
 
@@ -180,7 +181,7 @@ async function claimService(client: pg.Client): Promise<Claim> {
     // A holder that is dead keeps the lock until its backend notices.
     const alive = holderPid !== undefined && (await isRunning(holderPid));
     if (alive || performance.now() > deadlineMs) return { kind: 'refused', holderPid };
-    await delay(POLL_MS);
+    await sleep(POLL_MS);
   }
 }
 

@@ -7,6 +7,7 @@ import { codeOf } from './errors.ts';
 import { worksOn } from './processes.ts';
 import { giveTo, spawnAs } from './service-user.ts';
 import type { Site } from './site.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 /** What `postmaster.pid` says, and whether it is true. */
 export type Postmaster =
@@ -91,7 +92,7 @@ export async function stopPostmaster(site: Site): Promise<void> {
       );
       return;
     }
-    await delay(POLL_MS);
+    await sleep(POLL_MS);
   }
 }
 

@@ -11,7 +11,7 @@ import type { Logger } from '../../shared/logger.ts';
 import type { Appended, ExpectedRevision, Position, Write } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
 import type { AppendCall } from './append-call.ts';
-import { asLedgerError, isPassing, isRefusedUser, NoAnswerError } from './failures.ts';
+import { asStoreError, isRefusedUser, isTransientFailure, NoAnswerError } from './failures.ts';
 import type { Reading } from './reading.ts';
 import { untilReadable } from './retrying.ts';
 import { eventData, positionOf, type StreamNames } from './wire-event.ts';
@@ -82,7 +82,7 @@ export class Appender {
     try {
       return await this.#pipelined(writes);
     } catch (error) {
-      throw asLedgerError(error);
+      throw asStoreError(error);
     } finally {
       this.#running -= 1;
       if (this.#running === 0) this.#idle?.();
@@ -132,11 +132,11 @@ export class Appender {
       unknownSince === undefined ? this.#attempt(write) : this.#findOrAttempt(write, before);
     const answer = await first
       .catch((error: unknown) => {
-        if (!isPassing(error)) throw error;
+        if (!isTransientFailure(error)) throw error;
         return this.#repeat(write, before, error);
       })
       .catch((error: unknown) => {
-        if (isPassing(error) && !isByRevision(write)) this.#unknown.set(id, before);
+        if (isTransientFailure(error) && !isByRevision(write)) this.#unknown.set(id, before);
         throw error;
       });
     if (unknownSince !== undefined) this.#unknown.delete(id);
@@ -159,7 +159,7 @@ export class Appender {
       maxTimeout: 500,
       maxRetryTime: retryForMs,
       randomize: true,
-      shouldRetry: ({ error }) => isPassing(error) && !isRefusedUser(error),
+      shouldRetry: ({ error }) => isTransientFailure(error) && !isRefusedUser(error),
     });
   }
 

@@ -1,6 +1,7 @@
 import { convertToCommandError, EventStoreDBClient, NotLeaderError } from '@eventstore/db-client';
 import { isRefusedUser } from './failures.ts';
 import { Reading } from './reading.ts';
+import { errorMessage } from '../../shared/errors.ts';
 
 /**
  * The connection of this process to one server. All logs on that server share it, and what bounds its
@@ -122,7 +123,7 @@ function clientOf(connectionString: string): EventStoreDBClient {
   try {
     return EventStoreDBClient.connectionString(connectionString);
   } catch (error) {
-    const [line = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+    const [line = ''] = errorMessage(error).split('\n');
     throw new EventStoreUrlError(`it is not understood: ${line}`, { cause: error });
   }
 }
@@ -151,7 +152,7 @@ const RIGHTS =
 export function connectFailure(connectionString: string, cause: unknown): string {
   const { hosts, user, isAnonymous } = partsOf(connectionString);
   const place = `EventStoreDB at ${hosts}`;
-  const [reason = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
+  const [reason = ''] = errorMessage(cause).split('\n');
   if (!isRefusedUser(cause)) {
     return `Cannot connect to ${place}: ${reason}. Check that it runs there, and EVENTSTORE_URL.`;
   }

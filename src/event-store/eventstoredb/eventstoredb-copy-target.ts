@@ -7,7 +7,7 @@ import {
 } from '../port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Appender } from './appender.ts';
-import { isPassing } from './failures.ts';
+import { isTransientFailure } from './failures.ts';
 import type { Head } from './head.ts';
 import type { LogBook } from './log-book.ts';
 import { originOf, withOrigin } from './wire-event.ts';
@@ -74,7 +74,7 @@ export class EventStoreDBCopyTarget implements CopyTarget {
 
 /** Without it, a time is found by reading more. */
 function leaveOut(error: unknown): void {
-  if (!isPassing(error)) throw error;
+  if (!isTransientFailure(error)) throw error;
 }
 
 function refusalOf(error: unknown, { stream, revision }: RecordedEvent): unknown {

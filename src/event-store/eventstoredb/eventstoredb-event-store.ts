@@ -1,6 +1,5 @@
 import { UnknownError, type EventStoreDBClient } from '@eventstore/db-client';
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { AppendSignal } from '../append-signal.ts';
@@ -23,7 +22,7 @@ import { AppendCall } from './append-call.ts';
 import { Appender } from './appender.ts';
 import { connect, connectFailure, parseUrl, type Connection } from './connection.ts';
 import { EventStoreDBCopyTarget } from './eventstoredb-copy-target.ts';
-import { isPassing } from './failures.ts';
+import { isTransientFailure } from './failures.ts';
 import { Head } from './head.ts';
 import { LiveTail } from './live-tail.ts';
 import { LogBook } from './log-book.ts';
@@ -36,6 +35,7 @@ import {
   recordedEvent,
   StreamNames,
 } from './wire-event.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 export interface EventStoreDBOptions {
   /** `esdb://…`, as the client takes it; and `streamPrefix=…` in it, before the names of all streams. */
@@ -68,7 +68,7 @@ export async function openEventStoreDB(options: EventStoreDBOptions): Promise<Op
     return store;
   } catch (error) {
     await connection.close();
-    if (!isPassing(error)) throw error;
+    if (!isTransientFailure(error)) throw error;
     throw new LedgerError('store-unavailable', connectFailure(connectionString, error), {
       cause: error,
     });
@@ -325,9 +325,9 @@ class EventStoreDBEventStore implements OpenEventStore {
       try {
         return await this.#page(position);
       } catch (error) {
-        if (!isPassing(error)) throw error;
+        if (!isTransientFailure(error)) throw error;
         this.#parts.logger.debug({ err: error }, 'reading failed for now; the subscription waits');
-        await pause(RESUME_AFTER_MS, signal);
+        await sleep(RESUME_AFTER_MS, signal);
       }
     }
     return undefined;
@@ -345,9 +345,9 @@ class EventStoreDBEventStore implements OpenEventStore {
       if (end === position) return true;
       this.#parts.logger.warn({ position }, 'the log ends before this position: it is waited for');
     } catch (error) {
-      if (!isPassing(error)) throw error;
+      if (!isTransientFailure(error)) throw error;
     }
-    await pause(BEYOND_PAUSE_MS, signal);
+    await sleep(BEYOND_PAUSE_MS, signal);
     return false;
   }
 
@@ -385,8 +385,4 @@ function batchOf({ events, position }: Batch, wanted: ReadonlySet<string> | unde
     events: wanted === undefined ? events : events.filter(({ type }) => wanted.has(type)),
     position,
   };
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => undefined);
 }

@@ -6,7 +6,7 @@ import { LedgerError } from '../../shared/errors.ts';
  * them: a connection that breaks within a call is reported so, too. So is a user that is refused: a
  * password that was changed is put right while the process runs.
  */
-const PASSING: ReadonlySet<string> = new Set([
+const TRANSIENT: ReadonlySet<string> = new Set([
   ErrorType.ACCESS_DENIED,
   ErrorType.CANCELLED,
   ErrorType.DEADLINE_EXCEEDED,
@@ -37,10 +37,10 @@ export class NotReadableError extends Error {
 }
 
 /** Whether the same call may succeed in a moment. What an append has done by then is unknown. */
-export function isPassing(error: unknown): boolean {
+export function isTransientFailure(error: unknown): boolean {
   if (error instanceof NoAnswerError) return true;
   if (!(error instanceof Error) || error instanceof LedgerError) return false;
-  if (isCommandError(error)) return PASSING.has(error.type);
+  if (isCommandError(error)) return TRANSIENT.has(error.type);
   // What the connection itself throws: no node found by gossip, a name that is not resolved.
   return !isMistake(error);
 }
@@ -66,8 +66,8 @@ function isMistake(error: Error): boolean {
 }
 
 /** What is thrown to callers of the log. */
-export function asLedgerError(error: unknown): unknown {
-  if (error instanceof LedgerError || !isPassing(error)) return error;
+export function asStoreError(error: unknown): unknown {
+  if (error instanceof LedgerError || !isTransientFailure(error)) return error;
   const detail = isRefusedUser(error)
     ? 'The event store refuses the user of this service: an operator has to check its password and rights.'
     : 'The event store is unavailable or too slow: try again in a moment.';

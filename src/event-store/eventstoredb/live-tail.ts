@@ -3,11 +3,11 @@ import {
   type AllStreamSubscription,
   type EventStoreDBClient,
 } from '@eventstore/db-client';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../shared/logger.ts';
 import type { Batch, Position, RecordedEvent } from '../port.ts';
 import { serverPosition } from './reading.ts';
 import { approximateSize, positionOf, recordedEvent, type StreamNames } from './wire-event.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 export interface LiveTailOptions {
   readonly client: EventStoreDBClient;
@@ -98,7 +98,7 @@ export class LiveTail {
       this.#drops += 1;
       this.#options.logger.debug({ err: error }, 'the subscription ended; it goes on');
       if (this.#end === before) {
-        await sleep(RESUME_AFTER_MS, undefined, { signal }).catch(() => undefined);
+        await sleep(RESUME_AFTER_MS, signal);
       }
     }
   }

@@ -8,7 +8,7 @@ import type { Logger } from '../../shared/logger.ts';
 import type { Position, RecordedEvent } from '../port.ts';
 import { INSTALLATION_PROJECT } from '../stream-name.ts';
 import type { AppendCall } from './append-call.ts';
-import { isPassing, UnexpectedLogError } from './failures.ts';
+import { isTransientFailure, UnexpectedLogError } from './failures.ts';
 import type { Reading } from './reading.ts';
 import { untilReadable } from './retrying.ts';
 import { eventTime, positionOf, type StreamNames } from './wire-event.ts';
@@ -102,7 +102,7 @@ export class LogBook {
     if (!isDue || this.#writing !== undefined) return;
     this.#writing = this.write()
       .catch((error: unknown) => {
-        const level = isPassing(error) ? 'debug' : 'error';
+        const level = isTransientFailure(error) ? 'debug' : 'error';
         this.#options.logger[level]({ err: error }, 'a milestone is left out');
       })
       .finally(() => {

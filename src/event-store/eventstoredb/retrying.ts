@@ -1,5 +1,5 @@
 import pRetry from 'p-retry';
-import { asLedgerError, isPassing, isRefusedUser, NotReadableError } from './failures.ts';
+import { asStoreError, isRefusedUser, isTransientFailure, NotReadableError } from './failures.ts';
 import type { Reading } from './reading.ts';
 
 const RETRY_FOR_MS = 5_000;
@@ -14,7 +14,7 @@ export function retried<T>(attempt: () => Promise<T>): Promise<T> {
     maxTimeout: 500,
     maxRetryTime: RETRY_FOR_MS,
     randomize: true,
-    shouldRetry: ({ error }) => isPassing(error) && !isRefusedUser(error),
+    shouldRetry: ({ error }) => isTransientFailure(error) && !isRefusedUser(error),
   });
 }
 
@@ -23,7 +23,7 @@ export async function untilAnswered<T>(attempt: () => Promise<T>): Promise<T> {
   try {
     return await retried(attempt);
   } catch (error) {
-    throw asLedgerError(error);
+    throw asStoreError(error);
   }
 }
 

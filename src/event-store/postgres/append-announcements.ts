@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../database/database.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { Position } from '../port.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 export const APPENDED_CHANNEL = 'ledger_appended';
 
@@ -48,7 +48,7 @@ export class AppendAnnouncements {
         .catch((error: unknown) => {
           this.#logger.debug({ err: error }, 'an append was not announced; others will poll');
         });
-      await delay(MIN_INTERVAL_MS);
+      await sleep(MIN_INTERVAL_MS);
     }
     this.#announcing = undefined;
   }

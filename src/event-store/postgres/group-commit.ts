@@ -1,6 +1,6 @@
 import pRetry from 'p-retry';
-import { isPassing, type Connection, type Database } from '../../database/database.ts';
-import { LedgerError } from '../../shared/errors.ts';
+import type { Connection, Database } from '../../database/database.ts';
+import { isTransient, LedgerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { Appended, NewEvent, Position, Write } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
@@ -143,7 +143,7 @@ export class GroupCommit {
     try {
       await this.#flush(flush);
     } catch (error) {
-      if (flush.length > 1 && !isPassing(error)) {
+      if (flush.length > 1 && !isTransient(error)) {
         // One of them cannot be stored, and the statement does not tell which.
         const middle = Math.ceil(flush.length / 2);
         await this.#flushOrReject(flush.slice(0, middle));
@@ -253,9 +253,9 @@ export class GroupCommit {
       maxTimeout: 500,
       maxRetryTime: RETRY_FOR_MS,
       randomize: true,
-      shouldRetry: ({ error }) => isPassing(error),
+      shouldRetry: ({ error }) => isTransient(error),
       onFailedAttempt: ({ error }) => {
-        if (!isPassing(error)) return;
+        if (!isTransient(error)) return;
         this.#options.logger.warn({ err: error }, 'an append is repeated: its outcome is unknown');
       },
     });

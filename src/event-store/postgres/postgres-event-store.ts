@@ -1,6 +1,6 @@
 import type { KeptConnection } from '../../database/kept-connection.ts';
 import { listen } from '../../database/listener.ts';
-import { isPassing, type Database } from '../../database/database.ts';
+import type { Database } from '../../database/database.ts';
 import type { Logger } from '../../shared/logger.ts';
 import {
   BEGINNING,
@@ -23,6 +23,7 @@ import { GroupCommit } from './group-commit.ts';
 import { postgresCopyTarget } from './postgres-copy-target.ts';
 import { RecentEvents } from './recent-events.ts';
 import { readStream } from './stream-reader.ts';
+import { isTransient } from '../../shared/errors.ts';
 
 export interface PostgresEventStoreOptions {
   readonly database: Database;
@@ -237,7 +238,7 @@ class PostgresEventStore implements OpenEventStore {
       try {
         return await reader.read(position);
       } catch (error) {
-        if (!isPassing(error)) throw error;
+        if (!isTransient(error)) throw error;
         this.resumedSubscriptions += 1;
         this.#logger.debug({ err: error }, 'reading failed for now; the subscription waits');
         await this.#appended.next().wait(RESUME_AFTER_MS, signal);

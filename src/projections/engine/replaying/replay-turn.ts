@@ -1,5 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { isDisconnected, isPassing, type Database } from '../../../database/database.ts';
+import { isDisconnected, type Database } from '../../../database/database.ts';
 import type { Batch, EventStore, Position } from '../../../event-store/port.ts';
 import { compareGenerations } from './comparison.ts';
 import { GenerationWriter, type BatchLimit } from '../running/generation-writer.ts';
@@ -17,6 +16,8 @@ import type { Projection } from '../projection.ts';
 import { endReplay, type Replay } from './replays.ts';
 import { readSkips } from '../running/skips.ts';
 import { swapIn } from './swap.ts';
+import { sleep } from '../../../shared/sleep.ts';
+import { isTransient } from '../../../shared/errors.ts';
 
 export interface ReplayingOptions {
   readonly database: Database;
@@ -163,8 +164,8 @@ async function finishRebuild(
       if (stopped !== undefined) return failedAt(stopped);
     } catch (error) {
       // Readers held on to a table. (What else passes has most likely cost us the connection.)
-      if (!isPassing(error) || isDisconnected(error)) throw error;
-      await delay(Math.random() * Math.min(attempt * 50, MAX_PAUSE_BEFORE_SWAP_MS));
+      if (!isTransient(error) || isDisconnected(error)) throw error;
+      await sleep(Math.random() * Math.min(attempt * 50, MAX_PAUSE_BEFORE_SWAP_MS));
     }
   }
   return 'unfinished';

@@ -1,4 +1,4 @@
-import { isPassing, type Database } from '../../../database/database.ts';
+import type { Database } from '../../../database/database.ts';
 import type { EventStore } from '../../../event-store/port.ts';
 import type { Logger } from '../../../shared/logger.ts';
 import { dropAbandoned } from '../generations/abandoned.ts';
@@ -9,6 +9,7 @@ import type { Projection } from '../projection.ts';
 import { carryOut, type TurnOutcome } from './replay-turn.ts';
 import { endReplay, generationOfReplay, runningReplays, type Replay } from './replays.ts';
 import { Turns } from './turns.ts';
+import { errorMessage, isTransient } from '../../../shared/errors.ts';
 
 export interface ReplayWorkerOptions {
   readonly database: Database;
@@ -140,8 +141,8 @@ export class ReplayWorker {
       }).catch((thrown: unknown): TurnOutcome => {
         if (this.#stopping.signal.aborted) return 'unfinished';
         if (signal.aborted && thrown === signal.reason) return 'unfinished';
-        if (isPassing(thrown) || thrown instanceof LeaseLostError) throw thrown;
-        return { reason: thrown instanceof Error ? thrown.message : String(thrown) };
+        if (isTransient(thrown) || thrown instanceof LeaseLostError) throw thrown;
+        return { reason: errorMessage(thrown) };
       });
       if (typeof outcome === 'object') await this.#fail(replay, outcome.reason, lease);
       return outcome;

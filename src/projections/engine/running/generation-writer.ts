@@ -1,15 +1,11 @@
-import {
-  isPassing,
-  type Connection,
-  type Database,
-  type Queryable,
-} from '../../../database/database.ts';
+import { type Connection, type Database, type Queryable } from '../../../database/database.ts';
 import type { Batch, EventStore, Position, RecordedEvent } from '../../../event-store/port.ts';
 import { readCheckpoint, type Generation, type Stop } from '../generations/generations.ts';
 import type { Lease } from './lease.ts';
 import type { Projection } from '../projection.ts';
 import { readSkips } from './skips.ts';
 import { TooSlowError, withinLimit } from './time-limit.ts';
+import { errorMessage, isTransient } from '../../../shared/errors.ts';
 
 export interface WriterOptions {
   readonly database: Database;
@@ -181,8 +177,8 @@ export class GenerationWriter {
     try {
       await withinLimit(tx, limitMs, (limited) => projection.apply(events, limited));
     } catch (error) {
-      if (isPassing(error)) throw error;
-      const message = error instanceof Error ? error.message : String(error);
+      if (isTransient(error)) throw error;
+      const message = errorMessage(error);
       throw new NotAppliedError(message, { cause: error });
     }
   }
