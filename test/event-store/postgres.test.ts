@@ -14,6 +14,7 @@ import {
   type PostgresEventStoreOptions,
 } from '../../src/event-store/postgres/postgres-event-store.ts';
 import { RecentEvents } from '../../src/event-store/postgres/recent-events.ts';
+import { LedgerError } from '../../src/shared/errors.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { cuttableConnection, type CuttableConnection } from '../database/cuttable-connection.ts';
 import { createTestDatabase } from '../database/test-database.ts';
@@ -329,7 +330,9 @@ describe('a subscription', () => {
             return database.query(statement);
           }
           cancelled += 1;
-          return Promise.reject(Object.assign(new Error('canceling statement'), { code: '57014' }));
+          // As the database reports it.
+          const cause = Object.assign(new Error('canceling statement'), { code: '57014' });
+          return Promise.reject(new LedgerError('store-unavailable', 'busy', { cause }));
         },
       },
       logger,
