@@ -98,7 +98,10 @@ export class Authentication {
 export function authorize(caller: Caller, { access }: Pick<Route, 'access'>): void {
   const held: Access = caller.kind === 'member' ? caller.role : caller.kind;
   if (access.includes(held)) return;
-  throw new LedgerError('forbidden', `A key of kind '${held}' may not do this.`);
+  throw new LedgerError(
+    'forbidden',
+    `A key of kind '${held}' may not do this: use one of kind ${access.join(' or ')}.`,
+  );
 }
 
 /**

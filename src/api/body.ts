@@ -41,7 +41,7 @@ function requireKnownCoding(headers: IncomingHttpHeaders): void {
   if (contentCoding(headers) !== undefined) return;
   throw new LedgerError(
     'unsupported-media-type',
-    'Send the body without Content-Encoding, or with gzip, deflate or br.',
+    'The Content-Encoding is not supported: send the body with gzip, deflate, br or none.',
   );
 }
 
@@ -50,13 +50,19 @@ function refuseOtherCharsets(parameters: readonly string[]): void {
     .map((parameter) => /^\s*charset\s*=\s*"?([^"\s]+)"?\s*$/i.exec(parameter)?.[1])
     .find((value) => value !== undefined);
   if (charset !== undefined && !/^(utf-?8|us-ascii)$/i.test(charset)) {
-    throw new LedgerError('unsupported-media-type', 'Send the body in UTF-8.');
+    throw new LedgerError(
+      'unsupported-media-type',
+      'The charset is not supported: send the body in UTF-8.',
+    );
   }
 }
 
 export function requireContentType(contentType: string, accepted: readonly string[]): void {
   if (accepted.includes(contentType)) return;
-  throw new LedgerError('unsupported-media-type', `Send the body as ${accepted.join(' or ')}.`);
+  throw new LedgerError(
+    'unsupported-media-type',
+    `The Content-Type is not supported: send ${accepted.join(' or ')}.`,
+  );
 }
 
 export interface BodyLimits {

@@ -96,13 +96,16 @@ export function refuseDeclaredLength({ headers }: IncomingMessage, limitBytes: n
 }
 
 function tooLarge(limitBytes: number): LedgerError {
-  return new LedgerError('body-too-large', `Send at most ${limitBytes} bytes.`);
+  return new LedgerError(
+    'body-too-large',
+    `The body has more than ${limitBytes} bytes: send a smaller one.`,
+  );
 }
 
 function inflatesTooMuch(): LedgerError {
   return new LedgerError(
     'body-too-large',
-    `Send the body without Content-Encoding: it inflates more than ${MAX_INFLATE_RATIO} times.`,
+    `The body inflates more than ${MAX_INFLATE_RATIO} times: send it without Content-Encoding.`,
   );
 }
 

@@ -17,7 +17,10 @@ export function faultOfMessage({
     (name, index) => index % 2 === 0 && name.length === 4 && name.toLowerCase() === 'host',
   ).length;
   if (hosts > 1 || (hosts === 0 && httpVersion === '1.1')) {
-    return new LedgerError('bad-request', 'Send exactly one Host header.');
+    return new LedgerError(
+      'bad-request',
+      'The request has no Host header, or several: send exactly one.',
+    );
   }
   if (isOfAbsoluteForm(url) && !URL.canParse(url)) {
     return new LedgerError('bad-request', 'The request target is not a valid URL: send a path.');
@@ -42,7 +45,10 @@ function isOfAbsoluteForm(target: string): boolean {
 export function faultOfConnection({ code }: NodeJS.ErrnoException): LedgerError {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
-      return new LedgerError('headers-too-large', 'Send smaller headers: at most 16 KiB together.');
+      return new LedgerError(
+        'headers-too-large',
+        'The headers are larger than 16 KiB: send smaller ones.',
+      );
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new LedgerError(
         'request-timeout',
@@ -50,7 +56,7 @@ export function faultOfConnection({ code }: NodeJS.ErrnoException): LedgerError 
       );
     case undefined:
     default:
-      return new LedgerError('bad-request', 'What was sent is not a valid HTTP request.');
+      return new LedgerError('bad-request', 'The message is not a valid HTTP request.');
   }
 }
 

@@ -113,6 +113,6 @@ function textOf(line: Buffer): string {
 function tooManyLines(): LedgerError {
   return new LedgerError(
     'body-too-large',
-    `Send at most ${STREAM_LIMITS.lines} lines at a time: the lines before were handled.`,
+    `The stream has more than ${STREAM_LIMITS.lines} lines: send the rest again, those before were handled.`,
   );
 }

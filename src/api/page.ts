@@ -12,9 +12,9 @@ export function page(router: Router, path: string, handler: RequestHandler): voi
 /** Refuses a method at a path where others are answered. HEAD is, wherever GET is. */
 export function refuseMethod(answered: readonly string[]): RequestHandler {
   const methods = answered.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
-  const detail = `Use ${answered.join(' or ')} here.`;
-  return (_request, response) => {
+  return (request, response) => {
     response.setHeader('Allow', methods.join(', '));
+    const detail = `This path does not answer ${request.method}: use ${answered.join(' or ')}.`;
     throw new LedgerError('method-not-allowed', detail);
   };
 }

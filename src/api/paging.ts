@@ -118,7 +118,7 @@ function decodeCursor<At>(of: CursorOf, cursor: string, place: z.ZodType<At>): A
   } catch {
     throw new LedgerError(
       'validation-failed',
-      'Send the cursor as the page before gave it in next.',
+      'The cursor is not valid for this list: send next of the page before, unchanged.',
       {
         fields: [{ path: 'query.cursor', message: 'is not a cursor of this list' }],
       },

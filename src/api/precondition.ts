@@ -16,10 +16,10 @@ export function precondition({
       (ifMatch === undefined || isListed(byRevision(ifMatch), current)) &&
       (ifNoneMatch === undefined || !isListed(byRevision(ifNoneMatch), current));
     if (isMet) return;
-    const actual = revision === 'no-stream' ? 'nothing' : `revision ${revision.toString()}`;
+    const actual = revision === 'no-stream' ? 'not there' : `at revision ${revision.toString()}`;
     throw new LedgerError(
       'precondition-failed',
-      `There is ${actual} by now: read it again, and decide on that.`,
+      `The resource is ${actual}: read it again, and send the ETag of that answer.`,
     );
   };
 }

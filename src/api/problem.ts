@@ -77,7 +77,7 @@ export function asLedgerError(error: unknown): LedgerError {
   if (error instanceof LedgerError) return error;
   return new LedgerError(
     'internal-error',
-    'The request could not be handled: report the correlation_id to the operator.',
+    'An unexpected error occurred: report the correlation_id to the operator.',
     { cause: error },
   );
 }
@@ -127,5 +127,5 @@ function locationOf({ kind, id }: { readonly kind: string; readonly id: string }
 
 /** The same words for what is missing and for what is another project's. */
 export function notFound(): LedgerError {
-  return new LedgerError('not-found', 'There is nothing here: check the id.');
+  return new LedgerError('not-found', 'Nothing with this id was found: check the id.');
 }

@@ -70,7 +70,7 @@ export function createApp({
     app.get('/', (_request: Request, response: Response) => response.redirect('/docs'));
   }
   app.use((request: Request, response: Response) => {
-    const detail = 'There is nothing at this path: /docs lists what there is.';
+    const detail = 'No route has this path: see /docs for all routes.';
     responder.problem(request, response, new LedgerError('not-found', detail));
   });
   app.use((error: unknown, request: Request, response: Response, _next: NextFunction) => {
@@ -110,12 +110,12 @@ function ledgerErrorOf(error: unknown): unknown {
     case 412:
       return new LedgerError(
         'precondition-failed',
-        'The file is another one by now: ask for it without conditions.',
+        'The file has changed: request it again without If-Match and If-Unmodified-Since.',
       );
     case 416:
       return new LedgerError(
         'range-not-satisfiable',
-        'The file has no such range: Content-Range says how long it is.',
+        'The range is outside the file: see Content-Range for its length.',
       );
     default:
       return error;

@@ -32,7 +32,7 @@ export class Spool {
     if (this.sizeBytes > this.#limitBytes) {
       throw new LedgerError(
         'body-too-large',
-        `Send fewer lines at a time: the results take more than ${this.#limitBytes} bytes. ` +
+        `The results take more than ${this.#limitBytes} bytes: send fewer lines at a time. ` +
           'The lines before were handled.',
       );
     }

@@ -121,6 +121,6 @@ export class LogFollower {
 function unavailable(): LedgerError {
   return new LedgerError(
     'store-unavailable',
-    'The event log cannot be read up to its end at the moment: try again shortly.',
+    'The event log cannot be read up to its end: retry in a moment.',
   );
 }

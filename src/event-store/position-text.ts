@@ -27,7 +27,7 @@ export function parsePosition(logId: string, text: string): Position {
   if (match[1] !== logId) {
     throw new LedgerError(
       'position-of-another-log',
-      'Send a position that this ledger gave: the log was moved or replaced since.',
+      'The position belongs to another log: read again without it to get a current one.',
     );
   }
   return BigInt(match[2] ?? '') as Position;

@@ -106,7 +106,7 @@ export class Positions {
 function beyondEnd(): LedgerError {
   return new LedgerError(
     'position-of-another-log',
-    'Send a position that this ledger gave: the log ends before this one.',
+    'The position is beyond the end of the log: send one that an answer gave in Fleetledger-Position.',
   );
 }
 

@@ -94,11 +94,11 @@ function readinessOf({ status }: UsageIngest): () => Promise<PartHealth> {
 function healthOfProvisioning(status: ProvisioningStatus): PartHealth {
   switch (status.situation) {
     case 'leading':
-      return { status: 'ok', detail: 'this process asks the provider' };
+      return { status: 'ok', detail: 'this process uses the provider' };
     case 'standing-by':
       return {
         status: 'ok',
-        detail: 'another process asks the provider, or it is being found out',
+        detail: 'another process uses the provider, or the processes are electing one',
       };
     case 'failing':
       return { status: 'failing', detail: status.reason };
@@ -119,10 +119,10 @@ function healthOfStatus(status: UsageIngestStatus): PartHealth {
   switch (status.situation) {
     case 'consuming': {
       const { length } = status.partitions;
-      return { status: 'ok', detail: `this process takes ${length} partition(s)` };
+      return { status: 'ok', detail: `this process reads ${length} partition(s)` };
     }
     case 'connecting':
-      return { status: 'ok', detail: 'it is being found out which partitions this process takes' };
+      return { status: 'ok', detail: 'waiting for the assignment of partitions' };
     case 'failing':
       return { status: 'failing', detail: status.reason };
     case 'stopped':

@@ -54,7 +54,7 @@ export class FairSlots {
     if (share.waiting.length >= this.#waitingPerShare) {
       throw new LedgerError(
         'overloaded',
-        'Too many such requests of this project are waiting: try again when some are answered.',
+        'Too many requests of this project are waiting: retry once some are answered.',
       );
     }
     await new Promise<void>((resolve) => {

@@ -59,7 +59,7 @@ describe('the table of errors', () => {
     expect(errorTable).toMatchObject({
       'not-found': 'Not found',
       'store-unavailable': 'Storage unavailable',
-      overloaded: 'Too many requests are waiting',
+      overloaded: 'Service overloaded',
     });
   });
 

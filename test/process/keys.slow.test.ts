@@ -82,7 +82,7 @@ describe('beside a running service', () => {
   test('what does not exist, or was not said, is refused in a line', async () => {
     const { service, project } = await serve();
     const ofProject = ['--project', project.id];
-    const nothing = /nothing here/;
+    const nothing = /Nothing with this id was found/;
     const refusals: [readonly string[], RegExp][] = [
       [['issue', ...ofProject, '--member', 'missing'], nothing],
       [['issue', ...ofProject, '--device', 'missing'], nothing],

@@ -81,7 +81,10 @@ export class ProjectionActions {
     const { projection } = replay;
     const { status } = replay.progress;
     if (status !== 'cancelled') {
-      throw new LedgerError('replay-ended', `The ${kind} has ${status} already.`);
+      throw new LedgerError(
+        'replay-ended',
+        `The ${kind} cannot be cancelled, because it is ${status}.`,
+      );
     }
     if (isCancelled && kind === 'rebuild') {
       const data = { projection, rebuildId: id };
@@ -101,7 +104,7 @@ export class ProjectionActions {
     if (wanted !== undefined && wanted !== eventId) {
       throw new LedgerError(
         'projection-not-stopped',
-        `The projection '${projection}' is stopped at event ${eventId}, not at that one.`,
+        `The projection '${projection}' is stopped at event ${eventId}: send that event_id, or none.`,
       );
     }
     await this.#record(

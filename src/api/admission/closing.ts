@@ -3,7 +3,10 @@ import { LedgerError } from '../../shared/errors.ts';
 
 /** Ends the work for a client that has left. Nobody reads it as an answer. */
 export function clientLeft(): LedgerError {
-  return new LedgerError('request-timeout', 'The client left before it was answered.');
+  return new LedgerError(
+    'request-timeout',
+    'The client closed the connection before the answer was sent.',
+  );
 }
 
 /**

@@ -98,6 +98,6 @@ export function closeUnlessRead(response: ServerResponse): void {
 export function tooManyRequests(): LedgerError {
   return new LedgerError(
     'overloaded',
-    `Send at most ${MAX_WAITING_REQUESTS} requests over a connection before the first is answered.`,
+    `More than ${MAX_WAITING_REQUESTS} requests wait on this connection: read answers before sending more.`,
   );
 }

@@ -18,7 +18,7 @@ export async function parsedInTurn<Parsed>(
   if (oneAtATime.pendingCount >= MAX_WAITING_HEAVY_BODIES) {
     throw new LedgerError(
       'overloaded',
-      'Too many large bodies are waiting: send it again in a moment.',
+      'Too many large bodies are waiting: send the request again in a moment.',
     );
   }
   return await oneAtATime(parse);

@@ -13,7 +13,7 @@ export class BytesInFlight {
     if (ofKey > IN_FLIGHT_LIMITS.keyBytes || this.#total + bytes > IN_FLIGHT_LIMITS.bytes) {
       throw new LedgerError(
         'overloaded',
-        'Too many large bodies are being handled: send it again in a moment.',
+        'Too many large bodies are being handled: send the request again in a moment.',
       );
     }
     this.#byKey.set(keyId, ofKey);

@@ -188,7 +188,7 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
     if (state.situation !== 'missing') return;
     throw new LedgerError(
       'too-many-batches',
-      `The project has ${MAX_OPEN_BATCHES} batches that are not done: wait until one is, or stop one.`,
+      `The project has ${MAX_OPEN_BATCHES} open batches: wait until one is done, or stop one.`,
     );
   }
 
@@ -312,7 +312,7 @@ function configured(provider: string | undefined): string {
   if (provider !== undefined) return provider;
   throw new LedgerError(
     'provider-not-configured',
-    'Have the operator set LORAWAN_API_URL: without it no DevEUI can be registered.',
+    'No LoRaWAN provider is configured: ask the operator to set LORAWAN_API_URL.',
   );
 }
 

@@ -199,7 +199,10 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
 
 function requireOwnDevice(caller: Caller, deviceId: string): void {
   if (caller.kind !== 'device' || caller.deviceId === deviceId) return;
-  throw new LedgerError('forbidden', 'A device may only read its own firmware.');
+  throw new LedgerError(
+    'forbidden',
+    'A device key reads the firmware of its own device only: use a member key.',
+  );
 }
 
 function reportBody(report: FirmwareReportView): JsonObject {

@@ -53,7 +53,10 @@ export function incomingPatch(body: PatchBody, receivedAt: Date): IncomingPatch 
 /** A device speaks for its own sensor alone. */
 export function requireOwnSensor(caller: Caller, sensorId: string): void {
   if (caller.kind !== 'device' || caller.sensorId === sensorId) return;
-  throw new LedgerError('forbidden', 'A device may only speak for its own sensor.');
+  throw new LedgerError(
+    'forbidden',
+    'A device key uses the sensor of its own device only: use a member key.',
+  );
 }
 
 function isDeeperThan(value: unknown, levels: number): boolean {

@@ -87,9 +87,13 @@ export function sensorRoutes(
     async handle({ params, query, caller, projectId, read }) {
       requireOwnSensor(caller, params.id);
       if (query.as_of !== undefined && query.revision !== undefined) {
-        throw new LedgerError('validation-failed', 'Send either as_of or revision.', {
-          fields: [{ path: 'query.revision', message: 'cannot go with as_of' }],
-        });
+        throw new LedgerError(
+          'validation-failed',
+          'as_of and revision exclude each other: send one of them.',
+          {
+            fields: [{ path: 'query.revision', message: 'cannot be combined with as_of' }],
+          },
+        );
       }
       const asOf =
         query.revision === undefined
@@ -185,8 +189,5 @@ function sensorBody({ state, revision, updatedAt }: SensorView): JsonObject {
 }
 
 function sensorNotFound(): LedgerError {
-  return new LedgerError(
-    'not-found',
-    'No state of this sensor is known: check the id, or the time.',
-  );
+  return new LedgerError('not-found', 'The sensor has no state: check the id, as_of and revision.');
 }

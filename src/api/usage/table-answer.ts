@@ -49,6 +49,6 @@ export async function answerTable<Row>(
 function tooManyRows(rows: number): LedgerError {
   return new LedgerError(
     'validation-failed',
-    `Ask for pages: the table would have ${rows} rows, and has ${MAX_TABLE_ROWS} at most.`,
+    `The table would have ${rows} rows, more than ${MAX_TABLE_ROWS}: ask for pages of it.`,
   );
 }

@@ -126,8 +126,8 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         throw new LedgerError(
           'device-exists',
           device.situation === 'active'
-            ? `There is a device '${deviceId}' already: choose another id, or issue a key for it.`
-            : `There was a device '${deviceId}' before, and its history remains: choose another id.`,
+            ? `The device '${deviceId}' already exists: choose another id, or issue a key for it.`
+            : `The id '${deviceId}' belonged to a device that was retired or transferred: choose another id.`,
         );
       }
       const { links, createdAt } = command;
@@ -267,7 +267,7 @@ function refuseTransfer(
 export function hasAnother(deviceId: string): LedgerError {
   return new LedgerError(
     'device-exists',
-    `There is, or was, a device '${deviceId}' in that project: it cannot be received there.`,
+    `The receiving project has, or had, a device '${deviceId}', and ids are never reused.`,
   );
 }
 
@@ -376,7 +376,10 @@ function refuseGone(device: Exclude<DeviceState, { situation: 'missing' }>): voi
   if (device.situation === 'retired') {
     throw new LedgerError('device-retired', 'The device is retired: register a new one.');
   }
-  throw new LedgerError('device-transferred', 'The device goes to another project: ask there.');
+  throw new LedgerError(
+    'device-transferred',
+    'The device was transferred to another project: use a key of that project.',
+  );
 }
 
 function linksOf({ devEui, simCardId, sensorId }: DeviceLinks): DeviceLinks {

@@ -136,7 +136,7 @@ function refusedBefore(deviceId: string, there: DeviceState): LedgerError {
   if (!isFree(there)) return hasAnother(deviceId);
   return new LedgerError(
     'link-taken',
-    `The other project refused the device '${deviceId}', since another device had one of its links: transfer it again.`,
+    `The receiving project refused the device '${deviceId}', because another device had one of its links: transfer it again.`,
   );
 }
 

@@ -66,5 +66,5 @@ export function own<Value>(record: Readonly<Record<string, Value>>, id: string):
 
 /** The same words for what is missing and for what is another project's. */
 export function notFound(): LedgerError {
-  return new LedgerError('not-found', 'There is nothing here: check the id.');
+  return new LedgerError('not-found', 'Nothing with this id was found: check the id.');
 }

@@ -98,7 +98,7 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
       if (project.situation !== 'missing') {
         throw new LedgerError(
           'project-exists',
-          `There is a project '${command.projectId}' already: choose another id.`,
+          `The project '${command.projectId}' already exists: choose another id.`,
         );
       }
       const { projectId, name, createdAt, owner } = command;
@@ -181,7 +181,7 @@ function refuseWithoutOwner({
   if (isOwned) return;
   throw new LedgerError(
     'last-owner',
-    'A project keeps an owner who has a key: add another owner, or issue another key, first.',
+    'A project needs an owner with a key: add another owner, or issue another key, first.',
   );
 }
 

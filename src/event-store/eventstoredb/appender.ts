@@ -71,7 +71,7 @@ export class Appender {
     if (this.#isClosed) {
       throw new LedgerError(
         'shutting-down',
-        'The process is shutting down: send it again to another one.',
+        'This process is shutting down: send the request again to another one.',
       );
     }
     const waiting = this.#limit.pendingCount;

@@ -79,7 +79,7 @@ export class GroupCommit {
     if (this.#closed) {
       throw new LedgerError(
         'shutting-down',
-        'The process is shutting down: send it again to another one.',
+        'This process is shutting down: send the request again to another one.',
       );
     }
     if (this.#waiting.length + writes.length > MAX_WAITING_WRITES && this.#waiting.length > 0) {

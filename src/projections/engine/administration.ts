@@ -116,7 +116,7 @@ export class ProjectionAdministration {
     if (stop !== undefined) return stop;
     throw new LedgerError(
       'projection-not-stopped',
-      `The projection '${name}' is not stopped: there is nothing to retry or to skip.`,
+      `The projection '${name}' is not stopped: it has no event to retry or to skip.`,
     );
   }
 
@@ -142,7 +142,7 @@ export class ProjectionAdministration {
   async replay(kind: ReplayKind, id: string): Promise<Replay> {
     const replay = await findReplay(this.#database, kind, id);
     if (replay !== undefined) return replay;
-    throw new LedgerError('not-found', `There is no ${kind} with this id: check it.`);
+    throw new LedgerError('not-found', `No ${kind} has this id: check the id.`);
   }
 
   replays(
@@ -236,7 +236,7 @@ export class ProjectionAdministration {
     if (projection !== undefined) return projection;
     throw new LedgerError(
       'not-found',
-      `There is no projection '${name}': there are ${this.names.join(', ')}.`,
+      `No projection is called '${name}': use one of ${this.names.join(', ')}.`,
     );
   }
 }

@@ -95,7 +95,7 @@ export async function requestReplay(
     if (running !== undefined) {
       throw new LedgerError(
         'projection-busy',
-        `The ${running.kind} ${running.replayId} of '${projection.name}' is running: wait for it.`,
+        `The ${running.kind} ${running.replayId} of '${projection.name}' is running: wait until it ends, or cancel it.`,
         { conflicting: { kind: running.kind, id: running.replayId } },
       );
     }

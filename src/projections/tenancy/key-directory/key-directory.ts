@@ -279,6 +279,6 @@ function isBehind(error: unknown): boolean {
 function tooFarBehind(): LedgerError {
   return new LedgerError(
     'read-model-behind',
-    "The read model 'tenancy' is too far behind to tell whose key this is: try again later.",
+    "The key cannot be checked, because the read model 'tenancy' is behind: retry in a moment.",
   );
 }
