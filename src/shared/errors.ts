@@ -38,7 +38,7 @@ export const errorTable = {
   'too-many-requests': 'Too many requests',
   'too-many-batches': 'Too many open batches',
   'too-many-webhooks': 'Too many webhooks',
-  'webhook-ended': 'Webhook already deleted',
+  'webhook-ended': 'Webhook ended',
   overloaded: 'Service overloaded',
   'shutting-down': 'Service shutting down',
   'internal-error': 'Internal error',
