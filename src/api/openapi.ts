@@ -55,9 +55,9 @@ const problemSchema = z
 export function openApiDocument(routes: readonly Route[], basePath: string): oas31.OpenAPIObject {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const route of routes) {
-    (paths[route.path] ??= {})[route.method] = operation(route, operationId(route, route.path));
-    for (const alias of route.aliases ?? []) {
-      const id = `${operationId(route, alias)}Alias`;
+    (paths[route.path] ??= {})[route.method] = operation(route, route.operationId);
+    for (const [index, alias] of (route.aliases ?? []).entries()) {
+      const id = `${route.operationId}Alias${index === 0 ? '' : index + 1}`;
       (paths[alias] ??= {})[route.method] = operation(route, id);
     }
   }
@@ -79,11 +79,6 @@ export function openApiDocument(routes: readonly Route[], basePath: string): oas
       },
     },
   });
-}
-
-function operationId({ method }: Route, path: string): string {
-  const words = path.replace(/\W+(\w)/g, (_all, first: string) => first.toUpperCase());
-  return method + words.replace(/\W/g, '');
 }
 
 function operation(route: Route, id: string): unknown {

@@ -72,6 +72,9 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly path: string;
   /** Other paths at which it answers the same. */
   readonly aliases?: readonly string[];
+  /** The name of the operation in clients that are generated: a verb and a noun, `listDevices`. */
+  readonly operationId: string;
+  /** What it does, in the imperative: `List the devices of the project, by id`. */
   readonly summary: string;
   readonly tag: string;
   readonly access: readonly Access[];

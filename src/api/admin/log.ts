@@ -51,7 +51,8 @@ export function logRoutes(log: LogReader, positions: Positions): Route[] {
   const read = defineRoute({
     method: 'get',
     path: '/admin/log',
-    summary: 'The raw log, oldest first',
+    operationId: 'listLogEvents',
+    summary: 'List the events of the log, oldest first',
     tag: 'Administration',
     access: ['admin'],
     query: logQuery,

@@ -31,7 +31,7 @@ const stoppedAtBody = {
   ...jsonBody(
     z.strictObject({
       event_id: z.uuid().optional().meta({
-        description: 'Of the event it is stopped at: refused when it is stopped at another',
+        description: 'The event it is stopped at; refused when it is stopped at another one',
       }),
     }),
     {},
@@ -47,7 +47,8 @@ export function projectionRoutes(
   const list = defineRoute({
     method: 'get',
     path: '/admin/projections',
-    summary: 'The projections: where they stand, and how they are doing',
+    operationId: 'listProjections',
+    summary: 'List projections with their position, status and lag',
     tag: 'Administration',
     access: ['admin'],
     answers: { 200: z.object({ items: z.array(projectionAnswer) }) },
@@ -63,7 +64,8 @@ export function projectionRoutes(
   const read = defineRoute({
     method: 'get',
     path: '/admin/projections/{name}',
-    summary: 'A projection: where it stands, and how it is doing',
+    operationId: 'getProjection',
+    summary: 'Get a projection with its position, status and lag',
     tag: 'Administration',
     access: ['admin'],
     params: projectionParams,
@@ -76,6 +78,7 @@ export function projectionRoutes(
     defineRoute({
       method: 'post',
       path: `/admin/projections/{name}/${action}`,
+      operationId: `${action}Projection`,
       summary,
       tag: 'Administration',
       access: ['admin'],
@@ -97,18 +100,10 @@ export function projectionRoutes(
   return [
     list,
     read,
-    actionRoute('pause', 'Let a projection move no further, until it is resumed', false),
-    actionRoute('resume', 'Let a paused projection go on', false),
-    actionRoute(
-      'retry',
-      'Let a stopped projection try again to apply the event it is stopped at',
-      true,
-    ),
-    actionRoute(
-      'skip',
-      'Let a stopped projection go on without the event it is stopped at, for ever',
-      true,
-    ),
+    actionRoute('pause', 'Pause a projection until it is resumed', false),
+    actionRoute('resume', 'Resume a paused projection', false),
+    actionRoute('retry', 'Retry the event that a projection stopped at', true),
+    actionRoute('skip', 'Skip the event that a projection stopped at, for good', true),
   ];
 }
 

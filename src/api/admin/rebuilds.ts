@@ -38,7 +38,8 @@ export function rebuildRoutes(
   const request = defineRoute({
     method: 'post',
     path: '/admin/projections/{name}/rebuild',
-    summary: 'Build a projection anew beside the live one, and put it in its place',
+    operationId: 'rebuildProjection',
+    summary: 'Rebuild a projection beside the live one, then replace it',
     tag: 'Administration',
     access: ['admin'],
     params: projectionParams,
@@ -59,7 +60,8 @@ export function rebuildRoutes(
   const list = defineRoute({
     method: 'get',
     path: '/admin/rebuilds',
-    summary: 'The rebuilds, newest first',
+    operationId: 'listRebuilds',
+    summary: 'List rebuilds, newest first',
     tag: 'Administration',
     access: ['admin'],
     query: cursorQuery,
@@ -88,7 +90,8 @@ export function rebuildRoutes(
   const read = defineRoute({
     method: 'get',
     path: '/admin/rebuilds/{id}',
-    summary: 'A rebuild, and how far it has come',
+    operationId: 'getRebuild',
+    summary: 'Get a rebuild and its progress',
     tag: 'Administration',
     access: ['admin'],
     params: replayParams,
@@ -102,7 +105,8 @@ export function rebuildRoutes(
   const cancel = defineRoute({
     method: 'delete',
     path: '/admin/rebuilds/{id}',
-    summary: 'Cancel a rebuild: the live generation stays',
+    operationId: 'cancelRebuild',
+    summary: 'Cancel a rebuild; the live generation is unchanged',
     tag: 'Administration',
     access: ['admin'],
     params: replayParams,

@@ -42,7 +42,8 @@ export function verificationRoutes(
   const request = defineRoute({
     method: 'post',
     path: '/admin/projections/{name}/verify',
-    summary: 'Replay a projection beside the live one, and name the rows that differ',
+    operationId: 'verifyProjection',
+    summary: 'Verify a projection: replay the log and compare every row',
     tag: 'Administration',
     access: ['admin'],
     params: projectionParams,
@@ -63,7 +64,8 @@ export function verificationRoutes(
   const read = defineRoute({
     method: 'get',
     path: '/admin/verifications/{id}',
-    summary: 'A verification, and the rows that differ: none is the only good answer',
+    operationId: 'getVerification',
+    summary: 'Get a verification and the rows that differ',
     tag: 'Administration',
     access: ['admin'],
     params: replayParams,
@@ -78,6 +80,7 @@ export function verificationRoutes(
   const cancel = defineRoute({
     method: 'delete',
     path: '/admin/verifications/{id}',
+    operationId: 'cancelVerification',
     summary: 'Cancel a verification',
     tag: 'Administration',
     access: ['admin'],

@@ -17,7 +17,8 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
   const listPartitions = defineRoute({
     method: 'get',
     path: '/batches/{id}/partitions',
-    summary: 'The DevEUIs of a large batch, as links to 1,000 of them each',
+    operationId: 'listBatchPartitions',
+    summary: 'List the partitions of a batch, of up to 1,000 DevEUIs each',
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: batchParams,
@@ -49,7 +50,8 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
   const readPartition = defineRoute({
     method: 'get',
     path: '/batches/{id}/partitions/{n}',
-    summary: 'Up to 1,000 DevEUIs of a batch, in the order in which they were drawn',
+    operationId: 'getBatchPartition',
+    summary: 'Get up to 1,000 DevEUIs of a batch, in the order they were drawn',
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: partitionParams,
@@ -82,7 +84,8 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
   const listAttempts = defineRoute({
     method: 'get',
     path: '/batches/{id}/attempts',
-    summary: 'Every request to the provider for a batch, oldest first',
+    operationId: 'listBatchAttempts',
+    summary: 'List the requests to the provider for a batch, oldest first',
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: batchParams,

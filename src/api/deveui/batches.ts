@@ -133,6 +133,7 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
   const request = defineRoute({
     method: 'post',
     path: '/batches',
+    operationId: 'createBatch',
     summary: 'Register a batch of DevEUIs with the LoRaWAN provider',
     tag: 'Provisioning',
     access: ['owner', 'member'],
@@ -223,7 +224,8 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
   const list = defineRoute({
     method: 'get',
     path: '/batches',
-    summary: 'The batches of the project, newest first; the DevEUIs are in each one alone',
+    operationId: 'listBatches',
+    summary: 'List the batches of the project, newest first',
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery,
@@ -242,7 +244,8 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
   const readOne = defineRoute({
     method: 'get',
     path: '/batches/{id}',
-    summary: 'A batch with its DevEUIs',
+    operationId: 'getBatch',
+    summary: 'Get a batch with its DevEUIs',
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: batchParams,
@@ -258,7 +261,8 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
   const stopOrHide = defineRoute({
     method: 'delete',
     path: '/batches/{id}',
-    summary: 'Stop a batch that is running (202), or hide one that is done (204)',
+    operationId: 'deleteBatch',
+    summary: 'Stop a running batch (202), or hide one that is done (204)',
     tag: 'Provisioning',
     access: ['owner', 'member'],
     params: batchParams,
@@ -284,7 +288,8 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
   const resume = defineRoute({
     method: 'post',
     path: '/batches/{id}/resume',
-    summary: 'Go on with a batch that was stopped, or has failed',
+    operationId: 'resumeBatch',
+    summary: 'Resume a stopped or failed batch',
     tag: 'Provisioning',
     access: ['owner', 'member'],
     params: batchParams,

@@ -32,7 +32,8 @@ export function devEuiQueryRoutes(queries: DevEuiQueries): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/deveuis',
-    summary: 'The DevEUIs of the project, in each of their batches, hidden or not',
+    operationId: 'listDevEuis',
+    summary: 'List the DevEUIs of the project, with their batches',
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery.extend({ short_code: shortCodeQuery }),
@@ -66,7 +67,8 @@ export function devEuiQueryRoutes(queries: DevEuiQueries): Route[] {
   const readOne = defineRoute({
     method: 'get',
     path: '/deveuis/{deveui}',
-    summary: 'A DevEUI, in the batch where it got furthest',
+    operationId: 'getDevEui',
+    summary: 'Get a DevEUI with its most advanced status',
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: z.object({ deveui: devEuiField }),

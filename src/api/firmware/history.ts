@@ -118,7 +118,8 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
   const listAll = defineRoute({
     method: 'get',
     path: '/firmware',
-    summary: 'The reports of a device, newest first; further pages by the Link header alone',
+    operationId: 'listFirmwareReports',
+    summary: 'List the firmware reports of a device, newest first',
     tag: 'Firmware',
     access: READERS,
     query: cursorQuery.extend({ device_id: idField, as_of: asOfQuery }),
@@ -135,7 +136,8 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
   const list = defineRoute({
     method: 'get',
     path: '/devices/{id}/firmware',
-    summary: 'The reports of a device, newest first; also for the device itself',
+    operationId: 'listDeviceFirmware',
+    summary: 'List the firmware reports of a device, newest first, in pages',
     tag: 'Firmware',
     access: READERS_OF_ONE,
     params: z.object({ id: idField }),
@@ -152,7 +154,8 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
   const current = defineRoute({
     method: 'get',
     path: '/devices/{id}/firmware/current',
-    summary: 'What each component of a device has, now or as it was; also for the device itself',
+    operationId: 'getCurrentFirmware',
+    summary: 'Get the current version of each component of a device',
     tag: 'Firmware',
     access: READERS_OF_ONE,
     params: z.object({ id: idField }),
@@ -175,7 +178,8 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
   const spread = defineRoute({
     method: 'get',
     path: '/firmware/versions',
-    summary: 'Which versions the fleet has, by component, now or as it was',
+    operationId: 'listFirmwareVersions',
+    summary: 'List the firmware versions of the fleet, by component',
     tag: 'Firmware',
     access: READERS,
     query: z.object({ as_of: asOfQuery }),

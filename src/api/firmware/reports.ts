@@ -25,7 +25,8 @@ export function reportRoutes(commands: FirmwareCommands): Route[] {
   const report = defineRoute({
     method: 'post',
     path: '/firmware',
-    summary: 'A device reports the firmware of one of its components',
+    operationId: 'createFirmwareReport',
+    summary: 'Report the firmware version of a component',
     tag: 'Firmware',
     access: ['device'],
     body: jsonBody(reportBody, { version: '1.0.0', timestamp: 1_767_225_600 }),

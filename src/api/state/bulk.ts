@@ -60,7 +60,8 @@ export function bulkRoutes(commands: StateCommands): Route[] {
   const patchMany = defineRoute({
     method: 'post',
     path: '/sensors/patches',
-    summary: 'Patch many sensors; one bad item stops no other',
+    operationId: 'patchSensors',
+    summary: 'Patch many sensors; an invalid item stops no other',
     tag: 'State',
     access: ['owner', 'member', 'device'],
     body: {

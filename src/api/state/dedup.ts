@@ -8,7 +8,8 @@ export function dedupRoutes(commands: StateCommands): Route[] {
   const setSensorDedup = defineRoute({
     method: 'put',
     path: '/sensors/{id}/dedup',
-    summary: 'How repeated patches of a sensor are told from new ones',
+    operationId: 'setSensorDedup',
+    summary: 'Set how repeated patches of a sensor are recognized',
     tag: 'State',
     access: ['owner', 'member'],
     params: z.object({ id: idField }),
@@ -23,7 +24,8 @@ export function dedupRoutes(commands: StateCommands): Route[] {
   const setProjectDedup = defineRoute({
     method: 'put',
     path: '/projects/{id}/dedup',
-    summary: 'How repeated patches are told from new ones, where a sensor has no rule of its own',
+    operationId: 'setProjectDedup',
+    summary: 'Set how repeated patches are recognized by default',
     tag: 'State',
     access: ['owner', 'member'],
     params: z.object({ id: projectIdField }),

@@ -30,6 +30,7 @@ export function sensorRoutes(
   const patchSensor = defineRoute({
     method: 'patch',
     path: '/sensors/{id}',
+    operationId: 'patchSensor',
     summary: 'Merge a patch into the state of a sensor (RFC 7396)',
     tag: 'State',
     access: ['owner', 'member', 'device'],
@@ -67,7 +68,8 @@ export function sensorRoutes(
   const readSensor = defineRoute({
     method: 'get',
     path: '/sensors/{id}',
-    summary: 'The state of a sensor, now or as it was',
+    operationId: 'getSensor',
+    summary: 'Get the state of a sensor, now or in the past',
     tag: 'State',
     access: ['owner', 'member', 'viewer', 'device'],
     params: sensorParams,
@@ -120,7 +122,8 @@ export function sensorRoutes(
   const readHistory = defineRoute({
     method: 'get',
     path: '/sensors/{id}/history',
-    summary: 'Every patch of a sensor, newest first',
+    operationId: 'listSensorHistory',
+    summary: 'List the patches of a sensor, newest first',
     tag: 'State',
     access: ['owner', 'member', 'viewer', 'device'],
     params: sensorParams,
@@ -165,7 +168,8 @@ export function sensorRoutes(
   const listSensors = defineRoute({
     method: 'get',
     path: '/sensors',
-    summary: 'The sensors of the project with their current state, by id',
+    operationId: 'listSensors',
+    summary: 'List the sensors of the project with their state, by id',
     tag: 'State',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery,

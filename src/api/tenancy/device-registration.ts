@@ -36,7 +36,8 @@ export function deviceRegistrationRoute(devices: DeviceCommands): Route {
   return defineRoute({
     method: 'post',
     path: '/devices',
-    summary: 'Register a device, with its first key; or many, as a table',
+    operationId: 'createDevice',
+    summary: 'Register a device with its first key, or many by CSV',
     tag: 'Tenancy',
     access: ['owner', 'member'],
     body: jsonBody(newDevice, { device_id: 'pump-1', sensor_id: 'pump-1-temperature' }),

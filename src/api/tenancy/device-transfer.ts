@@ -10,8 +10,8 @@ export function deviceTransferRoute(handler: CommandHandler, devices: DeviceComm
   return defineRoute({
     method: 'post',
     path: '/devices/{id}/transfer',
-    summary:
-      'A device goes to another project with its keys; its history stays where it was reported',
+    operationId: 'transferDevice',
+    summary: 'Transfer a device with its keys to another project',
     tag: 'Tenancy',
     access: ['admin'],
     params: z.object({ id: idField }),

@@ -62,7 +62,8 @@ export function deviceRoutes(
   const list = defineRoute({
     method: 'get',
     path: '/devices',
-    summary: 'The devices of the project, by id',
+    operationId: 'listDevices',
+    summary: 'List the devices of the project, by id',
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery.extend(filterQuery.shape),
@@ -88,7 +89,8 @@ export function deviceRoutes(
   const change = defineRoute({
     method: 'patch',
     path: '/devices/{id}',
-    summary: 'Change what a device carries; null removes it',
+    operationId: 'updateDevice',
+    summary: 'Change the links of a device; null removes one',
     tag: 'Tenancy',
     access: ['owner', 'member'],
     params: z.object({ id: idField }),
@@ -130,7 +132,8 @@ export function deviceRoutes(
   const retire = defineRoute({
     method: 'delete',
     path: '/devices/{id}',
-    summary: 'Retire a device; its keys are refused from then on, its history stays',
+    operationId: 'retireDevice',
+    summary: 'Retire a device: its keys are refused, its history stays',
     tag: 'Tenancy',
     access: ['owner', 'member'],
     params: z.object({ id: idField }),

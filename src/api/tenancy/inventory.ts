@@ -45,7 +45,8 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
   const list = defineRoute({
     method: 'get',
     path: '/inventory',
-    summary: 'The SIM cards that an organization holds now, by id',
+    operationId: 'listSimCards',
+    summary: 'List SIM cards with the organizations that hold them, by id',
     tag: 'Inventory',
     access: ['owner', 'member', 'viewer'],
     query: pageQuery,
@@ -63,8 +64,8 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
   const assign = defineRoute({
     method: 'put',
     path: '/inventory/{sim}',
-    summary:
-      'Assign a SIM card to an organization, or to none (null). Without `from`: from the beginning, later from now',
+    operationId: 'assignSimCard',
+    summary: 'Assign a SIM card to an organization, or to none (null)',
     tag: 'Inventory',
     access: ['owner', 'member'],
     params: z.object({ sim: simCardIdField }),
@@ -84,7 +85,8 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
   const assignMany = defineRoute({
     method: 'post',
     path: '/inventory',
-    summary: 'Assign many SIM cards; one bad row stops no other',
+    operationId: 'assignSimCards',
+    summary: 'Assign many SIM cards; an invalid row stops no other',
     tag: 'Inventory',
     access: ['owner', 'member'],
     body: {

@@ -31,6 +31,7 @@ export function keyRoutes(
 ): Route[] {
   const issueToMember = issueRoute({
     path: '/members/{id}/keys',
+    operationId: 'createMemberKey',
     summary: 'Issue another key to a member',
     kind: 'mem',
     errors: ['not-found'],
@@ -45,7 +46,8 @@ export function keyRoutes(
 
   const issueToDevice = issueRoute({
     path: '/devices/{id}/keys',
-    summary: 'Issue another key to a device; the earlier ones stay valid until they are revoked',
+    operationId: 'createDeviceKey',
+    summary: 'Issue another key to a device; earlier keys stay valid',
     kind: 'dev',
     errors: ['not-found', 'device-retired', 'device-transferred'],
     issue: (deviceId, key, context) =>
@@ -60,7 +62,8 @@ export function keyRoutes(
   const list = defineRoute({
     method: 'get',
     path: '/keys',
-    summary: 'Every key of the project, in the order of issue; never their secrets',
+    operationId: 'listKeys',
+    summary: 'List the keys of the project, oldest first, without secrets',
     tag: 'Tenancy',
     access: ['owner'],
     query: cursorQuery,
@@ -84,6 +87,7 @@ export function keyRoutes(
   const revoke = defineRoute({
     method: 'delete',
     path: '/keys/{id}',
+    operationId: 'revokeKey',
     summary: 'Revoke a key: it is refused from the next request on',
     tag: 'Tenancy',
     access: ['owner'],
@@ -119,6 +123,7 @@ export function keyRoutes(
 
 interface Issuing {
   readonly path: `/${string}/{id}/keys`;
+  readonly operationId: string;
   readonly summary: string;
   readonly kind: 'mem' | 'dev';
   readonly errors: readonly ErrorCode[];
@@ -129,10 +134,11 @@ interface Issuing {
   ) => Promise<{ readonly position: Position }>;
 }
 
-function issueRoute({ path, summary, kind, errors, issue }: Issuing): Route {
+function issueRoute({ path, operationId, summary, kind, errors, issue }: Issuing): Route {
   return defineRoute({
     method: 'post',
     path,
+    operationId,
     summary,
     tag: 'Tenancy',
     access: ['owner'],

@@ -18,6 +18,7 @@ export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): 
   const add = defineRoute({
     method: 'post',
     path: '/members',
+    operationId: 'createMember',
     summary: 'Add a member to the project',
     tag: 'Tenancy',
     access: ['owner'],
@@ -47,7 +48,8 @@ export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): 
   const list = defineRoute({
     method: 'get',
     path: '/members',
-    summary: 'The members of the project, in the order in which they came',
+    operationId: 'listMembers',
+    summary: 'List the members of the project, oldest first',
     tag: 'Tenancy',
     access: ['owner'],
     query: cursorQuery,
@@ -67,7 +69,8 @@ export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): 
   const remove = defineRoute({
     method: 'delete',
     path: '/members/{id}',
-    summary: 'Remove a member; the keys of the member are refused from then on',
+    operationId: 'deleteMember',
+    summary: 'Remove a member, whose keys are refused from then on',
     tag: 'Tenancy',
     access: ['owner'],
     params: z.object({ id: idField }),

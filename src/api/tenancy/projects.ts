@@ -19,7 +19,8 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
   const create = defineRoute({
     method: 'post',
     path: '/projects',
-    summary: 'Create a project, with its first owner',
+    operationId: 'createProject',
+    summary: 'Create a project with its first owner',
     tag: 'Tenancy',
     access: ['admin'],
     body: jsonBody(z.strictObject({ id: projectIdField.optional(), name: nameField }), {
@@ -67,7 +68,8 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
   const list = defineRoute({
     method: 'get',
     path: '/projects',
-    summary: 'The projects, by id: all for the admin, their own for members',
+    operationId: 'listProjects',
+    summary: 'List projects, by id: all for the admin, one for a member',
     tag: 'Tenancy',
     access: ['admin', 'owner', 'member', 'viewer'],
     query: cursorQuery,
@@ -86,7 +88,8 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
   const read = defineRoute({
     method: 'get',
     path: '/projects/{id}',
-    summary: 'A project',
+    operationId: 'getProject',
+    summary: 'Get a project',
     tag: 'Tenancy',
     access: ['admin', 'owner', 'member', 'viewer'],
     params: z.object({ id: idField }),

@@ -22,7 +22,8 @@ export function timelineRoutes(queries: TimelineQueries, positions: Positions): 
   const timeline = defineRoute({
     method: 'get',
     path: '/devices/{id}/timeline',
-    summary: 'Everything that happened to a device, newest first; or that had happened then',
+    operationId: 'getDeviceTimeline',
+    summary: 'List every event about a device, newest first',
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
     params: z.object({ id: idField }),

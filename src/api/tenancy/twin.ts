@@ -46,7 +46,8 @@ export function twinRoute({
   return defineRoute({
     method: 'get',
     path: '/devices/{id}',
-    summary: 'A device with its firmware, the state of its sensor and its usage, now or as it was',
+    operationId: 'getDevice',
+    summary: 'Get a device with its firmware, state and usage',
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
     params: z.object({ id: idField }),

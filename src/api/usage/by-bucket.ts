@@ -57,7 +57,8 @@ export function byBucketRoutes(
 ): Route[] {
   const organization = defineRoute({
     ...common('organization'),
-    summary: `What an organization used, by buckets; \`${NOBODY}\`: the SIM cards that nobody holds`,
+    operationId: 'getOrganizationUsage',
+    summary: 'Get the usage of an organization by bucket; `null`: of SIM cards without one',
     handle: (request) => {
       const { id } = request.params;
       return inTurn(request, id === NOBODY ? { kind: 'nobody' } : { kind: 'organization', id });
@@ -67,7 +68,8 @@ export function byBucketRoutes(
   const simCard = defineRoute({
     ...common('simcard'),
     params: z.object({ id: simCardIdField }),
-    summary: 'What a SIM card used, by buckets',
+    operationId: 'getSimCardUsage',
+    summary: 'Get the usage of a SIM card by bucket',
     handle: (request) => inTurn(request, { kind: 'simcard', id: request.params.id }),
   });
 

@@ -83,7 +83,8 @@ export function recordRoutes(commands: UsageCommands): Route[] {
   const post = defineRoute({
     method: 'post',
     path: '/usage',
-    summary: 'Record usage; one bad record stops no other',
+    operationId: 'createUsageRecords',
+    summary: 'Record usage; an invalid record stops no other',
     tag: 'Usage',
     access: ['owner', 'member'],
     takesCloudEvent: true,

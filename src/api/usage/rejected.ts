@@ -23,8 +23,8 @@ export function rejectedRoutes(rejections: UsageRejections): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/usage/rejected',
-    summary:
-      'Records that were not taken, newest first: dead letters, and ids that were used before',
+    operationId: 'listRejectedUsage',
+    summary: 'List rejected usage records and dead letters, newest first',
     tag: 'Usage',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery,

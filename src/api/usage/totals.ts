@@ -31,7 +31,8 @@ export function totalRoutes(
   const organizations = defineRoute({
     method: 'get',
     path: '/usage/organizations',
-    summary: 'What each organization used; SIM cards count for whoever held them then',
+    operationId: 'listOrganizationUsage',
+    summary: 'List the usage of each organization in a period',
     tag: 'Usage',
     access: ['owner', 'member', 'viewer'],
     query: totalsQuery,
@@ -49,7 +50,8 @@ export function totalRoutes(
   const sims = defineRoute({
     method: 'get',
     path: '/usage/simcards',
-    summary: 'What each SIM card used, for each organization that held it then',
+    operationId: 'listSimCardUsage',
+    summary: 'List the usage of each SIM card in a period, by organization',
     tag: 'Usage',
     access: ['owner', 'member', 'viewer'],
     query: totalsQuery,
