@@ -1,31 +1,54 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { FairSlots } from '../shared/fair-slots.ts';
+import { approximateSize } from './event-size.ts';
 import type { Batch, EventStore, Position, RecordedEvent, SubscribeOptions } from './port.ts';
 
-/** So much is kept for those who are not as fast as the fastest; who is slower reads by himself. */
+/** So much is kept for followers that are slower than the fastest; who needs older events reads the log itself. */
 const MAX_KEPT_EVENTS = 2_000;
 const MAX_KEPT_BATCHES = 200;
+const MAX_KEPT_BYTES = 8 * 1024 * 1024;
 /** About so many are given at once. */
 const MAX_GIVEN_EVENTS = 1_000;
+/** How long a follower that catches up reads before another one may. */
+const CATCH_UP_TURN_MS = 1_000;
+
+export interface SharedFeedOptions {
+  /** What comes within this time after a batch is given together; at once unless it is given. */
+  readonly pauseMs?: number;
+  /**
+   * Followers that catch up share these slots, by `share`. Each holds the events that it reads, so the slots
+   * bound the memory, however many catch up. All read at once unless it is given.
+   */
+  readonly catchUpSlots?: FairSlots;
+}
+
+export interface FeedOptions extends SubscribeOptions {
+  /** Whose turn it takes while it catches up, for example a project. */
+  readonly share?: string;
+}
 
 /**
- * One subscription for all projections of a process: what comes is read once, and given to each that
- * follows. Who is behind reads the log by himself, and joins where the reading stands.
+ * One subscription for many followers in a process: what comes is read once and given to each. A
+ * follower that is behind reads the log itself, and joins where the shared reading stands.
  *
- * Read on demand: the next batch is asked for when somebody has seen all that is kept. So the feed is
- * as fast as its fastest follower, a slow one holds nobody up, and memory is bounded.
+ * Read on demand: the next batch is asked for when a follower has seen all that is kept. So the feed is
+ * as fast as its fastest follower, a slow one delays no other, and memory is bounded, in bytes.
  */
 export class SharedFeed {
   readonly #store: EventStore;
   readonly #types: readonly string[];
+  readonly #options: SharedFeedOptions;
   readonly #followers = new Set<{ position: Position }>();
   #reading: Reading | undefined;
 
-  constructor(store: EventStore, types: readonly string[]) {
+  constructor(store: EventStore, types: readonly string[], options: SharedFeedOptions = {}) {
     this.#store = store;
     this.#types = types;
+    this.#options = options;
   }
 
   /** As the port's `subscribe`. */
-  async *subscribe({ after, types, signal }: SubscribeOptions): AsyncIterable<Batch> {
+  async *subscribe({ after, types, signal, share = '' }: FeedOptions): AsyncIterable<Batch> {
     const wanted = new Set(types ?? this.#types);
     const follower = { position: after };
     this.#followers.add(follower);
@@ -33,27 +56,16 @@ export class SharedFeed {
       while (!signal.aborted) {
         if (this.#reading?.isOver === true) this.#reading = undefined;
         if (this.#reading === undefined || follower.position < this.#reading.start) {
-          // As far as the reading, which may stand beyond the last event: its position moves on where
-          // nothing of ours is.
-          const until = this.#reading?.start;
-          const own = this.#store.readAll({
-            after: follower.position,
-            ...(until !== undefined && { until }),
-            types: [...wanted],
-          });
-          for await (const batch of own) {
+          for await (const batch of this.#catchUp(follower.position, [...wanted], share)) {
             if (signal.aborted) return;
             follower.position = batch.position;
             yield batch;
           }
-          // Whoever is first at the head begins there; the others meet it when they get to it.
-          this.#reading ??= new Reading(this.#store, this.#types, follower.position);
           continue;
         }
         const kept = this.#reading.after(follower.position);
         if (kept === undefined) {
-          this.#reading.forget(this.#slowest());
-          await this.#reading.next(signal);
+          await this.#reading.next(signal, () => this.#slowest());
           continue;
         }
         const seen = follower.position;
@@ -71,6 +83,27 @@ export class SharedFeed {
     }
   }
 
+  /** Reads towards the shared reading for one turn, and begins that where the log ends before there is one. */
+  async *#catchUp(after: Position, types: readonly string[], share: string): AsyncIterable<Batch> {
+    const release = await this.#options.catchUpSlots?.take(share);
+    try {
+      // The reading may stand beyond the last event: its position moves also where no wanted event is.
+      const until = this.#reading?.start;
+      const endsAtMs = performance.now() + CATCH_UP_TURN_MS;
+      const reading = { after, types, ...(until !== undefined && { until }) };
+      let position = after;
+      for await (const batch of this.#store.readAll(reading)) {
+        yield batch;
+        position = batch.position;
+        if (release !== undefined && performance.now() > endsAtMs) return;
+      }
+      // Whoever is first at the head begins there; the others meet it when they get to it.
+      this.#reading ??= new Reading(this.#store, this.#types, position, this.#options.pauseMs);
+    } finally {
+      release?.();
+    }
+  }
+
   #slowest(): Position {
     const positions = [...this.#followers].map(({ position }) => position);
     return positions.reduce((slowest, position) => (position < slowest ? position : slowest));
@@ -82,18 +115,26 @@ export class SharedFeed {
   }
 }
 
+interface Kept extends Batch {
+  readonly bytes: number;
+}
+
 /** The one subscription, and the last of what it gave. */
 class Reading {
   readonly #ending = new AbortController();
   readonly #batches: AsyncIterator<Batch>;
-  #kept: Batch[] = [];
+  readonly #pauseMs: number;
+  #kept: Kept[] = [];
   #count = 0;
+  #bytes = 0;
   #start: Position;
   #isOver = false;
   #next: Promise<void> | undefined;
+  #readAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(store: EventStore, types: readonly string[], after: Position) {
+  constructor(store: EventStore, types: readonly string[], after: Position, pauseMs = 0) {
     this.#start = after;
+    this.#pauseMs = pauseMs;
     const { signal } = this.#ending;
     this.#batches = store.subscribe({ after, types, signal })[Symbol.asyncIterator]();
   }
@@ -109,8 +150,8 @@ class Reading {
   }
 
   /**
-   * What goes on from a position; undefined at the end, and beyond. Several batches at once: to whoever
-   * is slower than the reading, batch by batch would be a commit for each few events.
+   * What follows a position; undefined at the end, and beyond. Several batches at once: to whoever is
+   * slower than the reading, batch by batch would be a commit for each few events.
    */
   after(position: Position): Batch | undefined {
     const events: RecordedEvent[] = [];
@@ -124,18 +165,19 @@ class Reading {
     return end === undefined ? undefined : { events, position: end };
   }
 
-  /** What everybody has seen is not kept. */
-  forget(seen: Position): void {
-    while ((this.#kept[0]?.position ?? seen + 1n) <= seen) this.#dropOldest();
-  }
-
-  /** Until there is more; asked for once, however many wait. */
-  async next(signal: AbortSignal): Promise<void> {
-    this.#next ??= this.#read().finally(() => {
-      this.#next = undefined;
-    });
-    // Whoever waits hears of its failure; perhaps nobody does by then.
-    this.#next.catch(() => undefined);
+  /**
+   * Until there is more; asked for once, however many wait. `slowest`: what all followers have seen, which
+   * is kept no longer.
+   */
+  async next(signal: AbortSignal, slowest: () => Position): Promise<void> {
+    if (this.#next === undefined) {
+      this.#forget(slowest());
+      this.#next = this.#read().finally(() => {
+        this.#next = undefined;
+      });
+      // Whoever waits hears of its failure; perhaps nobody does by then.
+      this.#next.catch(() => undefined);
+    }
     let leave: () => void = () => undefined;
     const aborted = new Promise<void>((resolve) => {
       leave = resolve;
@@ -153,26 +195,41 @@ class Reading {
   }
 
   async #read(): Promise<void> {
+    const pauseMs = this.#readAtMs + this.#pauseMs - performance.now();
+    if (pauseMs > 0) await delay(pauseMs);
     const { done, value } = await this.#batches.next().catch((error: unknown) => {
       this.#isOver = true;
       throw error;
     });
+    this.#readAtMs = performance.now();
     if (done === true) {
       this.#isOver = true;
       return;
     }
-    this.#kept.push(value);
+    const bytes = value.events.reduce((sum, event) => sum + approximateSize(event), 0);
+    this.#kept.push({ ...value, bytes });
     this.#count += value.events.length;
+    this.#bytes += bytes;
     while (this.#isFull() && this.#kept.length > 1) this.#dropOldest();
+  }
+
+  #forget(seen: Position): void {
+    while ((this.#kept[0]?.position ?? seen + 1n) <= seen) this.#dropOldest();
   }
 
   #dropOldest(): void {
     const oldest = this.#kept.shift();
     if (oldest === undefined) return;
     this.#count -= oldest.events.length;
+    this.#bytes -= oldest.bytes;
     this.#start = oldest.position;
   }
+
   #isFull(): boolean {
-    return this.#count > MAX_KEPT_EVENTS || this.#kept.length > MAX_KEPT_BATCHES;
+    return (
+      this.#count > MAX_KEPT_EVENTS ||
+      this.#bytes > MAX_KEPT_BYTES ||
+      this.#kept.length > MAX_KEPT_BATCHES
+    );
   }
 }

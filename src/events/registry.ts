@@ -28,7 +28,7 @@ export const domainContracts = {
 };
 
 /** What the write side and the engine themselves have in the log. */
-const platformContracts = {
+export const platformContracts = {
   requests: requestsContract,
   projections: projectionsContract,
   webhooks: webhooksContract,

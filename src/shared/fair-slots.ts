@@ -49,6 +49,19 @@ export class FairSlots {
 
   /** @throws LedgerError `overloaded` when too many of the share wait */
   async run<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+    const release = await this.take(name);
+    try {
+      return await work();
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Waits for a slot and gives what releases it, for work that is not one function call.
+   * @throws LedgerError `overloaded` when too many of the share wait
+   */
+  async take(name: string): Promise<() => void> {
     const share = this.#shares.get(name) ?? { running: 0, waiting: [], servedAt: 0 };
     this.#shares.set(name, share);
     if (share.waiting.length >= this.#waitingPerShare) {
@@ -61,14 +74,12 @@ export class FairSlots {
       share.waiting.push({ begin: resolve });
       this.#give();
     });
-    try {
-      return await work();
-    } finally {
+    return () => {
       share.running -= 1;
       this.#running -= 1;
       if (share.running === 0 && share.waiting.length === 0) this.#shares.delete(name);
       this.#give();
-    }
+    };
   }
 
   #give(): void {

@@ -2,14 +2,11 @@ import type { EventStoreDBClient } from '@eventstore/db-client';
 import { EventEmitter } from 'node:events';
 import { pino } from 'pino';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { approximateSize } from '../../src/event-store/event-size.ts';
 import { connect } from '../../src/event-store/eventstoredb/connection.ts';
 import { LiveTail } from '../../src/event-store/eventstoredb/live-tail.ts';
 import { Reading } from '../../src/event-store/eventstoredb/reading.ts';
-import {
-  approximateSize,
-  positionOf,
-  StreamNames,
-} from '../../src/event-store/eventstoredb/wire-event.ts';
+import { positionOf, StreamNames } from '../../src/event-store/eventstoredb/wire-event.ts';
 import type { NewEvent, OpenEventStore, Position } from '../../src/event-store/port.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
 import { Follower } from './contract/follower.ts';

@@ -3,7 +3,7 @@ import type { Database } from '../../src/database/database.ts';
 import type { EventStore, Position } from '../../src/event-store/port.ts';
 import { testStreamName } from '../event-store/test-stream-name.ts';
 import type { ProjectionStatus } from '../../src/projections/engine/administration.ts';
-import type { WaitOptions } from '../../src/projections/engine/reading/freshness.ts';
+import type { WaitOptions } from '../../src/projections/engine/freshness.ts';
 import { newEventId } from '../../src/shared/ids.ts';
 import { notesProjection, type NotesOptions } from './notes-projection.ts';
 import type { ReadProcess } from './read-process.ts';

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { AppendSignal } from '../append-signal.ts';
+import { approximateSize } from '../event-size.ts';
 import {
   BEGINNING,
   type Appended,
@@ -28,13 +29,7 @@ import { LiveTail } from './live-tail.ts';
 import { LogBook } from './log-book.ts';
 import type { Reading } from './reading.ts';
 import { retried, untilAnswered } from './retrying.ts';
-import {
-  approximateSize,
-  eventTime,
-  positionOf,
-  recordedEvent,
-  StreamNames,
-} from './wire-event.ts';
+import { eventTime, positionOf, recordedEvent, StreamNames } from './wire-event.ts';
 import { sleep } from '../../shared/sleep.ts';
 
 export interface EventStoreDBOptions {

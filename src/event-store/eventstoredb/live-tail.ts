@@ -4,9 +4,10 @@ import {
   type EventStoreDBClient,
 } from '@eventstore/db-client';
 import type { Logger } from '../../shared/logger.ts';
+import { approximateSize } from '../event-size.ts';
 import type { Batch, Position, RecordedEvent } from '../port.ts';
 import { serverPosition } from './reading.ts';
-import { approximateSize, positionOf, recordedEvent, type StreamNames } from './wire-event.ts';
+import { positionOf, recordedEvent, type StreamNames } from './wire-event.ts';
 import { sleep } from '../../shared/sleep.ts';
 
 export interface LiveTailOptions {

@@ -4,7 +4,7 @@ import type {
   RecordedEvent as Received,
 } from '@eventstore/db-client';
 import type { EventMetadata } from '../../events/event.ts';
-import type { Json, JsonObject } from '../../shared/json.ts';
+import type { JsonObject } from '../../shared/json.ts';
 import type { NewEvent, Position, RecordedEvent } from '../port.ts';
 import { isStreamName, type StreamName } from '../stream-name.ts';
 
@@ -98,24 +98,4 @@ export function originOf({ metadata }: Received): Origin | undefined {
 
 function isWireMetadata(metadata: unknown): metadata is WireMetadata {
   return typeof metadata === 'object' && metadata !== null && 'projectId' in metadata;
-}
-
-/**
- * About how many bytes of JSON an event is. The client gives it parsed, and bounds of memory need no
- * more than this.
- */
-export function approximateSize({ data, metadata }: NewEvent): number {
-  return sizeOf(data) + sizeOf(metadata as unknown as Json) + 100;
-}
-
-function sizeOf(value: Json | undefined): number {
-  if (typeof value === 'string') return value.length + 2;
-  if (typeof value !== 'object' || value === null) return 8;
-  let size = 2;
-  if (Array.isArray(value)) {
-    for (const item of value) size += 1 + sizeOf(item);
-    return size;
-  }
-  for (const key in value) size += key.length + 4 + sizeOf(value[key]);
-  return size;
 }

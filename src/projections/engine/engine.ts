@@ -3,7 +3,7 @@ import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { dropAbandoned } from './generations/abandoned.ts';
 import { ActiveGenerations } from './reading/active-generations.ts';
-import { Freshness } from './reading/freshness.ts';
+import { Freshness } from './freshness.ts';
 import { Leases } from './running/lease.ts';
 import type { Projection } from './projection.ts';
 import { ReplayWorker } from './replaying/replay-worker.ts';

@@ -5,7 +5,7 @@ import { LedgerError } from '../../../shared/errors.ts';
 import type { ActiveGenerations } from './active-generations.ts';
 import type { Generation } from '../generations/generations.ts';
 import type { ProjectionEngine } from '../engine.ts';
-import type { Freshness, WaitOptions } from './freshness.ts';
+import type { Freshness, WaitOptions } from '../freshness.ts';
 
 export type { Position };
 

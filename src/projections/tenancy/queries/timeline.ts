@@ -1,4 +1,5 @@
 import type { Position } from '../../../event-store/port.ts';
+import { publishedData } from '../../../events/published.ts';
 import type { JsonObject } from '../../../shared/json.ts';
 import { usageSubject } from '../../usage/projection.ts';
 import {
@@ -198,7 +199,7 @@ export class TimelineQueries {
       occurredAt: row.occurred_at,
       recordedAt: row.recorded_at,
       actor: row.actor,
-      data: row.data,
+      data: publishedData(row.type, row.data),
     }));
     return { value: entries, position };
   }

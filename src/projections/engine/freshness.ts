@@ -1,11 +1,11 @@
-import type { Database } from '../../../database/database.ts';
-import { BEGINNING, type NewEvent, type Position, type Write } from '../../../event-store/port.ts';
-import { INSTALLATION_PROJECT, parseStreamName } from '../../../event-store/stream-name.ts';
-import { LedgerError } from '../../../shared/errors.ts';
-import type { ActiveGenerations } from './active-generations.ts';
-import { readCheckpoint } from '../generations/generations.ts';
+import type { Database } from '../../database/database.ts';
+import { BEGINNING, type NewEvent, type Position, type Write } from '../../event-store/port.ts';
+import { INSTALLATION_PROJECT, parseStreamName } from '../../event-store/stream-name.ts';
+import { LedgerError } from '../../shared/errors.ts';
+import type { ActiveGenerations } from './reading/active-generations.ts';
+import { readCheckpoint } from './generations/generations.ts';
 import { LastWrites } from './last-writes.ts';
-import type { Projection } from '../projection.ts';
+import type { Projection } from './projection.ts';
 
 /** How long a query waits for its read model to reach a position, unless the engine is told otherwise. */
 const WAIT_FOR_MS = 5_000;
