@@ -131,8 +131,10 @@ function print(): void {
       '',
       ...all.flatMap(({ notes }) => notes).map((note) => `- ${note}`),
       '',
-      `Medians of ${options.rounds} rounds, contestants in turn; a ratio is the median of the rounds' own ratios.`,
-      `${cpus} x ${cpuModel}, ${memoryGib} GiB, Node ${node}, PostgreSQL ${postgres}, commit ${commit}, ${seconds} s.`,
+      `Medians of ${options.rounds} rounds, contestants in turn; a ratio is the median of ` +
+        `the rounds' own ratios.`,
+      `${cpus} x ${cpuModel}, ${memoryGib} GiB, Node ${node}, PostgreSQL ${postgres}, commit ` +
+        `${commit}, ${seconds} s.`,
       ...eventStoreRemarks(),
       ...(options.isQuick ? ['A quick run: these numbers mean nothing.'] : []),
       `All rounds: ${path.relative(process.cwd(), file)}`,
@@ -144,7 +146,8 @@ function print(): void {
 function eventStoreRemarks(): string[] {
   if (eventStoreUrl === undefined) {
     return [
-      `Left out: the rows on EventStoreDB. Set EVENTSTORE_URL to its connection string, or to ${STAND_IN}.`,
+      'Left out: the rows on EventStoreDB. Set EVENTSTORE_URL to its connection string, or ' +
+        `to ${STAND_IN}.`,
     ];
   }
   const isMeasured = EVENT_STORE_ROWS.some(({ name }) => name in reports);

@@ -109,13 +109,17 @@ async function unknownKeys(target: Target, signal: AbortSignal): Promise<void> {
 }
 
 async function heldUploads({ url, key }: Target, signal: AbortSignal): Promise<void> {
-  const head = `POST /api/v1/usage HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\nContent-Length: 16000000\r\n\r\n`;
+  const head =
+    `POST /api/v1/usage HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\nContent-Type: ` +
+    `application/json\r\nContent-Length: 16000000\r\n\r\n`;
   await holding(url, 100, signal, (socket) => socket.write(head + '['.repeat(16_384)));
 }
 
 /** Asks for the whole of something large, again and again, and reads nothing. */
 async function neverRead({ url, key }: Target, signal: AbortSignal): Promise<void> {
-  const request = `GET /api/v1/usage/simcards?size=100 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\n\r\n`;
+  const request =
+    `GET /api/v1/usage/simcards?size=100 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ` +
+    `${key}\r\n\r\n`;
   await holding(url, 100, signal, (socket) => {
     socket.pause();
     socket.write(request.repeat(60));
@@ -123,7 +127,9 @@ async function neverRead({ url, key }: Target, signal: AbortSignal): Promise<voi
 }
 
 async function pipelined({ url, key }: Target, signal: AbortSignal): Promise<void> {
-  const request = `GET /api/v1/usage/simcards?size=100 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\n\r\n`;
+  const request =
+    `GET /api/v1/usage/simcards?size=100 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ` +
+    `${key}\r\n\r\n`;
   await holding(url, 10, signal, (socket) => socket.write(request.repeat(1_000)));
 }
 

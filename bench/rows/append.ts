@@ -62,7 +62,9 @@ export const appendRow: Row = {
     return {
       lines,
       notes: [
-        'append: events/s over 1,000 streams with exact revisions; the peer is emmett-postgresql (appendToStream), the limit a bare prepared insert of the same rows (64 a statement, 640 for appends of 10), the faster of VALUES and unnest.',
+        'append: events/s over 1,000 streams with exact revisions; the peer is ' +
+          'emmett-postgresql (appendToStream), the limit a bare prepared insert of the same ' +
+          'rows (64 a statement, 640 for appends of 10), the faster of VALUES and unnest.',
       ],
       rounds,
     };

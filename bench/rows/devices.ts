@@ -57,7 +57,9 @@ export const devicesRow: Row = {
     return {
       lines: [line(`page of ${PAGE} devices`, list), line('page of a timeline', timeline)],
       notes: [
-        `devices: pages from places at random, through the queries of the API without HTTP, alternating between both fleets; each device has a key and a sensor with ${PATCHES_PER_SENSOR} patches.`,
+        'devices: pages from places at random, through the queries of the API without HTTP, ' +
+          'alternating between both fleets; each device has a key and a sensor with ' +
+          `${PATCHES_PER_SENSOR} patches.`,
       ],
       rounds: { list, timeline },
     };

@@ -25,7 +25,9 @@ export const eventStoreDBAppendRow: Row<EventStoreSetting> = {
     return {
       lines,
       notes: [
-        'eventstoredb-append: events/s over 1,000 streams with exact revisions, a fresh log for each line and contestant; the limit is appendToStream of the bare client with the same events, one client in the same process, in turn.',
+        'eventstoredb-append: events/s over 1,000 streams with exact revisions, a fresh log ' +
+          'for each line and contestant; the limit is appendToStream of the bare client with ' +
+          'the same events, one client in the same process, in turn.',
       ],
       rounds,
     };

@@ -76,7 +76,13 @@ function rowOf({ name, title, entry, note }: Ours): Row<EventStoreSetting> {
           },
         ],
         notes: [
-          `${name}: ${note}, 1,000 sensors, each round with a fresh database for the read model and in a fresh process, at most ${mebibytes(peakOf(details['ours'] ?? []))} of memory. The limit is the bare client that reads the same events and drops them: readAll ${perSecond(median(measured.readAll))}, subscribeToAll with a filter ${perSecond(median(measured.subscribeToAll))}; the faster counts. All but the latter are given what else the server holds, too: measure on one that holds little.`,
+          `${name}: ${note}, 1,000 sensors, each round with a fresh database for the read ` +
+            `model and in a fresh process, at most ${mebibytes(peakOf(details['ours'] ?? []))} ` +
+            'of memory. The limit is the bare client that reads the same events and drops ' +
+            `them: readAll ${perSecond(median(measured.readAll))}, subscribeToAll with a ` +
+            `filter ${perSecond(median(measured.subscribeToAll))}; the faster counts. All but ` +
+            'the latter are given what else the server holds, too: measure on one that holds ' +
+            'little.',
         ],
         rounds: details,
       };

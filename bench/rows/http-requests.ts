@@ -127,9 +127,13 @@ async function measure(sent: Sent, setting: Setting): Promise<Report> {
       },
     ],
     notes: [
-      `${rowName}: the peer is a hand-written Express + zod route with one insert per request and nothing else, the limit our own service with a log that answers at once and stores nothing. All were accepted, and our log holds one event for each.`,
-      `${rowName} latency, p50 / p99: ours ${latency(details.ours)}, peer ${latency(details.peer)}, limit ${latency(details.limit)}.`,
-      `${rowName}: our read model held everything ${milliseconds(median(caughtUpAfterMs))} after the last answer (at most ${milliseconds(Math.max(...caughtUpAfterMs))}).`,
+      `${rowName}: the peer is a hand-written Express + zod route with one insert per ` +
+        'request and nothing else, the limit our own service with a log that answers at once ' +
+        'and stores nothing. All were accepted, and our log holds one event for each.',
+      `${rowName} latency, p50 / p99: ours ${latency(details.ours)}, peer ` +
+        `${latency(details.peer)}, limit ${latency(details.limit)}.`,
+      `${rowName}: our read model held everything ${milliseconds(median(caughtUpAfterMs))} ` +
+        `after the last answer (at most ${milliseconds(Math.max(...caughtUpAfterMs))}).`,
     ],
     rounds: { requestsPerRound: requests, ...details },
   };
@@ -198,7 +202,8 @@ async function verify(
   });
   if (row?.events !== BigInt(requests) || row.history !== BigInt(requests)) {
     throw new Error(
-      `${requests} requests were accepted, ${row?.events} are in the log, ${row?.history} in the history`,
+      `${requests} requests were accepted, ${row?.events} are in the log, ${row?.history} in ` +
+        'the history',
     );
   }
 }

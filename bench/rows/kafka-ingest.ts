@@ -18,7 +18,8 @@ export const kafkaIngestRow: Row = {
     const broker = await openBroker();
     if (broker === undefined) {
       const note =
-        'kafka-ingest: left out, as there is no broker: set KAFKA_TEST_CLASSPATH_FILE or KAFKA_TEST_BROKERS (README, "Working on it").';
+        'kafka-ingest: left out, as there is no broker: set KAFKA_TEST_CLASSPATH_FILE or ' +
+        'KAFKA_TEST_BROKERS (README, "Working on it").';
       return { lines: [], notes: [note], rounds: {} };
     }
     try {
@@ -26,7 +27,10 @@ export const kafkaIngestRow: Row = {
       return {
         lines: [lineOf(rounds)],
         notes: [
-          'kafka-ingest: events/s from joining the group to the last durable event, of a topic with 6 partitions that is full beforehand; the peer is a kafkajs consumer of it that does nothing but commit, the limit a bare prepared insert of the same rows (1,000 a statement), the faster of VALUES and unnest.',
+          'kafka-ingest: events/s from joining the group to the last durable event, of a ' +
+            'topic with 6 partitions that is full beforehand; the peer is a kafkajs consumer ' +
+            'of it that does nothing but commit, the limit a bare prepared insert of the same ' +
+            'rows (1,000 a statement), the faster of VALUES and unnest.',
         ],
         rounds,
       };

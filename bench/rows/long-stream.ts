@@ -74,7 +74,9 @@ export const longStreamRow: Row = {
         {
           row: `command on ${long} events, warm`,
           ours: milliseconds(median(warm.flatMap((round) => round.long))),
-          limit: `${milliseconds(median(warm.flatMap((round) => round.short)))} (on ${EVENTS_OF_SHORT})`,
+          limit:
+            `${milliseconds(median(warm.flatMap((round) => round.short)))} (on ` +
+            `${EVENTS_OF_SHORT})`,
           ratios: times(warmRatio),
           goal: `<= ${GOAL_WARM}x`,
           isMet: warmRatio <= GOAL_WARM,
@@ -89,8 +91,13 @@ export const longStreamRow: Row = {
         },
       ],
       notes: [
-        `long-stream: one patch at a time through StateCommands, durable; samples on the long stream and on ${sizes.shortSensors} streams of ${EVENTS_OF_SHORT} to ${EVENTS_OF_SHORT + Math.ceil((setting.rounds * sizes.warmPerRound + sizes.coldStarts) / sizes.shortSensors) + 1} events alternate. Cold: a new handler with an empty cache for each sample; the distance from the last snapshot goes through all it can be. Judged by p99.`,
-        `long-stream: the very first command, without a snapshot, folded ${long} events in ${milliseconds(firstFoldMs)}; afterwards the stream held ${stored + 1n}.`,
+        'long-stream: one patch at a time through StateCommands, durable; samples on the ' +
+          `long stream and on ${sizes.shortSensors} streams of ${EVENTS_OF_SHORT} to ` +
+          `${EVENTS_OF_SHORT + Math.ceil((setting.rounds * sizes.warmPerRound + sizes.coldStarts) / sizes.shortSensors) + 1} ` +
+          'events alternate. Cold: a new handler with an empty cache for each sample; the ' +
+          'distance from the last snapshot goes through all it can be. Judged by p99.',
+        `long-stream: the very first command, without a snapshot, folded ${long} events in ` +
+          `${milliseconds(firstFoldMs)}; afterwards the stream held ${stored + 1n}.`,
       ],
       rounds: { firstFoldMs, warm: warm.map(summary), cold: summary(cold) },
     };

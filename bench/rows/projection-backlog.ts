@@ -84,8 +84,15 @@ export const projectionBacklogRow: Row = {
         },
       ],
       notes: [
-        `projection-backlog: ours is the whole engine (tenancy and state) from empty to the head, 1,000 sensors, each round on a fresh copy of the log and in a fresh process; the limit only reads the same events through the port. The peer is emmett's consumer with one projector on ${peerText} events (1,000 a batch, no pause), as it is too slow for more: a pongo document per stream (without history) ${perSecond(median(measured.document))}, plain SQL with state and history ${perSecond(median(measured.sql))}; the faster counts.`,
-        `projection-backlog: resident memory sampled every 10 ms, ${mebibytes(before)} before the first event.`,
+        'projection-backlog: ours is the whole engine (tenancy and state) from empty to the ' +
+          'head, 1,000 sensors, each round on a fresh copy of the log and in a fresh process; ' +
+          `the limit only reads the same events through the port. The peer is emmett's ` +
+          `consumer with one projector on ${peerText} events (1,000 a batch, no pause), as it ` +
+          'is too slow for more: a pongo document per stream (without history) ' +
+          `${perSecond(median(measured.document))}, plain SQL with state and history ` +
+          `${perSecond(median(measured.sql))}; the faster counts.`,
+        `projection-backlog: resident memory sampled every 10 ms, ${mebibytes(before)} ` +
+          'before the first event.',
       ],
       rounds: details,
     };

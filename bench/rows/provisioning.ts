@@ -45,7 +45,9 @@ export const provisioningRow: Row = {
     return {
       lines: [
         {
-          row: `batch of ${size.toLocaleString('en')}, ${LATENCY_MS} ms, ${CONFLICT_RATE * 100} % conflicts`,
+          row:
+            `batch of ${size.toLocaleString('en')}, ${LATENCY_MS} ms, ${CONFLICT_RATE * 100} % ` +
+            'conflicts',
           ours: seconds(median(details.single.map(({ oursMs }) => oursMs))),
           limit: `${seconds(median(details.single.map(({ idealMs }) => idealMs)))} (ideal)`,
           ratios: precise(toIdeal),
@@ -69,7 +71,12 @@ export const provisioningRow: Row = {
         },
       ],
       notes: [
-        `provisioning: from the request until BatchCompleted is in the log, with our simulator as the provider, in a process of its own. The ideal is requests / ${IN_FLIGHT} x ${LATENCY_MS} ms; ten bare workers that remember nothing take ${precise(bare)} of it. Memory is the peak of the process, in a batch as fast as the provider answers, against one of half the size: both fill what the log keeps in memory of the newest events.`,
+        'provisioning: from the request until BatchCompleted is in the log, with our ' +
+          'simulator as the provider, in a process of its own. The ideal is requests / ' +
+          `${IN_FLIGHT} x ${LATENCY_MS} ms; ten bare workers that remember nothing take ` +
+          `${precise(bare)} of it. Memory is the peak of the process, in a batch as fast as ` +
+          'the provider answers, against one of half the size: both fill what the log keeps in ' +
+          'memory of the newest events.',
       ],
       rounds: details,
     };

@@ -50,14 +50,19 @@ export const rebuildBesideRow: Row = {
       lines: [
         {
           row: 'append to visible at 500/s beside a rebuild',
-          ours: `p50 ${milliseconds(median(measured.map((round) => round.p50Ms)))}, p99 ${milliseconds(p99Ms)}`,
+          ours:
+            `p50 ${milliseconds(median(measured.map((round) => round.p50Ms)))}, p99 ` +
+            `${milliseconds(p99Ms)}`,
           ratios: milliseconds(p99Ms),
           goal: `p99 < ${GOAL_P99_MS} ms`,
           isMet: p99Ms < GOAL_P99_MS,
         },
       ],
       notes: [
-        `rebuild-beside: patches at 500/s until the checkpoint of the state read model holds them, while tenancy is rebuilt in the same process from 200,000 events and more; the slowest of all was visible after ${milliseconds(Math.max(...measured.map((round) => round.maxMs)))}.`,
+        'rebuild-beside: patches at 500/s until the checkpoint of the state read model holds ' +
+          'them, while tenancy is rebuilt in the same process from 200,000 events and more; ' +
+          'the slowest of all was visible after ' +
+          `${milliseconds(Math.max(...measured.map((round) => round.maxMs)))}.`,
       ],
       rounds: measured,
     };

@@ -101,7 +101,12 @@ export const rebuildRow: Row = {
         },
       ],
       notes: [
-        `rebuild: from the request to the swap, with nothing else running, each round on a fresh copy of the log and in a fresh process; the limit only reads the events that the projection handles. The peer is emmett's rebuildPostgreSQLProjections on ${ofPeer.toLocaleString('en')} events (1,000 a batch, no pause): a pongo document per stream ${perSecond(median(measured.document))}, plain SQL with state and history ${perSecond(median(measured.sql))}; it lost ${lost} of them.`,
+        'rebuild: from the request to the swap, with nothing else running, each round on a ' +
+          'fresh copy of the log and in a fresh process; the limit only reads the events that ' +
+          `the projection handles. The peer is emmett's rebuildPostgreSQLProjections on ` +
+          `${ofPeer.toLocaleString('en')} events (1,000 a batch, no pause): a pongo document ` +
+          `per stream ${perSecond(median(measured.document))}, plain SQL with state and ` +
+          `history ${perSecond(median(measured.sql))}; it lost ${lost} of them.`,
       ],
       rounds: details,
     };

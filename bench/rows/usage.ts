@@ -54,7 +54,10 @@ export const usageRow: Row = {
         },
       ],
       notes: [
-        `usage: ${hours / 24} days of hourly usage of ${SIMS} SIM cards of one organization by day, through the query of the API without HTTP, beside one and beside ten other organizations with ${rest} records each, alternating. The sums that are read are as many for 10,000 SIM cards.`,
+        `usage: ${hours / 24} days of hourly usage of ${SIMS} SIM cards of one organization ` +
+          'by day, through the query of the API without HTTP, beside one and beside ten other ' +
+          `organizations with ${rest} records each, alternating. The sums that are read are as ` +
+          'many for 10,000 SIM cards.',
       ],
       rounds: measured,
     };

@@ -50,7 +50,8 @@ export const eventStoreDBVisibilityRow: Row<EventStoreSetting> = {
         },
       ],
       notes: [
-        `${noteOf('eventstoredb-visibility', ours)} The limit is the bare client: until its own subscription has given what it appended.`,
+        `${noteOf('eventstoredb-visibility', ours)} The limit is the bare client: until its ` +
+          'own subscription has given what it appended.',
       ],
       rounds: measured,
     };
@@ -111,7 +112,13 @@ function lineOf(row: string, ours: readonly Visibility[]): Line {
 }
 
 function noteOf(name: string, ours: readonly Visibility[]): string {
-  return `${name}: from the moment an append was due until the checkpoint of the state read model was committed at or after it, ${SENSORS.toLocaleString('en')} sensors, engine in the same process, nobody waiting. The append alone took ${milliseconds(median(ours.map((round) => round.appendP50Ms)))} (p50); the slowest of all was visible after ${milliseconds(Math.max(...ours.map((round) => round.maxMs)))}.`;
+  return (
+    `${name}: from the moment an append was due until the checkpoint of the state read model ` +
+    `was committed at or after it, ${SENSORS.toLocaleString('en')} sensors, engine in the same ` +
+    'process, nobody waiting. The append alone took ' +
+    `${milliseconds(median(ours.map((round) => round.appendP50Ms)))} (p50); the slowest of all ` +
+    `was visible after ${milliseconds(Math.max(...ours.map((round) => round.maxMs)))}.`
+  );
 }
 
 function p50AndP99(rounds: readonly Visibility[]): string {

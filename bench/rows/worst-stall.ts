@@ -47,7 +47,13 @@ export const worstStallRow: Row = {
     return {
       lines: Object.entries(attacked).map(([name, seen]) => lineOf(name, seen, alone)),
       notes: [
-        `worst-stall: ${durationMs / 1_000} s of each attack with the key of a member, 40 requests at a time, on ${SIMS * HOURS} records of usage; beside it a health check every 50 ms, and an honest client of another project that patches and reads sensors. Health p99 < ${GOAL_OF_HEALTH_P99_MS} ms and never above ${GOAL_OF_HEALTH_MS} ms, memory < ${mebibytes(GOAL_OF_MEMORY)}, the client's p99 at most ${GOAL_OF_CLIENT}x its own without attack. The attacker's process has its share of the cores, too.`,
+        `worst-stall: ${durationMs / 1_000} s of each attack with the key of a member, 40 ` +
+          `requests at a time, on ${SIMS * HOURS} records of usage; beside it a health check ` +
+          'every 50 ms, and an honest client of another project that patches and reads ' +
+          `sensors. Health p99 < ${GOAL_OF_HEALTH_P99_MS} ms and never above ` +
+          `${GOAL_OF_HEALTH_MS} ms, memory < ${mebibytes(GOAL_OF_MEMORY)}, the client's p99 at ` +
+          `most ${GOAL_OF_CLIENT}x its own without attack. The attacker's process has its ` +
+          'share of the cores, too.',
       ],
       rounds: { alone, attacked },
     };
@@ -61,7 +67,9 @@ function lineOf(name: string, seen: Seen, alone: Seen): Line {
   const clientAlone = percentile(alone.clientMs, 99);
   return {
     row: `attack: ${name}`,
-    ours: `health p99 ${milliseconds(health)}, max ${milliseconds(healthMost)}; client p99 ${milliseconds(client)}; ${mebibytes(seen.peakMemoryBytes)}`,
+    ours:
+      `health p99 ${milliseconds(health)}, max ${milliseconds(healthMost)}; client p99 ` +
+      `${milliseconds(client)}; ${mebibytes(seen.peakMemoryBytes)}`,
     limit: `${milliseconds(clientAlone)} (client alone)`,
     ratios: times(client / clientAlone),
     goal: `<= ${GOAL_OF_CLIENT}x`,

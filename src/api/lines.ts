@@ -113,6 +113,7 @@ function textOf(line: Buffer): string {
 function tooManyLines(): LedgerError {
   return new LedgerError(
     'body-too-large',
-    `The stream has more than ${STREAM_LIMITS.lines} lines: send the rest again, those before were handled.`,
+    `The stream has more than ${STREAM_LIMITS.lines} lines: send the rest again, those ` +
+      'before were handled.',
   );
 }

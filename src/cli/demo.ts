@@ -124,7 +124,8 @@ function greet(url: string, simulator: Simulator, { owner, devices }: DemoKeys):
   const today = systemClock().toISOString().slice(0, 10);
   process.stdout.write(
     [
-      `A fleet of ${devices.length} devices lives in the project '${PROJECT}'. The key of its owner:`,
+      `A fleet of ${devices.length} devices lives in the project '${PROJECT}'. The key of ` +
+        'its owner:',
       '',
       `  ${owner}`,
       '',

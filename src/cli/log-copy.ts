@@ -107,7 +107,10 @@ async function howFarBehind(from: OpenEventStore, position: Position): Promise<s
 
 function untilWhen(writers: readonly string[]): string {
   const names = writers.map(visible).join(', ');
-  return `It ends once the service is stopped (${names}), or has been silent for ${PRESENCE_MS / 1_000} s.`;
+  return (
+    `It ends once the service is stopped (${names}), or has been silent for ` +
+    `${PRESENCE_MS / 1_000} s.`
+  );
 }
 
 async function compare(
@@ -130,7 +133,8 @@ async function compare(
     if (signal.aborted) throw interrupted();
     if (expected.events !== found.events || expected.sha256 !== found.sha256) {
       throw new CopyRefusedError(
-        `The copy is not the log: ${expected.events} events with digest ${expected.sha256}, and ${found.events} with ${found.sha256}. Copy again, into a log that is empty.`,
+        `The copy is not the log: ${expected.events} events with digest ${expected.sha256}, ` +
+          `and ${found.events} with ${found.sha256}. Copy again, into a log that is empty.`,
       );
     }
     return expected;
@@ -161,7 +165,8 @@ async function report(
   }
   if (events === 0) process.stderr.write(`The log ${from.logId} holds nothing.\n`);
   await print(
-    `Copied the log ${from.logId} to ${to.logId}: ${events} events, the same by SHA-256 (${sha256}).\n`,
+    `Copied the log ${from.logId} to ${to.logId}: ${events} events, the same by SHA-256 ` +
+      `(${sha256}).\n`,
   );
 }
 

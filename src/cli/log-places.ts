@@ -42,7 +42,8 @@ export class Places {
     }
     if (url !== EMBEDDED && !/^postgres(ql)?:\/\//.test(url)) {
       throw new UsageError(
-        `${option}: '${url}' is no log: give postgres://…, esdb://…, or embedded for the one in DATA_DIR.`,
+        `${option}: '${url}' is no log: give postgres://…, esdb://…, or embedded for the one ` +
+          'in DATA_DIR.',
       );
     }
     const database = await this.#database(url);
@@ -65,7 +66,8 @@ export class Places {
     const { dataDir } = loadConfig();
     if (existsSync(dataDir)) return this.#database(EMBEDDED);
     throw new UsageError(
-      `There is no ${dataDir}: set DATABASE_URL or DATA_DIR as the service has them, so that it is seen whether it still writes.`,
+      `There is no ${dataDir}: set DATABASE_URL or DATA_DIR as the service has them, so that ` +
+        'it is seen whether it still writes.',
     );
   }
 

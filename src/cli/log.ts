@@ -92,7 +92,8 @@ async function placeOf<Place>(
   } catch (error) {
     if (!(error instanceof LedgerError) || error.code !== 'validation-failed') throw error;
     throw new UsageError(
-      `${option}: '${text}' is not a time (2026-03-01T12:00:00Z), a date (2026-03-01) or a position.`,
+      `${option}: '${text}' is not a time (2026-03-01T12:00:00Z), a date (2026-03-01) or a ` +
+        'position.',
     );
   }
 }

@@ -67,7 +67,9 @@ async function targetOf({ administration }: Ledger, { kind, projection }: Replay
 }
 
 function whatIsLeft(kind: ReplayKind, id: string): string {
-  const left = `Interrupted: the ${kind} ${id} stays where it stands. A running service carries it on, or the next start, or this command again.`;
+  const left =
+    `Interrupted: the ${kind} ${id} stays where it stands. A running service carries it on, or ` +
+    'the next start, or this command again.';
   // Only a rebuild changes anything, and can be cancelled.
   if (kind !== 'rebuild') return left;
   return `${left}\nTo cancel it, with an admin key: DELETE /api/v1/admin/rebuilds/${id}`;

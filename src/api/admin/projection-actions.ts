@@ -104,7 +104,8 @@ export class ProjectionActions {
     if (wanted !== undefined && wanted !== eventId) {
       throw new LedgerError(
         'projection-not-stopped',
-        `The projection '${projection}' is stopped at event ${eventId}: send that event_id, or none.`,
+        `The projection '${projection}' is stopped at event ${eventId}: send that event_id, ` +
+          'or none.',
       );
     }
     await this.#record(

@@ -98,6 +98,7 @@ export function closeUnlessRead(response: ServerResponse): void {
 export function tooManyRequests(): LedgerError {
   return new LedgerError(
     'overloaded',
-    `More than ${MAX_WAITING_REQUESTS} requests wait on this connection: read answers before sending more.`,
+    `More than ${MAX_WAITING_REQUESTS} requests wait on this connection: read answers before ` +
+      'sending more.',
   );
 }

@@ -49,7 +49,8 @@ export const bucketQuery = rangeQuery.extend({
   ),
   every: neededParameter(
     parameter(
-      'The length of a bucket: so many of minute, hour, day, week or month, or an ISO 8601 duration of one unit',
+      'The length of a bucket: so many of minute, hour, day, week or month, or an ISO 8601 ' +
+        'duration of one unit',
     ),
     '1day',
   ),
@@ -86,7 +87,8 @@ export async function bucketsIn(query: z.infer<typeof bucketQuery>): Promise<{
   if (edges === undefined) {
     throw refused(
       'every',
-      `Query parameter 'every' cannot be ${query.every} from 'start' to 'end': that is more than ${MAX_BUCKETS} buckets.`,
+      `Query parameter 'every' cannot be ${query.every} from 'start' to 'end': that is more ` +
+        `than ${MAX_BUCKETS} buckets.`,
     );
   }
   return { edges, timeZone };
