@@ -21,7 +21,7 @@ export interface EventStoreLog {
 /** Instead of a connection string: the stand-in of the tests, in a process of its own. */
 export const STAND_IN = 'stand-in';
 
-/** A stand-in is started anew; a server goes on with what it holds. */
+/** A stand-in is started anew; a server keeps what it holds. */
 export async function openEventStoreServer(url: string): Promise<EventStoreServer> {
   if (url !== STAND_IN) return serverAt(url, () => Promise.resolve());
   const program = new URL('../test/event-store/eventstoredb/stand-in-process.ts', import.meta.url);

@@ -13,7 +13,8 @@ export interface Options {
 const DEFAULT_ROUNDS = 5;
 const QUICK_ROUNDS = 2;
 
-export const USAGE = `npm run bench -- [--only <row>]… [--rounds <n>] [--quick] [--profile] [--name <name>]
+export const USAGE = `npm run bench -- [--only <row>]… [--rounds <n>] [--quick] [--profile]
+                 [--name <name>]
 
   --only     measure this row alone; may be repeated
   --rounds   how often each contestant is measured (${DEFAULT_ROUNDS})

@@ -19,7 +19,7 @@ export async function interleave<Name extends string>(
   return rounds;
 }
 
-/** For contestants that live on from round to round: a first turn that does not count. */
+/** A first turn, which does not count, of contestants that live from round to round. */
 export async function warmUp(
   contestants: Readonly<Record<string, () => Promise<unknown>>>,
 ): Promise<void> {

@@ -40,7 +40,9 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
   'answers that are never read': neverRead,
   '1,000 pipelined requests': pipelined,
   '20,000 buckets in a zone': repeated({
-    path: '/organization/measured/usage?start=1971-01-01&end=2025-10-01&every=1day&time_zone=America/Santiago&size=100',
+    path:
+      '/organization/measured/usage?start=1971-01-01&end=2025-10-01&every=1day' +
+      '&time_zone=America/Santiago&size=100',
   }),
   'totals as of a moment': repeated({
     path: '/usage/simcards?as_of=2026-06-01T00:00:00Z&size=100',

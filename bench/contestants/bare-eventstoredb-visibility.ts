@@ -28,7 +28,7 @@ export function openBareEventStoreDBVisibility({
       seen += 1;
       moves.push({ position: event.position.commit, atMs: performance.now() });
     });
-    // A server ends the subscription of who is slow for a moment: it goes on, as ours does.
+    // A server ends the subscription of a slow reader: it is resumed, as ours is.
     subscription.on('error', () => {
       if (isOver || isClosing) return;
       isOver = true;

@@ -66,7 +66,7 @@ const { rows: logged } = await client.query<{ events: string }>(
   'select count(*) as events from emt_messages',
 );
 
-// By itself it reads 100 and then pauses for 50 ms: it would mostly sleep.
+// Its defaults are 100 events and then a pause of 50 ms: it would mostly sleep.
 const pulling = { batchSize: 1_000, pullingFrequencyInMs: 0 };
 const consumer = way === 'rebuild' ? rebuilding() : projecting();
 const result = await measureBacklog(async () => {
@@ -75,10 +75,9 @@ const result = await measureBacklog(async () => {
 });
 await consumer.close();
 
+const newest = form === 'document' ? `data->'state'` : 'state';
 const { rows: projected } = await client.query<{ sensors: string; newest: string }>(
-  form === 'document'
-    ? `select count(*) as sensors, max((data->'state'->>'temperature')::integer) as newest from sensors`
-    : `select count(*) as sensors, max((state->>'temperature')::integer) as newest from sensors`,
+  `select count(*) as sensors, max((${newest}->>'temperature')::integer) as newest from sensors`,
 );
 if (Number(projected[0]?.newest) !== result.events - 1) {
   throw new Error(`not everything was projected: ${JSON.stringify(projected[0])}`);

@@ -19,8 +19,8 @@ export interface Move {
 }
 
 /**
- * Of the state read model; beside the runner, which tells of each commit; asking for positions
- * would make it hurry.
+ * The commits of the state read model, as the runner reports them. Asking for positions would wake
+ * the runner.
  */
 export function watchMoves({ engine: { freshness } }: Ledger): Move[] {
   const moves: Move[] = [];
@@ -46,7 +46,7 @@ export async function pacedAppends(
     perSecond,
     isOver,
   }: {
-    /** Of the sensors, by their number; as many as take turns. */
+    /** The revision of each sensor; as many as take turns. */
     readonly revisions: (bigint | undefined)[];
     readonly perSecond: number;
     readonly isOver: (count: number) => boolean;

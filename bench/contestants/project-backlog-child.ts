@@ -14,7 +14,7 @@ const { freshness } = engine;
 const result = await measureBacklog(async () => {
   await new Promise<void>((resolve) => {
     const moved = freshness.moved.bind(freshness);
-    // Told by the runner: asking for a position would make it hurry.
+    // The runner reports it: asking for a position would wake the runner.
     freshness.moved = (projection, position) => {
       moved(projection, position);
       if (projection === 'state' && position >= head) resolve();

@@ -18,7 +18,7 @@ export async function ingestUsage(topic: UsageTopic, { store }: BenchLog): Promi
     brokers: topic.brokers,
     topic: topic.name,
     groupId: newEventId(),
-    // Of its own: under the names of another round nothing would be stored.
+    // A project of its own: under the names of another round nothing would be stored.
     projectId: `p${randomInt(1_000_000)}`,
     source: '',
     commands: new UsageCommands({ store }),

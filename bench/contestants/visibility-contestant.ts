@@ -12,7 +12,7 @@ export interface VisibilityContestant {
 }
 
 /**
- * Ours: the engine in the same process, and nobody waiting, since waiting makes the runner hurry.
+ * Ours: the engine in the same process. No read waits, since that would wake the runner.
  */
 export async function openLedgerVisibility(
   databaseUrl: string,

@@ -25,7 +25,7 @@ interface Sent {
   readonly title: string;
   readonly kind: 'patch' | 'firmware';
   readonly eventType: string;
-  /** Of the read model: its checkpoint, and what has a row for each event. */
+  /** The schema of the read model, with its checkpoint and a table with a row per event. */
   readonly schema: string;
   readonly table: string;
   readonly keyOf: (url: string, adminKey: string) => Promise<string>;

@@ -60,8 +60,9 @@ export class Authentication {
     await this.#limits.countFailure(address);
     throw unauthenticated(
       text === ''
-        ? 'Send a key as Authorization: Bearer fl_…, or in X-Device-Api-Key or X-Project-Membership-Api-Key.'
-        : 'The key is not valid: it is malformed, unknown or revoked.',
+        ? 'No key was sent: send it as Authorization: Bearer fl_…, or in X-Device-Api-Key or ' +
+            'X-Project-Membership-Api-Key.'
+        : 'The key is malformed, unknown or revoked: send a valid one.',
     );
   }
 

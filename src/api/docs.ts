@@ -64,5 +64,10 @@ const PAGE = `<!doctype html>
 `;
 
 /** Keys that are pasted into the page are gone with it: the browser does not store them. */
-const START = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#docs', persistAuthorization: false, validatorUrl: null });
+const START = `SwaggerUIBundle({
+  url: '/openapi.json',
+  dom_id: '#docs',
+  persistAuthorization: false,
+  validatorUrl: null,
+});
 `;

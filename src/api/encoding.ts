@@ -11,7 +11,7 @@ import {
 import { LedgerError } from '../shared/errors.ts';
 import { INFLATE_RATIO_FROM_BYTES, MAX_INFLATE_RATIO } from './admission/limits.ts';
 
-/** By the codes of zlib, and of Brotli. */
+/** Recognizes the error codes of zlib and of Brotli. */
 export function isBrokenEncoding(error: unknown): boolean {
   return error instanceof Error && 'code' in error && /^(Z_|ERR__)/.test(String(error.code));
 }

@@ -25,7 +25,7 @@ function idText(options: { readonly isTrimmed?: boolean } = {}): z.ZodString {
 
 /** Ids that clients choose: any text, percent-encoded in paths. */
 export const idField = idText();
-/** Of a SIM card: usage is known by the same id without blanks around it. */
+/** The id of a SIM card. Blanks around it are ignored, as they are in usage records. */
 export const simCardIdField = idText({ isTrimmed: true });
 export const nameField = text(200);
 
@@ -39,7 +39,10 @@ export const devEuiField = z
   .regex(hexPattern(16, 16), 'must be 16 hex digits')
   .transform(hexDigits);
 
-/** Of years that every store can hold. An offset leads out of them: 0001-01-01T00:00:00+01:00. */
+/**
+ * Whether every store can hold the time. An offset can lead to a year that none holds:
+ * 0001-01-01T00:00:00+01:00.
+ */
 function isKeepableTime(time: Date): boolean {
   const year = time.getUTCFullYear();
   return year >= 1 && year <= 9_999;
@@ -67,7 +70,8 @@ const DAY_OR_TIMESTAMP_RULE =
   'must be epoch seconds (9 or 10 digits), an RFC 3339 time or a day (2026-01-31)';
 
 /**
- * Of 9 or 10 digits: a day of a spreadsheet (46053) or 20260131 would be read as a time of 1970.
+ * Epoch seconds of 9 or 10 digits. Without that limit a day number of a spreadsheet (46053) or
+ * 20260131 would be read as a time in 1970.
  */
 const longEpochSeconds = z
   .number()
@@ -136,11 +140,11 @@ export function momentQuery(description: string): z.ZodType<string | undefined> 
 }
 
 export const asOfQuery = momentQuery(
-  'The answer as it was then: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` ' +
-    '(the end of that day in UTC), or a Fleetledger-Position',
+  'The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date ' +
+    'such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position',
 );
 
 /** A sum of bytes, as `exactInteger` has it. */
 export const bytesAnswer = z
   .union([z.int().min(0), z.string().regex(/^\d+$/)])
-  .meta({ description: 'In bytes. Beyond 2^53 - 1 a string of digits, so that it stays exact' });
+  .meta({ description: 'Bytes; beyond 2^53 - 1 a string of digits, so that it is exact' });

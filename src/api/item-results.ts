@@ -11,7 +11,10 @@ import type { Answer, ApiRequest, Line } from './route.ts';
 /** What the result of a refused item has besides its status. */
 export const itemRefusal = {
   code: z.string().optional(),
-  detail: z.string().optional().meta({ description: 'Why it was refused, in one sentence' }),
+  detail: z
+    .string()
+    .optional()
+    .meta({ description: 'Why it was refused, and what to send instead' }),
   errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
 };
 

@@ -16,7 +16,7 @@ export interface Metrics {
 
 export interface MetricsSources {
   readonly projections: () => Promise<ProjectionStatus[]>;
-  /** How often a subscription to the log was lost, and went on. */
+  /** How often a subscription to the log was lost and resumed. */
   readonly resumedSubscriptions: () => number;
   /** Undefined where this process takes none. */
   readonly ingestedUsage: () => IngestedUsage | undefined;
@@ -63,7 +63,7 @@ export function createMetrics({
   });
   const resumed = new Counter({
     name: 'fleetledger_log_subscriptions_resumed_total',
-    help: 'How often a subscription to the log was lost, and went on: usual under load.',
+    help: 'Subscriptions to the log that were lost and resumed; usual under load.',
     registers: [],
     // Read when it is asked for.
     collect() {
@@ -74,7 +74,7 @@ export function createMetrics({
   registry.registerMetric(resumed);
   const usageRecords = new Counter({
     name: 'fleetledger_usage_records_total',
-    help: 'Records of usage from Kafka, since the process started; a duplicate was recorded before.',
+    help: 'Usage records from Kafka since the process started; a duplicate was recorded before.',
     labelNames: ['outcome'] as const,
     registers: [],
     collect() {

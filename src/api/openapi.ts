@@ -36,10 +36,10 @@ const TAGS_PATTERN = '^(\\*|(W/)?"[^"]*"(\\s*,\\s*(W/)?"[^"]*")*)$';
 
 const problemSchema = z
   .object({
-    type: z.string().meta({ description: 'A URI whose last part is the code' }),
+    type: z.string().meta({ description: 'A URI that explains the code' }),
     title: z.string(),
     status: z.int(),
-    detail: z.string().meta({ description: 'What to do, in one sentence' }),
+    detail: z.string().meta({ description: 'What is wrong, and what to send instead' }),
     code: z.string(),
     instance: z.string(),
     correlation_id: z.string(),
@@ -47,7 +47,7 @@ const problemSchema = z
     conflicting: z
       .object({ kind: z.string(), id: z.string() })
       .optional()
-      .meta({ description: 'What stands in the way, where `Location` says' }),
+      .meta({ description: 'The resource that conflicts; `Location` is its address' }),
   })
   .meta({ id: 'Problem', description: 'RFC 9457' });
 
@@ -66,7 +66,7 @@ export function openApiDocument(routes: readonly Route[], basePath: string): oas
     info: {
       title: 'Fleetledger',
       version: '1',
-      description: 'One event-sourced ledger for an IoT fleet.',
+      description: 'The ledger of an IoT fleet: events in, read models out.',
     },
     servers: [{ url: basePath }],
     security: [{ bearer: [] }, { deviceKey: [] }, { memberKey: [] }],
@@ -89,7 +89,7 @@ function operation(route: Route, id: string): unknown {
     ]),
   );
   for (const type of route.stream?.contentTypes ?? []) {
-    const schema = z.string().meta({ description: 'One JSON value a line' });
+    const schema = z.string().meta({ description: 'One JSON value per line' });
     content[type] = { schema, example: route.stream?.example };
   }
   if (route.table !== undefined) {
@@ -98,7 +98,7 @@ function operation(route: Route, id: string): unknown {
   return {
     operationId: id,
     summary: route.summary,
-    description: `Keys: ${route.access.join(', ')}.`,
+    description: `Allowed keys: ${route.access.join(', ')}.`,
     tags: [route.tag],
     requestParams: {
       ...(route.params !== undefined && { path: route.params }),
@@ -121,20 +121,19 @@ function tableContent({ columns, example }: RouteTable<unknown, unknown>): objec
 
 /** A CloudEvent in binary mode (CloudEvents HTTP binding 1.0, section 3.1). */
 const CLOUD_EVENT_HEADERS = {
-  'ce-specversion': z
-    .literal('1.0')
-    .optional()
-    .meta({ description: 'The body is the data of a CloudEvent, whose attributes are headers' }),
+  'ce-specversion': z.literal('1.0').optional().meta({
+    description: 'Binary mode: the body is the data of a CloudEvent, whose attributes are headers',
+  }),
   'ce-id': z
     .string()
     .optional()
-    .meta({ description: 'With `ce-source`, what the record is known by' }),
+    .meta({ description: 'Records with the same `ce-source` and `ce-id` count once' }),
   'ce-source': z.string().optional(),
   'ce-type': z.string().optional(),
   'ce-time': z
     .string()
     .optional()
-    .meta({ description: 'The time, where the record has no `date`' }),
+    .meta({ description: 'The time of use, if the record has no `date`' }),
 };
 
 function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route): z.ZodObject {
@@ -143,23 +142,21 @@ function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route):
       .string()
       .optional()
       .meta({
-        description: 'A Fleetledger-Position: the answer is at least of this position',
+        description:
+          'The answer is at least of this position, as an answer gave it in Fleetledger-Position',
         override: { type: 'string', pattern: `^${POSITION_PATTERN}$` },
       }),
     ...(method === 'post' && {
-      'Idempotency-Key': z
-        .string()
-        .min(1)
-        .max(255)
-        .optional()
-        .meta({ description: 'The same key and request give the first answer again' }),
+      'Idempotency-Key': z.string().min(1).max(255).optional().meta({
+        description: 'A request that is repeated with the same key gets the first answer again',
+      }),
     }),
     ...(takesCloudEvent === true && CLOUD_EVENT_HEADERS),
     ...(takesWait === true && {
       Prefer: z
         .string()
         .optional()
-        .meta({ description: '`wait=<s>`: how long the answer may wait for the end (RFC 7240)' }),
+        .meta({ description: '`wait=<s>`: wait up to s seconds for the batch to end (RFC 7240)' }),
     }),
     ...(hasEtag === true && {
       'If-None-Match': z
@@ -168,8 +165,8 @@ function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route):
         .meta({
           description:
             method === 'get'
-              ? 'An ETag: 304 while that is the newest revision'
-              : '`*`: only when there is nothing yet',
+              ? 'An ETag; answers 304 while it is current'
+              : '`*`: only if the resource does not exist',
           override: { type: 'string', pattern: TAGS_PATTERN },
         }),
     }),
@@ -179,7 +176,7 @@ function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route):
           .string()
           .optional()
           .meta({
-            description: 'An ETag: only when that is the newest revision',
+            description: 'An ETag: only if it is current, otherwise 412',
             override: { type: 'string', pattern: TAGS_PATTERN },
           }),
       }),
@@ -198,13 +195,13 @@ function answers(route: Route): Record<string, unknown> {
       'Idempotency-Replayed': z
         .literal('true')
         .optional()
-        .meta({ description: 'This is the first answer again' }),
+        .meta({ description: '`true` if this is the answer to an earlier request' }),
     }),
     ...(route.takesWait === true && {
       'Preference-Applied': z
         .string()
         .optional()
-        .meta({ description: 'How long it waited at most' }),
+        .meta({ description: 'The wait that was granted' }),
     }),
     ...Object.fromEntries(
       Object.entries(route.headers ?? {}).map(([name, description]) => [
@@ -236,17 +233,18 @@ const RATE_LIMIT_HEADERS = {
   'RateLimit-Policy': z
     .string()
     .optional()
-    .meta({ description: 'How much the key may ask in a window: `"key";q=1000;w=1`' }),
-  RateLimit: z
-    .string()
-    .optional()
-    .meta({ description: 'What is left of it, and for how many seconds: `"key";r=998;t=1`' }),
+    .meta({ description: 'The quota of the key: `"key";q=1000;w=1` is 1,000 requests per second' }),
+  RateLimit: z.string().optional().meta({
+    description: 'What remains of the quota, and seconds until it resets: `"key";r=998;t=1`',
+  }),
 };
 
 const COMMON_HEADERS = {
   ...RATE_LIMIT_HEADERS,
-  'Fleetledger-Position': z.string().meta({ description: 'The position the answer is of' }),
-  'X-Correlation-Id': z.string().meta({ description: 'Of the request, for whoever reads the log' }),
+  'Fleetledger-Position': z
+    .string()
+    .meta({ description: 'The position of the log that the answer is of' }),
+  'X-Correlation-Id': z.string().meta({ description: 'The id of the request in logs and events' }),
 };
 
 /** A refusal before a key was accepted has no position, which strangers must not learn. */
@@ -258,7 +256,7 @@ function problemHeaders(status: number): z.ZodObject {
     ...(status === 401 && { 'WWW-Authenticate': z.string() }),
     ...(status === 409 && { Location: z.string().optional() }),
     ...((status === 429 || status === 503) && {
-      'Retry-After': z.string().meta({ description: 'In seconds' }),
+      'Retry-After': z.string().meta({ description: 'Seconds to wait before a retry' }),
     }),
   });
 }

@@ -12,8 +12,8 @@ const pageSize = wholeNumberText(1, 100);
 
 /** The query of endpoints that are paged by number. */
 export const pageQuery = z.object({
-  page: pageNumber.default(FIRST_PAGE).meta({ description: 'Which page, from 1' }),
-  size: pageSize.default(DEFAULT_SIZE).meta({ description: 'How many items a page has' }),
+  page: pageNumber.default(FIRST_PAGE).meta({ description: 'The number of the page, from 1' }),
+  size: pageSize.default(DEFAULT_SIZE).meta({ description: 'Items per page' }),
 });
 
 export function numberedPage<Item extends z.ZodType>(

@@ -9,14 +9,12 @@ import type { Answer } from './route.ts';
 
 /** The query of endpoints that are paged by cursor. */
 export const cursorQuery = z.object({
-  limit: wholeNumberText(1, 500)
-    .default(50)
-    .meta({ description: 'How many items to give at most' }),
+  limit: wholeNumberText(1, 500).default(50).meta({ description: 'Items per page' }),
   cursor: z
     .string()
     .optional()
     .meta({
-      description: 'Where the page begins: `next` of the page before, unchanged',
+      description: 'The value of `next` in the page before, unchanged',
       override: { type: 'string', pattern: '^[A-Za-z0-9_-]+$' },
     }),
 });
@@ -35,11 +33,11 @@ interface Walk<Row, At extends Place> {
   /** So many of the rows after a place; from the beginning without one. */
   readonly rows: (limit: number, place: At | undefined) => Promise<Versioned<readonly Row[]>>;
   readonly item: (row: Row) => JsonObject;
-  /** Where the walk goes on after a row. `asOf`: the position of the walk's first page. */
+  /** Where the walk resumes after a row. `asOf`: the position of the walk's first page. */
   readonly placeOf: (last: Row, asOf: Position) => At;
 }
 
-/** Where a walk goes on; `asOf` keeps it at the position of its first page. */
+/** Where a walk resumes; `asOf` keeps it at the position of its first page. */
 interface Place {
   readonly after?: string | Position;
   readonly before?: Position;
@@ -68,7 +66,7 @@ interface WalkRequest {
 }
 
 /**
- * One page of a walk, and where it goes on.
+ * One page of a walk, and where the next one resumes.
  * @throws LedgerError `validation-failed` when the cursor is not one of this walk in this log;
  *   `position-of-another-log` when it names a position beyond the end of the log
  */

@@ -369,7 +369,7 @@ async function keptAnswer(
 class TransientAnswer extends Error {
   override readonly name = 'TransientAnswer';
   readonly answer: Answer;
-  /** Of its run: the keys that it shows are those that were issued. */
+  /** The entropy of its run: the keys that it shows are those that were issued. */
   readonly entropy: Entropy;
 
   constructor(answer: Answer, entropy: Entropy) {

@@ -1,6 +1,7 @@
 /** An API key, each character as itself or percent-encoded, once or several times. */
+const KINDS = ['adm', 'mem', 'dev'];
 const KEY = new RegExp(
-  `${encodable('fl_')}(?:${['adm', 'mem', 'dev'].map(encodable).join('|')})${encodable('_')}[\\w%]*`,
+  `${encodable('fl_')}(?:${KINDS.map(encodable).join('|')})${encodable('_')}[\\w%]*`,
   'gi',
 );
 

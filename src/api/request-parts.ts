@@ -149,9 +149,9 @@ export type DigestedBody =
     };
 
 /**
- * Of all that makes it this request and no other; the order of keys in a body does not. The kind
- * and role of the caller do: an answer may show a secret, which is only for those who may ask for
- * it.
+ * The digest of everything that identifies a request. The order of members in a body does not
+ * count. The kind and role of the caller do, since an answer may show a secret, which only those
+ * may see who may ask for it.
  */
 export function digestOf(
   route: Route,

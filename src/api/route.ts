@@ -16,9 +16,9 @@ export type Access = 'admin' | 'owner' | 'member' | 'viewer' | 'device';
 
 /** How a body may be sent, and what it must be. */
 export interface RouteBody<Body> {
-  /** By content type. All are JSON; a schema may transform what was sent into what is handled. */
+  /** Schemas by content type, all JSON; each may transform what was sent into what is handled. */
   readonly content: Readonly<Record<string, z.ZodType<Body>>>;
-  /** By content type: a body that may be sent as it stands. The documentation proposes it. */
+  /** A valid body for each content type, which the documentation shows. */
   readonly examples: Readonly<Record<string, Json>>;
   readonly limitBytes?: number;
   /** Whether the handler refuses what cannot be kept, item by item. */
@@ -84,7 +84,7 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly body?: RouteBody<Body>;
   readonly stream?: RouteStream<Params, Query>;
   readonly table?: RouteTable<Params, Query>;
-  /** By status; null: no body. */
+  /** The schema of the body by status; null where there is no body. */
   readonly answers: Readonly<Record<number, z.ZodType | null>>;
   /** What its answers may carry beyond the headers that all have: names, and what they say. */
   readonly headers?: Readonly<Record<string, string>>;
@@ -113,7 +113,7 @@ export interface ApiRequest<Params, Query, Body> {
   readonly caller: Caller;
   /** The path and query as they were sent: for links. */
   readonly path: string;
-  /** Of the caller; for the admin, who has none, the installation's. */
+  /** The caller's project; for the admin, who has none, that of the installation. */
   readonly projectId: string;
   readonly headers: RequestHeaders;
   readonly read: ReadOptions;
@@ -152,7 +152,7 @@ export interface Answer {
   /** In place of the body: `text/csv`. */
   readonly csv?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Of the rows, or of the command; the newest that is known where neither is. */
+  /** The position of the rows, or of the command; without it the newest known one. */
   readonly position?: Position;
   /** Holds results that may be others next time (5xx): it is not kept for repetitions. */
   readonly isTransient?: boolean;

@@ -48,9 +48,13 @@ export function rowResults(idName: string, more: z.ZodRawShape = {}): z.ZodObjec
   return z.object({
     results: z.array(
       z.object({
-        row: z.int().meta({ description: 'From 1, the header not counted' }),
+        row: z
+          .int()
+          .meta({ description: 'The number of the row, from 1; the header does not count' }),
         [idName]: z.string().nullable(),
-        status: z.int().meta({ description: 'As if it had been sent alone' }),
+        status: z
+          .int()
+          .meta({ description: 'The status that the item would have had in a request of its own' }),
         ...itemRefusal,
         ...more,
       }),
@@ -66,7 +70,7 @@ export function rowsBody({ needed, optional }: TableColumns): z.ZodType<unknown[
     .max(MAX_ITEMS)
     .meta({
       override: { items: { type: 'object', required: [...needed] } },
-      description: `Each: ${names.join(', ')}`,
+      description: `The columns of each row: ${names.join(', ')}`,
     });
 }
 

@@ -122,7 +122,7 @@ function ledgerErrorOf(error: unknown): unknown {
   }
 }
 
-/** For example `Content-Range`, which says how long a file is whose range cannot be given. */
+/** Express sets headers on some errors: `Content-Range` says how long a file is. */
 function setHeadersOf(error: unknown, response: Response): void {
   if (!(error instanceof Error) || !('headers' in error)) return;
   for (const [name, value] of Object.entries(error.headers ?? {})) {
@@ -158,7 +158,10 @@ export interface RunningServer {
   drain(): Promise<void>;
 }
 
-/** For what idle clients are sending just now: they are answered, and told that it was the last. */
+/**
+ * How long requests that idle clients are sending just now are still answered, with
+ * `Connection: close`.
+ */
 const IDLE_GRACE_MS = 1_000;
 const DRAIN_TIMEOUT_MS = 30_000;
 /** A long upload, line by line, is one request. */

@@ -29,10 +29,10 @@ export function addDemoCommand(program: Command): void {
 
 const PROJECT = 'demo';
 const DEVICES = 8;
-/** They hold the SIM cards in turn; that of the last device is nobody's. */
+/** They hold the SIM cards in turn; that of the last device belongs to no organization. */
 const ORGANIZATIONS = ['waterworks', 'brewery'] as const;
 /**
- * Batches go on with the provider that they began with, by its address: the same with each start.
+ * A batch resumes with the provider that it began with, by its address, so the port is fixed.
  */
 const PROVIDER_PORT = 8090;
 

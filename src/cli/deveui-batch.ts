@@ -42,7 +42,7 @@ export function addDevEuiBatchCommand(program: Command): void {
     .option('--timeout <seconds>', 'of one request; 15, or LORAWAN_TIMEOUT_MS', seconds)
     .option('--prefix <hex>', 'the leading digits of each DevEUI', prefix)
     .option('--project <id>', 'whose they are; it is made if it is missing', projectId, 'default')
-    .option('--resume <id>', 'go on with this batch instead of beginning one')
+    .option('--resume <id>', 'resume this batch instead of starting one')
     .option('--json', 'as {"deveuis":[…]}')
     .action(registerBatch);
 }
@@ -80,10 +80,10 @@ async function registerBatch(url: string, options: BatchOptions): Promise<void> 
       await followToTheEnd(ledger, batch, { stream, project: options.project, signal });
     } finally {
       await provisioning.stop();
-      // Also on the way out of an error: what is registered is paid for.
+      // An error must not hide what is registered, which is paid for.
       await printResult(batch, batchId, options.json === true);
     }
-    // Also when the last request in flight made it whole: then there is nothing to be resumed.
+    // The last request in flight may have completed it: then there is nothing to resume.
     if (batch.isCompleted) return;
     if (signal.aborted) throw new Interrupted();
     process.exitCode = ExitCode.failed;
@@ -179,10 +179,10 @@ async function printResult(batch: BatchTracker, batchId: string, isJson: boolean
     lines.push(`Unconfirmed, ${why}: ${unconfirmed.join(' ')}`);
   }
   if (notKnown.length > 0) {
-    lines.push(`Not known until the batch goes on: ${notKnown.join(' ')}`);
+    lines.push(`Unknown until the batch is resumed: ${notKnown.join(' ')}`);
   }
-  if (reason !== undefined) lines.push(`It failed: ${reason}.`);
-  if (!batch.isCompleted) lines.push(`Go on with --resume ${batchId}`);
+  if (reason !== undefined) lines.push(`The batch failed: ${reason}.`);
+  if (!batch.isCompleted) lines.push(`Resume it with --resume ${batchId}`);
   process.stderr.write(lines.map((line) => `${line}\n`).join(''));
 }
 

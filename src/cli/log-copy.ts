@@ -21,7 +21,7 @@ export interface LogCopyOptions {
 
 /**
  * Copies until nothing is left and no service writes any more, then compares. Asked to end before
- * that, it stops where it stands; the same command goes on there.
+ * that, it stops, and the same command resumes there.
  */
 export async function copyLogs({ from, to, json = false }: LogCopyOptions): Promise<void> {
   const interruption = new AbortController();
@@ -171,6 +171,6 @@ async function report(
 }
 
 function interrupted(): Interrupted {
-  process.stderr.write('Interrupted: the same command goes on where it stands.\n');
+  process.stderr.write('Interrupted: run the same command again to resume.\n');
   return new Interrupted();
 }

@@ -23,7 +23,7 @@ export function addLogCommand(program: Command): void {
     .option('--json', 'a JSON object per line, as GET /api/v1/admin/log has them')
     .action(readLog)
     .command('copy')
-    .description('copy a log to another store; it may be repeated, and goes on where it stands')
+    .description('copy a log to another store; run it again to resume')
     .requiredOption('--from <url>', 'postgres://…, esdb://…, or embedded for the one in DATA_DIR')
     .requiredOption('--to <url>', 'likewise: a log that holds nothing')
     .option('--json', 'the outcome as a JSON object')

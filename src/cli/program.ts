@@ -16,7 +16,7 @@ import { CopyRefusedError } from '../event-store/port.ts';
 import { LedgerError } from '../shared/errors.ts';
 
 const program = new Command('fleetledger')
-  .description('One event-sourced ledger for an IoT fleet.')
+  .description('The ledger of an IoT fleet: events in, read models out.')
   .showHelpAfterError()
   // What comes after a command is the command's, so that its own commands may have its options.
   .enablePositionalOptions()
@@ -30,7 +30,7 @@ addLogCommand(program);
 addKeysCommand(program);
 addSimulateCommand(program);
 
-/** One clear line for what the user can mend; everything for what only we can. */
+/** One clear line for an error that the user can fix, the stack trace for any other. */
 function fail(error: unknown): never {
   if (error instanceof Interrupted) process.exit(ExitCode.interrupted);
   const isForUser =

@@ -35,10 +35,10 @@ export function addProjectionsCommand(program: Command): void {
 }
 
 const ACTIONS: readonly (readonly [ProjectionAction, string])[] = [
-  ['pause', 'let it move no further, until it is resumed'],
-  ['resume', 'let a paused one go on'],
-  ['retry', 'let a stopped one try again to apply the event it is stopped at'],
-  ['skip', 'let a stopped one go on without the event it is stopped at, for ever'],
+  ['pause', 'pause a projection until it is resumed'],
+  ['resume', 'resume a paused projection'],
+  ['retry', 'retry the event that a projection stopped at'],
+  ['skip', 'skip the event that a projection stopped at, for good'],
 ];
 
 function withJson(command: Command): Command {
@@ -141,7 +141,8 @@ function verificationText(replay: Replay, positions: Positions): string {
     `  live     ${JSON.stringify(live)}`,
     `  replayed ${JSON.stringify(replayed)}`,
   ]);
-  const summary = `${end}. Of ${rowCount} rows, ${count} differ${differing.length === 0 ? '.' : ':'}`;
+  const found = `Of ${rowCount} rows, ${count} differ${differing.length === 0 ? '.' : ':'}`;
+  const summary = `${end}. ${found}`;
   return [summary, ...rows].map((line) => `${visible(line)}\n`).join('');
 }
 

@@ -82,7 +82,7 @@ async function simulateUsage(options: UsageOptions): Promise<void> {
   } finally {
     bar?.stop();
     await sink.close().catch(() => undefined);
-    // Also after a failure: what is in the ledger then is to be compared with this.
+    // Printed after a failure, too, to be compared with what the ledger holds then.
     await printJson(sent.toJson(options.totals === true));
   }
   if (asked.signal.aborted) throw new Interrupted();

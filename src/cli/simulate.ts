@@ -41,7 +41,7 @@ export function addSimulateCommand(program: Command): void {
   addSimulateUsageCommand(simulate);
 }
 
-/** The simulator cannot start, for a reason that the user can mend. */
+/** The simulator cannot start, for a reason that the user can fix. */
 export class SimulatorStartError extends Error {
   override readonly name = 'SimulatorStartError';
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import pRetry, { AbortError } from 'p-retry';
 import type { UsageSink } from './usage-traffic.ts';
 
-/** Nobody took what was sent, for a reason that the user can mend. */
+/** The service did not accept what was sent, for a reason that the user can fix. */
 export class UsageNotSentError extends Error {
   override readonly name = 'UsageNotSentError';
 }

@@ -4,7 +4,7 @@ export interface TrafficOptions {
   readonly days: number;
   /** `YYYY-MM-DD`. Day 00 is no date, and then the records of the first day are bad ones. */
   readonly startDay: string;
-  /** Of the other days, 0 to 1. */
+  /** The share of invalid records on the other days, 0 to 1. */
   readonly badShare: number;
   /** The same seed gives the same records. */
   readonly seed: number;

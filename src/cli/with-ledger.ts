@@ -28,7 +28,7 @@ export async function withLedger(
     if (signal.aborted) throw new Interrupted();
     await work(ledger, signal);
   } finally {
-    // Also where it was not started: while tables are being built, it looks for them.
+    // An engine that was never started polls for tables that are being built, and is stopped, too.
     await ledger.engine.stop();
     await ledger.close();
   }

@@ -81,7 +81,7 @@ function reasonOf(error: Error | undefined, isConnected: boolean): string {
 
 const MAX_SECONDS_DIGITS = 9;
 
-/** Of a Retry-After: in seconds, or until a date. Undefined when it is neither. */
+/** The milliseconds of a Retry-After, which has seconds or a date; undefined if it has neither. */
 function durationMs(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d+$/.test(text)) {

@@ -15,7 +15,7 @@ export interface HttpProviderOptions {
   readonly url: string;
   /** Sent as a bearer token, or as it is when it brings a scheme of its own (`Basic …`). */
   readonly apiKey?: string | undefined;
-  /** For a whole request: to connect, to send, and to be answered. */
+  /** Limits a whole request: to connect, to send and to be answered. */
   readonly timeoutMs: number;
 }
 
@@ -153,7 +153,7 @@ function originOf({ protocol, host }: URL): string {
   return `${protocol}//${host}`;
 }
 
-/** Also of the address of the resource itself, which is what people paste. */
+/** The path of the service. People also paste the address of the resource itself. */
 function pathOf({ pathname }: URL): string {
   const path = pathname.replace(/\/+$/, '');
   return path.endsWith(RESOURCE) ? path.slice(0, -RESOURCE.length) : path;

@@ -41,7 +41,7 @@ export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
       isConnected = true;
       return;
     }
-    // Of TLS, nothing is sent before the handshake is over, and the certificate found good.
+    // With TLS nothing is sent before the handshake has ended and the certificate is verified.
     const connected = request.protocol === 'https:' ? 'secureConnect' : 'connect';
     socket.once(connected, () => {
       isConnected = true;
@@ -68,8 +68,8 @@ export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
   }, timeoutMs);
 
   const over = new Promise<ProviderAnswer>((resolve) => {
-    // Of a connection that is kept, when the answer has been read; of any other, when its socket is
-    // closed.
+    // A connection that is kept alive closes the request once the answer is read, any other one
+    // when its socket is closed.
     request.once('close', () => {
       clearTimeout(timeout);
       const answer = response ? answerOf(response, beginning) : failureOf(error, isConnected);

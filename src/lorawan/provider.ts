@@ -11,7 +11,7 @@ export type ProviderAnswer =
   /** No answer, or one that says nothing of the DevEUI. */
   | {
       readonly outcome: 'failed';
-      /** Of HTTP; null when none came. */
+      /** The HTTP status; null if no answer came. */
       readonly status: number | null;
       readonly reason: string;
       /**

@@ -22,16 +22,16 @@ const recordedAnswer = z
 
 const logQuery = cursorQuery.extend({
   stream: z.string().min(1).optional().meta({
-    description: 'The whole name of one stream, for example `sensor-acme.s1`',
+    description: 'The full name of one stream, for example `sensor-acme.s1`',
   }),
   type: z
     .string()
     .min(1)
     .transform((types) => types.split(','))
     .optional()
-    .meta({ description: 'Types of events, separated by commas: `SensorPatched,SimAssigned`' }),
+    .meta({ description: 'Event types, separated by commas: `SensorPatched,SimAssigned`' }),
   from: momentQuery(
-    'An RFC 3339 time, a date (the start of that day in UTC), or a position; itself included',
+    'An RFC 3339 time, a date (the start of that day in UTC) or a position, inclusive',
   ),
   to: momentQuery(
     'An RFC 3339 time, a date (the end of that day in UTC), or a position; itself included',
@@ -39,7 +39,7 @@ const logQuery = cursorQuery.extend({
   correlation_id: z.string().min(1).optional(),
 });
 
-/** A walk in one stream goes on at a revision, and need not pass over what it has seen. */
+/** A walk in one stream resumes at a revision, so that it does not read earlier events again. */
 const placeInLog = placeAfterPosition.extend({
   revision: z
     .string()

@@ -6,7 +6,7 @@ import { LedgerError } from '../../shared/errors.ts';
 
 type ProjectionEvent = Parameters<typeof projectionDecider.decide>[1];
 
-/** What brings a projection to a stand, lets it go on, or decides about the event it stands at. */
+/** What an admin does with a projection, or with the event that it stopped at. */
 export type ProjectionAction = 'pause' | 'resume' | 'retry' | 'skip';
 
 /**
@@ -70,7 +70,7 @@ export class ProjectionActions {
   }
 
   /**
-   * Also when it was cancelled before.
+   * A replay that was cancelled before is no error.
    * @throws LedgerError `not-found`, `replay-ended`
    */
   async cancelReplay(kind: ReplayKind, id: string, context: CommandContext): Promise<Replay> {

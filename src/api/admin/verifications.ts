@@ -10,7 +10,7 @@ import type { ProjectionActions } from './projection-actions.ts';
 import { projectionParams } from './projections.ts';
 import { replayParams } from './rebuilds.ts';
 
-const row = z.unknown().meta({ description: 'The row, or null where there is none' });
+const row = z.unknown().meta({ description: 'The row; null if that side has none' });
 
 const verificationAnswer = z
   .object({
@@ -18,8 +18,10 @@ const verificationAnswer = z
     projection: z.string(),
     status: z.enum(['running', 'completed', 'cancelled', 'failed']),
     position: z.string(),
-    rows: z.int().meta({ description: 'Compared' }),
-    differing_total: z.int().meta({ description: 'How many differ; the first 500 are listed' }),
+    rows: z.int().meta({ description: 'The number of rows compared' }),
+    differing_total: z
+      .int()
+      .meta({ description: 'The number of rows that differ, of which the first 500 are listed' }),
     differing: z.array(
       z.object({
         table: z.string(),

@@ -66,7 +66,7 @@ export const MAX_DROPPED_REQUESTS = 256;
 /** A body that is no stream has this long, and longer when it comes at the rate below. */
 export const UPLOAD_GRACE_MS = 30_000;
 export const UPLOAD_MIN_BYTES_PER_SECOND = 16 * KIB;
-/** How long a client that was answered early may go on sending. */
+/** How long a client that was answered early may keep sending. */
 export const REST_OF_BODY_MS = 10_000;
 /** How long nothing of an answer may be read. */
 export const ANSWER_STALL_MS = 30_000;

@@ -6,8 +6,8 @@ const POLL_INTERVAL_MS = 100;
 
 /**
  * Waits until nothing more is asked for a batch, the time is over, or the client has left. The read
- * model is polled: whoever works on the batch may be another process, and its progress is nobody's
- * request.
+ * model is polled, because another process may work on the batch, and no request reports its
+ * progress.
  */
 export async function awaitEnd(
   queries: DevEuiQueries,

@@ -28,7 +28,7 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
           z.object({
             partition: z.int(),
             href: z.string(),
-            size: z.int().meta({ description: 'How many DevEUIs it holds' }),
+            size: z.int().meta({ description: 'The number of DevEUIs' }),
           }),
         ),
       }),
@@ -94,11 +94,13 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
       200: cursorPage(
         z.object({
           deveui: z.string(),
-          attempt: z.int().meta({ description: 'Which one for this DevEUI, from 1' }),
+          attempt: z
+            .int()
+            .meta({ description: 'The number of the attempt for this DevEUI, from 1' }),
           outcome: z.enum(['registered', 'conflicted', 'unconfirmed', 'failed', 'in_flight']),
           provider_status: z.int().nullable(),
           reason: z.string().nullable().meta({
-            description: 'Why it failed, or what the provider said when it refused the DevEUI',
+            description: 'Why it failed, or why the provider refused the DevEUI',
           }),
           sent_at: timeAnswer,
           ended_at: timeAnswer.nullable(),

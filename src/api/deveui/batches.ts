@@ -52,7 +52,7 @@ export interface BatchRoutesParts {
 
 const { maxSize: MAX_BATCH_SIZE, defaultSize: DEFAULT_BATCH_SIZE, maxConcurrency } = BATCH_LIMITS;
 
-/** Of one project. */
+/** How many batches of one project may be open. */
 const MAX_OPEN_BATCHES = 1_000;
 
 const sizeField = z
@@ -65,7 +65,7 @@ const prefixField = z
   .regex(PREFIX_PATTERN, `must be at most ${MAX_PREFIX_DIGITS} hex digits`)
   .transform(hexDigits)
   .optional()
-  .meta({ description: 'With what each DevEUI begins: the OUI of a company, for one' });
+  .meta({ description: 'The leading hex digits of each DevEUI, for example the OUI of a company' });
 
 const batchBody = z
   .strictObject({
@@ -82,7 +82,7 @@ const batchBody = z
     path: ['batch_size'],
     error: ({ input }) => {
       const { prefix } = input as { prefix: string };
-      return `must not be above ${shortCodesBehind(prefix)}, the short codes that the prefix leaves`;
+      return `must be at most ${shortCodesBehind(prefix)}, the short codes that the prefix leaves`;
     },
   });
 
@@ -100,18 +100,18 @@ const summaryFields = z.object({
     })
     .meta({ description: 'attempted = registered + conflicted + unconfirmed + in_flight' }),
   requested_at: timeAnswer,
-  reason: z.string().optional().meta({ description: 'Why it is `Failed`' }),
+  reason: z.string().optional().meta({ description: 'Why it failed' }),
 });
 const summaryAnswer = summaryFields.meta({ id: 'BatchSummary' });
 const batchAnswer = summaryFields
   .extend({
-    deveuis: z.array(z.string()).meta({ description: 'The registered ones' }),
+    deveuis: z.array(z.string()).meta({ description: 'The registered DevEUIs' }),
     unconfirmed: z.array(z.string()).meta({
-      description: 'In use, perhaps by this batch: an earlier request was never answered',
+      description: 'DevEUIs in use, possibly by this batch: an earlier request had no answer',
     }),
     in_flight: z.array(z.string()).meta({
       description:
-        'Asked for, and it is not known yet how that ends: a stopped batch asks when it is resumed',
+        'DevEUIs whose outcome is unknown; a stopped batch asks for them when it is resumed',
     }),
   })
   .meta({ id: 'Batch' });
@@ -374,7 +374,7 @@ const STATUSES = {
   stopped: 'Stopped',
   failed: 'Failed',
   completed: 'Completed',
-  // By another request, just behind the one that is answered.
+  // Another request has hidden it since this one was decided.
   hidden: 'Stopped',
 } as const satisfies Record<BatchState['situation'], BatchView['status']>;
 

@@ -15,7 +15,7 @@ const devEuiAnswer = z
     short_code: z.string(),
     batch_id: z.string(),
     status: z.enum(['registered', 'unconfirmed', 'in_flight', 'conflicted']),
-    device_id: z.string().nullable().meta({ description: 'The device that carries it now' }),
+    device_id: z.string().nullable().meta({ description: 'The device that it is linked to now' }),
   })
   .meta({ id: 'DevEui' });
 

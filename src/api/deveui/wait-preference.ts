@@ -7,7 +7,7 @@ const MAX_WAIT_SECONDS = 60;
 export function waitPreference(prefer: string | undefined): number | undefined {
   for (const preference of preferencesIn(prefer ?? '')) {
     const [, , seconds] = /^wait\s*=\s*("?)(\d{1,9})\1\s*(?:;|$)/i.exec(preference.trim()) ?? [];
-    // Of several the first counts.
+    // The first one counts where there are several.
     if (seconds !== undefined) return Math.min(Number(seconds), MAX_WAIT_SECONDS);
   }
   return undefined;

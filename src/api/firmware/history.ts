@@ -22,17 +22,17 @@ export interface HistoryRoutesParts {
 
 const reportAnswer = z
   .object({
-    id: z.string().meta({ description: 'Of the event' }),
+    id: z.string().meta({ description: 'The id of the event' }),
     device_id: z.string(),
     component: z.string(),
     version: z.string(),
     hardware: z.string().nullable(),
-    timestamp: timeAnswer.meta({ description: 'By the clock of the device' }),
+    timestamp: timeAnswer.meta({ description: 'The time by the clock of the device' }),
     received_at: timeAnswer,
     clock: z.enum(['plausible', 'implausible']).meta({
       description:
-        'Implausible: the timestamp is before 2015, from a clock that was reset. Such a report takes ' +
-        'its place by its arrival',
+        'Implausible: the timestamp is before 2015, from a clock that was reset. It is ' +
+        'ordered by its arrival',
     }),
   })
   .meta({ id: 'FirmwareReport' });
@@ -46,7 +46,7 @@ export const currentFirmwareAnswer = z
     downgraded_from: z
       .string()
       .nullable()
-      .meta({ description: 'The version that it had before, if that was a higher one' }),
+      .meta({ description: 'The version before, if it was higher; otherwise null' }),
   })
   .meta({ id: 'CurrentFirmware' });
 
@@ -56,7 +56,9 @@ const spreadAnswer = z.object({
       component: z.string(),
       version: z.string(),
       devices: z.int(),
-      share: z.number().meta({ description: 'Of the devices that have the component, 0 to 1' }),
+      share: z
+        .number()
+        .meta({ description: 'The share of the devices that have the component, 0 to 1' }),
       first_seen_at: timeAnswer,
       last_seen_at: timeAnswer,
     }),

@@ -22,14 +22,16 @@ const bulkBody = z
   .max(MAX_ITEMS)
   .meta({
     override: { items: { type: 'object', required: ['id', 'data'] } },
-    description: 'Each: {"id", "data", "message_id"?, "sequence"?, "timestamp"?}',
+    description: 'Patches: {"id", "data", "message_id"?, "sequence"?, "timestamp"?}',
   });
 
 const EXAMPLE = { id: 'pump-1-temperature', data: { temperature: 21 } };
 
 const bulkResult = z.object({
   id: z.string().nullable(),
-  status: z.int().meta({ description: 'As if it had been sent alone' }),
+  status: z
+    .int()
+    .meta({ description: 'The status that the item would have had in a request of its own' }),
   revision: z.int().optional(),
   deduplicated: z.string().optional(),
   ...itemRefusal,

@@ -66,7 +66,8 @@ export function deviceRegistrationRoute(devices: DeviceCommands): Route {
     table: {
       columns: { needed: ['device_id'], optional: ['dev_eui', 'sim_card_id', 'sensor_id'] },
       example:
-        'device_id,dev_eui,sim_card_id,sensor_id\npump-2,FFA45722AA738240,89440002,pump-2-temperature\n',
+        'device_id,dev_eui,sim_card_id,sensor_id\n' +
+        'pump-2,FFA45722AA738240,89440002,pump-2-temperature\n',
       handle: (request) =>
         answerRows(request, {
           schema: rowSchema(newDevice),

@@ -16,7 +16,7 @@ export function deviceTransferRoute(handler: CommandHandler, devices: DeviceComm
     access: ['admin'],
     params: z.object({ id: idField }),
     query: z.object({
-      project: projectIdField.meta({ description: 'The project that the device is in' }),
+      project: projectIdField.meta({ description: 'The project that has the device now' }),
     }),
     body: jsonBody(z.strictObject({ to: projectIdField }), { to: 'another-project' }),
     answers: { 200: z.object({ device_id: z.string(), from: z.string(), to: z.string() }) },

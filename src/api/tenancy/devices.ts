@@ -33,7 +33,10 @@ const versionQuery = z
   .string()
   .transform((version) => version.replaceAll(' ', '+'))
   .optional()
-  .meta({ description: 'The version that a component of the device has now, for example `1.4.0`' });
+  .meta({
+    description:
+      'Only devices that have this firmware version in a component now, for example `1.4.0`',
+  });
 
 const EXAMPLE = { sim_card_id: '89440001' };
 
@@ -41,7 +44,10 @@ const filterQuery = z.object({
   has_dev_eui: booleanQuery,
   retired: booleanQuery,
   version: versionQuery,
-  org_id: z.string().optional().meta({ description: 'Who holds its SIM card now' }),
+  org_id: z
+    .string()
+    .optional()
+    .meta({ description: 'Only devices whose SIM card this organization holds now' }),
   seen_after: timeQuery,
   seen_before: timeQuery,
 });

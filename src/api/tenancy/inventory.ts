@@ -37,8 +37,11 @@ const COLUMNS = { needed: ['sim_card_id', 'org_id'], optional: ['from'] };
 
 const heldSim = z.object({
   sim_card_id: z.string(),
-  org_id: z.string().nullable().meta({ description: 'Null: no organization' }),
-  from: timeAnswer.nullable().meta({ description: 'Null: from the beginning' }),
+  org_id: z
+    .string()
+    .nullable()
+    .meta({ description: 'The organization that holds the SIM card, or null' }),
+  from: timeAnswer.nullable().meta({ description: 'Since when; null: from the beginning' }),
 });
 
 export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueries): Route[] {

@@ -13,8 +13,8 @@ const entryAnswer = z
     domain: z.enum(['tenancy', 'deveui', 'firmware', 'state', 'usage']),
     occurred_at: timeAnswer.nullable(),
     recorded_at: timeAnswer,
-    actor: z.string().meta({ description: 'The id of the key, or system:<part>' }),
-    data: z.record(z.string(), z.unknown()).meta({ description: 'What the event says' }),
+    actor: z.string().meta({ description: 'The id of the key that caused it, or `system:<part>`' }),
+    data: z.record(z.string(), z.unknown()).meta({ description: 'The data of the event' }),
   })
   .meta({ id: 'TimelineEntry' });
 

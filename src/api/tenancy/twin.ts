@@ -30,7 +30,7 @@ const deviceAnswer = deviceFields
     state: z.record(z.string(), z.unknown()).nullable(),
     usage_this_month: bytesAnswer.nullable().meta({
       description:
-        'Of its SIM card, in bytes; a month of UTC. Null while accepted records are not ' +
+        'Bytes used by its SIM card in this month (UTC); null while accepted records are not ' +
         'added up yet',
     }),
   })

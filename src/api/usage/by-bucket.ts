@@ -25,11 +25,11 @@ import { answerTable, tablePageQuery } from './table-answer.ts';
 const usedInBucket = z
   .object({
     date: z.string().meta({
-      description: 'Where the bucket begins, on the clocks of the zone',
+      description: 'Where the bucket begins, in local time of the zone',
       example: '2020-02-01:00:00:00',
     }),
     start: timeAnswer.meta({
-      description: 'The same as an instant: an hour that comes twice has two',
+      description: 'The same as an instant, which tells apart the two hours of an autumn night',
       example: '2020-02-01T00:00:00Z',
     }),
     'bytes-used-total': bytesAnswer,
@@ -41,7 +41,7 @@ const byBucketQuery = tablePageQuery.extend({
   fill: z
     .literal('zero', "must be 'zero'")
     .optional()
-    .meta({ description: 'Shows buckets without usage, too' }),
+    .meta({ description: '`zero` gives every bucket, also those without usage' }),
   as_of: asOfQuery,
 });
 

@@ -36,21 +36,25 @@ function neededParameter(
 
 /** Texts: what is wrong with one is said in the words that clients of such services know. */
 export const rangeQuery = z.object({
-  start: timeParameter('A day (`2020-02-01`), or an RFC 3339 time'),
-  end: timeParameter('A day (`2020-02-29`), which is included, or an RFC 3339 time, which is not'),
-  time_zone: parameter('Where days begin: a name of IANA such as `Europe/Berlin`. Default: `UTC`'),
+  start: timeParameter('The start: a day (`2020-02-01`) or an RFC 3339 time'),
+  end: timeParameter(
+    'The end: a day (`2020-02-29`), which is included, or an RFC 3339 time, which is not',
+  ),
+  time_zone: parameter(
+    'The time zone in which days begin, such as `Europe/Berlin` (default: `UTC`)',
+  ),
 });
 
 export const bucketQuery = rangeQuery.extend({
   start: neededParameter(rangeQuery.shape.start, '2026-01-01'),
   end: neededParameter(
-    timeParameter('A day, or an RFC 3339 time: a bucket that begins at it belongs to the answer'),
+    timeParameter('The end: a day or an RFC 3339 time; a bucket that begins at it is included'),
     '2026-01-31',
   ),
   every: neededParameter(
     parameter(
-      'The length of a bucket: so many of minute, hour, day, week or month, or an ISO 8601 ' +
-        'duration of one unit',
+      'The length of a bucket, such as `15minutes`, `1day` or `1month`, or an ISO 8601 duration ' +
+        'of one unit',
     ),
     '1day',
   ),
@@ -95,7 +99,7 @@ export async function bucketsIn(query: z.infer<typeof bucketQuery>): Promise<{
 }
 
 interface Point {
-  /** Of a day: where it begins. */
+  /** The time itself; the beginning of a day. */
   readonly instant: Temporal.Instant;
   readonly firstMs: number;
   /** Where the day ends; of a time, the same as `firstMs`. */
@@ -150,7 +154,7 @@ function lengthIn(text: string): BucketLength {
   throw cannotBe('every', text);
 }
 
-/** Of one unit, such as `PT1H`: a day and a half begins nowhere in particular. */
+/** A duration of one unit, such as `PT1H`: buckets of a day and a half have no fixed start. */
 function isoLength(text: string): BucketLength | undefined {
   if (!text.startsWith('P')) return undefined;
   try {

@@ -21,7 +21,7 @@ const RECORD = {
     'sim-card-id': { type: 'string' },
     'bytes-used': { type: ['integer', 'string'] },
     date: { type: 'string', format: 'date-time' },
-    id: { type: 'string', description: 'The same id again is the same record' },
+    id: { type: 'string', description: 'Records with the same id count once' },
   },
 } as const;
 
@@ -31,11 +31,15 @@ const EVENT = {
   required: ['specversion', 'id', 'source', 'type', 'data'],
   properties: {
     specversion: { const: '1.0' },
-    id: { type: 'string', description: 'The same source and id again are the same record' },
+    id: { type: 'string', description: 'Records with the same source and id count once' },
     source: { type: 'string' },
     type: { type: 'string' },
-    time: { type: 'string', format: 'date-time', description: 'Stands in for a missing `date`' },
-    data: { type: 'object', description: 'A record' },
+    time: {
+      type: 'string',
+      format: 'date-time',
+      description: 'The time of use, if `data` has no `date`',
+    },
+    data: { type: 'object', description: 'A usage record' },
   },
 } as const;
 
@@ -59,9 +63,12 @@ const oneOrMany = z
         { type: 'array', items: { anyOf: [RECORD, EVENT] }, maxItems: MAX_ITEMS },
       ],
     },
-    description: `A record, a CloudEvent with one as its data, or up to ${MAX_ITEMS}`,
+    description: `A usage record, a CloudEvent with one as its data, or up to ${MAX_ITEMS} of them`,
   });
-const event = oneOrMany.meta({ override: EVENT, description: 'With a record as its data' });
+const event = oneOrMany.meta({
+  override: EVENT,
+  description: 'A CloudEvent with a usage record as its data',
+});
 const events = oneOrMany.meta({
   override: { type: 'array', items: EVENT, maxItems: MAX_ITEMS },
   description: `Up to ${MAX_ITEMS} events`,
@@ -69,11 +76,11 @@ const events = oneOrMany.meta({
 
 const ingested = z.object({
   accepted: z.int(),
-  duplicates: z.int().meta({ description: 'Recorded before, under the same id' }),
+  duplicates: z.int().meta({ description: 'The number of records that were recorded before' }),
   rejected: z.array(
     z.object({
-      index: z.int().meta({ description: 'Of the record in the body, from 0' }),
-      reason: z.string().meta({ description: 'A code' }),
+      index: z.int().meta({ description: 'The index of the record in the body, from 0' }),
+      reason: z.string().meta({ description: 'A code such as `validation-failed`' }),
       detail: z.string(),
     }),
   ),

@@ -6,15 +6,15 @@ import { defineRoute, jsonTime, type Route } from '../route.ts';
 
 const rejectedAnswer = z
   .object({
-    id: z.string().meta({ description: 'Of the event' }),
-    reason: z.string().meta({ description: 'A code' }),
+    id: z.string().meta({ description: 'The id of the event' }),
+    reason: z.string().meta({ description: 'A code such as `validation-failed`' }),
     detail: z.string(),
-    origin: z
-      .record(z.string(), z.unknown())
-      .meta({ description: 'kafka: topic, partition, offset; http: correlationId, index' }),
+    origin: z.record(z.string(), z.unknown()).meta({
+      description: 'From Kafka: topic, partition, offset; over HTTP: correlationId, index',
+    }),
     record: z
       .object({ encoding: z.enum(['utf-8', 'base64']), content: z.string(), isCut: z.boolean() })
-      .meta({ description: 'As it came, or the beginning of it' }),
+      .meta({ description: 'The record as it was received, possibly cut' }),
     rejected_at: timeAnswer,
   })
   .meta({ id: 'RejectedUsage' });

@@ -12,11 +12,11 @@ export const tablePageQuery = pageQuery.extend({
   page: pageQuery.shape.page
     .unwrap()
     .optional()
-    .meta({ description: 'Which page, from 1 (default: 1)' }),
+    .meta({ description: 'The number of the page, from 1 (default: 1)' }),
   size: pageQuery.shape.size
     .unwrap()
     .optional()
-    .meta({ description: 'How many items a page has (default: 50; a table has all)' }),
+    .meta({ description: 'Items per page (default: 50; CSV has all)' }),
 });
 
 interface TableAnswer<Row> {

@@ -16,7 +16,10 @@ import { rangeQuery, usedWithin } from './range-query.ts';
 import { answerTable, tablePageQuery } from './table-answer.ts';
 
 const organizationTotal = z.object({
-  org_id: z.string().nullable().meta({ description: 'Null: SIM cards that nobody holds' }),
+  org_id: z
+    .string()
+    .nullable()
+    .meta({ description: 'Null for SIM cards that belong to no organization' }),
   'bytes-used-total': bytesAnswer,
 });
 const simTotal = organizationTotal.extend({ sim_card_id: z.string() });

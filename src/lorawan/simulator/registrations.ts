@@ -10,7 +10,7 @@ export class Registrations {
 
   /** @throws what node:fs throws, when the file can neither be read nor made */
   constructor(logFile: string | undefined) {
-    // For reading, too: it may not be there yet.
+    // 'a+' also allows reading, and creates the file if it is missing.
     this.#file = logFile === undefined ? undefined : openSync(logFile, 'a+');
     const text = this.#file === undefined ? '' : readFileSync(this.#file, 'utf8');
     this.#devEuis = new Set(readLog(text));

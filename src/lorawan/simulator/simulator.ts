@@ -155,9 +155,9 @@ class Desk {
       else await this.#register(request, response);
       return;
     }
-    // Also without a key: these are not the provider's.
+    // These need no key, since a provider does not have them.
     if (path !== '/registered' && path !== '/stats') {
-      send(response, 404, { error: 'there is nothing at this path' });
+      send(response, 404, { error: 'no route has this path' });
     } else if (request.method !== 'GET') {
       sendNotAllowed(response, 'GET');
     } else if (path === '/stats') {
@@ -193,7 +193,7 @@ class Desk {
       // the DevEUI is his by now, and a test could not tell whether he was right.
       this.#sendConflict(response);
     } else {
-      // Also when the client has left: he cannot take it back.
+      // A client that has left cannot take its request back.
       this.#answer(asked.devEui, drawFault(this.#options, this.#random), response);
     }
   }
