@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { CommandGroup } from '../commands/core/command-group.ts';
-import type { CommandContext } from '../commands/core/handler.ts';
+import type { CommandContext } from '../commands/core/context.ts';
 import type { ItemResults } from '../commands/core/stored-results.ts';
 import type { ShownKey } from '../commands/core/idempotent-requests.ts';
 import type { Positions } from '../event-store/positions.ts';

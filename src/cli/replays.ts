@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { ProjectionActions } from '../api/admin/projection-actions.ts';
 import { paceOf } from '../api/admin/rebuilds.ts';
-import type { CommandContext } from '../commands/core/handler.ts';
+import type { CommandContext } from '../commands/core/context.ts';
 import type { Ledger } from '../service/ledger.ts';
 import type { Replay, ReplayKind } from '../projections/engine/replaying/replays.ts';
 import { LedgerError } from '../shared/errors.ts';

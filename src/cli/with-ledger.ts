@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { CommandContext } from '../commands/core/handler.ts';
+import type { CommandContext } from '../commands/core/context.ts';
 import { INSTALLATION_PROJECT } from '../commands/tenancy/project-decider.ts';
 import { loadConfig } from '../config.ts';
 import { openLedger, type Ledger } from '../service/ledger.ts';

@@ -5,7 +5,8 @@ import {
   type BatchCommand,
   type ExistingBatch,
 } from '../commands/deveui/decider.ts';
-import type { CommandContext, CommandHandler } from '../commands/core/handler.ts';
+import type { CommandContext } from '../commands/core/context.ts';
+import type { CommandHandler } from '../commands/core/handler.ts';
 import type { BatchEvent } from '../events/deveui.ts';
 import type { LorawanProvider, ProviderAnswer, Register } from '../lorawan/provider.ts';
 import type { Clock } from '../shared/clock.ts';

@@ -1,5 +1,4 @@
-import type { BatchEvent } from '../events/deveui.ts';
-import { domainEvent } from '../events/registry.ts';
+import { deveuiContract, type BatchEvent } from '../events/deveui.ts';
 import {
   BEGINNING,
   type EventStore,
@@ -116,7 +115,7 @@ export class OpenBatches {
 
   #apply(recorded: RecordedEvent): void {
     const { stream, metadata } = recorded;
-    const event = domainEvent(recorded) as BatchEvent;
+    const event = deveuiContract.read(recorded);
     if (event.type === 'BatchRequested' || event.type === 'BatchResumed') {
       const { provider } = event.data;
       const { projectId, correlationId } = metadata;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { batchDecider, batchStream } from '../../src/commands/deveui/decider.ts';
-import type { CommandContext } from '../../src/commands/core/handler.ts';
+import type { CommandContext } from '../../src/commands/core/context.ts';
 import { deviceStream } from '../../src/commands/tenancy/project-decider.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';

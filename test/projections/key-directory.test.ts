@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { DeviceCommands } from '../../src/commands/tenancy/device-commands.ts';
 import { transferDevice } from '../../src/commands/tenancy/device-transfer.ts';
-import type { CommandContext } from '../../src/commands/core/handler.ts';
+import type { CommandContext } from '../../src/commands/core/context.ts';
 import { deviceDecider, type DeviceCommand } from '../../src/commands/tenancy/device-decider.ts';
 import {
   deviceStream,

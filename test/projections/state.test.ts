@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { CommandContext } from '../../src/commands/core/handler.ts';
+import type { CommandContext } from '../../src/commands/core/context.ts';
 import { sensorStream, StateCommands } from '../../src/commands/state/commands.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';

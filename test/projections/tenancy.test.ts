@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { CommandContext } from '../../src/commands/core/handler.ts';
+import type { CommandContext } from '../../src/commands/core/context.ts';
 import { sensorStream } from '../../src/commands/state/commands.ts';
 import { deviceDecider, type DeviceCommand } from '../../src/commands/tenancy/device-decider.ts';
 import {

@@ -1,4 +1,5 @@
-import type { CommandContext, CommandHandler } from '../../commands/core/handler.ts';
+import type { CommandContext } from '../../commands/core/context.ts';
+import type { CommandHandler } from '../../commands/core/handler.ts';
 import { projectionDecider, projectionStream } from '../../commands/projections/decider.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
 import type { Replay, ReplayKind } from '../../projections/engine/replaying/replays.ts';

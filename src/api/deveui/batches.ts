@@ -14,7 +14,7 @@ import {
 } from '../../commands/deveui/drawing.ts';
 import type { BatchTracker, HandledBatch } from '../../commands/deveui/batch-tracker.ts';
 import type { DevEuiCommands } from '../../commands/deveui/commands.ts';
-import type { CommandContext } from '../../commands/core/handler.ts';
+import type { CommandContext } from '../../commands/core/context.ts';
 import {
   atLeast,
   type Versioned,

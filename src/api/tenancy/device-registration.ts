@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
-import type { CommandContext } from '../../commands/core/handler.ts';
+import type { CommandContext } from '../../commands/core/context.ts';
 import { mintKey, type MintedKey } from '../../commands/tenancy/api-keys.ts';
 import type { DeviceLinks } from '../../commands/tenancy/project-decider.ts';
 import type { Position } from '../../projections/engine/reading/read-models.ts';

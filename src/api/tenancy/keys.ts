@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { CommandContext, CommandHandler } from '../../commands/core/handler.ts';
+import type { CommandContext } from '../../commands/core/context.ts';
+import type { CommandHandler } from '../../commands/core/handler.ts';
 import { mintKey } from '../../commands/tenancy/api-keys.ts';
 import { deviceDecider } from '../../commands/tenancy/device-decider.ts';
 import {

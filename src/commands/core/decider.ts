@@ -13,6 +13,11 @@ export interface Decider<State, Command, Event extends DomainEvent> {
   readonly fold: `${string}:${number}`;
   /** Events say more once they are recorded: what was decided is not kept as the state, but read again. */
   readonly isTimedByLog?: boolean;
+  /**
+   * Callers need the revision of a command that has run before, not the state that it left: its stream,
+   * which may be long, is not folded again for that.
+   */
+  readonly isAnsweredByRevision?: boolean;
   /** About how much memory a state takes, in bytes. */
   sizeOf(state: State): number;
 }

@@ -2,7 +2,7 @@ import type { EventStore, Position, RecordedEvent } from '../../event-store/port
 import type { StreamName } from '../../event-store/stream-name.ts';
 import type { FoldedState } from './folded-states.ts';
 
-interface Place {
+export interface Place {
   readonly revision: bigint;
   readonly position: Position;
 }

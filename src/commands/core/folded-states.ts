@@ -136,21 +136,32 @@ export class FoldedStates {
     }
   }
 
-  /** The state that a stream had before its event of a revision. */
-  async before(
+  /** The states that a stream had right after these revisions, in one reading; -1: before all. */
+  async after(
     decider: AnyDecider,
     stream: StreamName,
-    revision: bigint,
-  ): Promise<FoldedState<unknown>> {
+    revisions: readonly bigint[],
+  ): Promise<Map<bigint, FoldedState<unknown>>> {
+    const wanted = [...new Set(revisions)].toSorted((a, b) => (a < b ? -1 : 1));
+    const states = new Map<bigint, FoldedState<unknown>>();
+    const [oldest, newest] = [wanted[0], wanted.at(-1)];
+    if (oldest === undefined || newest === undefined) return states;
+    const cached = this.#cache.peek(stream);
+    if (cached?.revision === oldest && oldest === newest) return states.set(oldest, cached);
     const snapshot = await this.#snapshots.load(stream, decider.fold);
-    const isOlder = snapshot !== undefined && snapshot.revision < revision;
-    let folded: FoldedState<unknown> = isOlder ? snapshot : beforeAll(decider);
+    const isBefore = snapshot !== undefined && snapshot.revision <= oldest;
+    let folded: FoldedState<unknown> = isBefore ? snapshot : beforeAll(decider);
+    const noteUpTo = (end: bigint): void => {
+      while (wanted[0] !== undefined && wanted[0] < end) states.set(wanted.shift() ?? end, folded);
+    };
     const from = folded.revision === 'no-stream' ? 0n : folded.revision + 1n;
     for await (const event of this.#store.readStream(stream, { from })) {
-      if (event.revision >= revision) break;
+      noteUpTo(event.revision);
+      if (event.revision > newest) break;
       folded = foldOne(decider, folded, event);
     }
-    return folded;
+    noteUpTo(newest + 1n);
+    return states;
   }
 
   remember(decider: AnyDecider, stream: StreamName, folded: FoldedState<unknown>): void {

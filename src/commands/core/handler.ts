@@ -1,83 +1,36 @@
-import { recordable } from '../../events/registry.ts';
 import type { DomainEvent } from '../../events/event.ts';
-import type { EventStore, NewEvent, Position } from '../../event-store/port.ts';
+import type { EventStore, Position } from '../../event-store/port.ts';
 import type { StreamName } from '../../event-store/stream-name.ts';
-import { LedgerError } from '../../shared/errors.ts';
-import { newEventId } from '../../shared/ids.ts';
-import type { CommandGroup } from './command-group.ts';
+import { appendOne } from './append.ts';
+import type { CommandContext, CommandIdentity } from './context.ts';
 import type { Decider } from './decider.ts';
+import {
+  decideAgain,
+  decideInTurn,
+  takeJobs,
+  type AnyJob,
+  type Decided,
+} from './decide-in-turn.ts';
+import { EarlierRuns, runsOn, type Place } from './earlier-runs.ts';
 import { endOf, type FoldedState, type FoldedStates } from './folded-states.ts';
-import { EarlierRuns, runsOn } from './earlier-runs.ts';
 
-/** Who asks, and in what connection. */
-export interface CommandContext {
-  readonly projectId: string;
-  readonly actor: string;
-  readonly correlationId: string;
-  /** The source's own time of what it reports. */
-  readonly occurredAt?: Date;
-  readonly identity?: CommandIdentity;
-  /** The other commands of its request, which may not run when this one fails. */
-  readonly group?: CommandGroup;
-  /** Throws to refuse, given the revision and state that the command would be decided on. */
-  readonly precondition?: (revision: bigint | 'no-stream', state: unknown) => void;
-}
-
-/**
- * A command that may arrive twice: its events carry `id` as their cause, and one of them after
- * `reservedAt` means that the command has run (in a process that died, or in a twin).
- */
-export interface CommandIdentity {
-  /** A UUID, of the request or the message. */
-  readonly id: string;
+/** What became of a command, and the state that it left: its answer needs nothing else. */
+export type Handled<State, Event extends DomainEvent = DomainEvent> = {
+  readonly state: State;
+  /** A position at which the log holds what the command did. */
+  readonly position: Position;
+  /** What this run of the command has recorded. */
+  readonly events: readonly Event[];
+} & (
+  | { readonly outcome: 'recorded'; readonly revision: bigint }
   /**
-   * Which command of that cause it is. Those on one stream run in this order (their group sees to
-   * it), so an event of a later one shows that an earlier one has run, also when it recorded nothing.
-   * Default: 0.
+   * The command has run before: its last event has this revision, and left this state. (Of a decider
+   * that `isAnsweredByRevision`, the state is the newest.)
    */
-  readonly ordinal?: number;
-  /** No event of this cause is at or before this position … */
-  readonly reservedAt: Position;
-  /** … nor, if given, at or before this revision: the search then starts there. */
-  readonly reservedAtRevision?: bigint | 'no-stream';
-}
-
-export type Handled<State, Event extends DomainEvent = DomainEvent> =
-  /** The revision of the command's last event, a position at which the log holds it, and the state after it. */
-  | {
-      readonly outcome: 'recorded';
-      readonly revision: bigint;
-      readonly position: Position;
-      readonly events: readonly Event[];
-      readonly state: State;
-    }
-  /** The command has run before; its events stand there. */
-  | { readonly outcome: 'repeated'; readonly revision: bigint; readonly position: Position }
+  | { readonly outcome: 'repeated'; readonly revision: bigint }
   /** The command decided nothing on this state, which was the stream's newest. */
-  | {
-      readonly outcome: 'nothing';
-      readonly revision: bigint | 'no-stream';
-      readonly position: Position;
-      readonly state: State;
-    };
-
-/**
- * Commands are appended together up to so many bytes of data and metadata, well below the 1 MiB that
- * the port takes.
- */
-const MAX_APPEND_BYTES = 400_000;
-const MAX_JOBS_PER_APPEND = 256;
-
-interface Job<State, Command, Event extends DomainEvent> {
-  readonly decider: Decider<State, Command, Event>;
-  readonly command: Command;
-  readonly context: CommandContext;
-  readonly resolve: (handled: Handled<State, Event>) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-// oxlint-disable-next-line typescript/no-explicit-any -- the queue of a stream holds one decider's jobs
-type AnyJob = Job<any, any, any>;
+  | { readonly outcome: 'nothing'; readonly revision: bigint | 'no-stream' }
+);
 
 /**
  * Runs commands: load, decide, append with the expected revision, and on a conflict fold the tail
@@ -139,15 +92,6 @@ export class CommandHandler {
     return runs.repetitionOf(identity) !== undefined;
   }
 
-  /** The state that a stream had right after its event of a revision, as the log has it. */
-  async stateAfter<State, Command, Event extends DomainEvent>(
-    decider: Decider<State, Command, Event>,
-    stream: StreamName,
-    revision: bigint,
-  ): Promise<State> {
-    return (await this.#states.before(decider, stream, revision + 1n)).state as State;
-  }
-
   async #drain(stream: StreamName, queue: AnyJob[]): Promise<void> {
     while (queue.length > 0) {
       const jobs = takeJobs(queue);
@@ -172,34 +116,21 @@ export class CommandHandler {
     let folded: FoldedState<unknown> = await this.#states.load(decider, stream);
     let waiting = await this.#withoutRepeated(stream, jobs, folded);
     while (waiting.length > 0) {
-      const decided = decideInTurn(stream, waiting, folded);
-      const events = decided.results.flatMap(({ events: own }) => own);
+      const { results, state } = decideInTurn(stream, waiting, folded);
+      const events = results.flatMap(({ events: own }) => own);
       let refusedFor: bigint | 'no-stream' | undefined;
       if (events.length > 0) {
-        const [appended] = await this.#store.append([
-          { stream, events, expectedRevision: endOf(folded) },
-        ]);
-        if (appended?.outcome === 'appended') {
-          if (decider.isTimedByLog === true) this.#states.forget(stream);
-          else {
-            this.#states.remember(decider, stream, {
-              state: decided.state,
-              revision: appended.revision,
-              position: appended.position,
-            });
-          }
-          settle(decided.results, folded, appended.position);
+        const write = { stream, events, expectedRevision: endOf(folded) };
+        const appended = await appendOne(this.#store, write);
+        if (appended.outcome === 'appended') {
+          const { revision, position } = appended;
+          folded = { state, revision, position };
+          await this.#settleRecorded(stream, decider, results, folded);
           // What did not fit into this append is decided on the state it left.
-          const rest = waiting.slice(decided.results.length);
-          folded = {
-            state: decided.state,
-            revision: appended.revision,
-            position: appended.position,
-          };
-          waiting = rest;
+          waiting = waiting.slice(results.length);
           continue;
         }
-        refusedFor = appended?.actualRevision;
+        refusedFor = appended.actualRevision;
       }
       // Nothing was appended, so nothing has shown that the state is the newest: the log is asked.
       // (It is also how a conflict is resolved: the tail holds what came first.)
@@ -209,14 +140,36 @@ export class CommandHandler {
         onEvent: (event) => runs.note(event),
       });
       waiting = tail.isComplete
-        ? await this.#settleRepeated(stream, waiting, runs)
+        ? await this.#settleRepeated(stream, waiting, runs, tail.folded)
         : await this.#withoutRepeated(stream, waiting, tail.folded);
       if (!tail.isNewer && events.length === 0) {
-        settle(decided.results, folded, folded.position);
-        waiting = waiting.slice(decided.results.length);
+        settle(results, folded.position);
+        waiting = waiting.slice(results.length);
       }
       folded = tail.folded;
     }
+  }
+
+  async #settleRecorded(
+    stream: StreamName,
+    decider: AnyJob['decider'],
+    results: readonly Decided[],
+    after: FoldedState<unknown>,
+  ): Promise<void> {
+    if (decider.isTimedByLog !== true) {
+      this.#states.remember(decider, stream, after);
+      settle(results, after.position);
+      return;
+    }
+    this.#states.forget(stream);
+    const revisions = results.flatMap((result) =>
+      'refusal' in result || result.revision === 'no-stream' ? [] : result.revision,
+    );
+    // What is recorded is answered, also where it cannot be read again: by the time of this process.
+    const asRecorded = await this.#states
+      .after(decider, stream, revisions)
+      .catch(() => new Map<bigint, FoldedState<unknown>>());
+    settle(results, after.position, (revision) => asRecorded.get(revision)?.state);
   }
 
   /** Answers the identified commands that have run already, and gives back the others. */
@@ -227,7 +180,7 @@ export class CommandHandler {
   ): Promise<AnyJob[]> {
     const identities = jobs.flatMap(({ context: { identity } }) => identity ?? []);
     const runs = await runsOn(this.#store, stream, identities, folded);
-    return this.#settleRepeated(stream, jobs, runs);
+    return this.#settleRepeated(stream, jobs, runs, folded);
   }
 
   /**
@@ -239,148 +192,63 @@ export class CommandHandler {
     stream: StreamName,
     jobs: readonly AnyJob[],
     runs: EarlierRuns,
+    newest: FoldedState<unknown>,
   ): Promise<AnyJob[]> {
     const waiting: AnyJob[] = [];
-    const pasts = new Map<bigint, FoldedState<unknown>>();
+    const repeated: { job: AnyJob; event: Place | undefined; revision: bigint }[] = [];
     for (const job of jobs) {
       const repetition = runs.repetitionOf(job.context.identity);
       if (repetition === undefined) waiting.push(job);
-      else if (repetition.event !== undefined) {
-        const { revision, position } = repetition.event;
-        job.resolve({ outcome: 'repeated', revision, position });
-      } else {
-        const { before } = repetition;
-        const past = pasts.get(before) ?? (await this.#states.before(job.decider, stream, before));
-        pasts.set(before, past);
-        settleUnrecorded(job, past);
+      else {
+        const { event } = repetition;
+        const revision = event === undefined ? repetition.before - 1n : event.revision;
+        repeated.push({ job, event, revision });
+      }
+    }
+    const needed = repeated.filter(
+      ({ job, event }) => event === undefined || job.decider.isAnsweredByRevision !== true,
+    );
+    const [first] = needed;
+    const pasts =
+      first === undefined
+        ? new Map<bigint, FoldedState<unknown>>()
+        : await this.#states.after(
+            first.job.decider,
+            stream,
+            needed.map(({ revision }) => revision),
+          );
+    for (const { job, event, revision } of repeated) {
+      const past = pasts.get(revision) ?? newest;
+      if (event !== undefined) {
+        job.resolve({ outcome: 'repeated', events: [], state: past.state, ...event });
+        continue;
+      }
+      try {
+        job.resolve(decideAgain(job, past));
+      } catch (error) {
+        job.reject(error);
       }
     }
     return waiting;
   }
 }
 
-/**
- * The next jobs of a queue, which keeps the others. Copies of one identified command are not decided
- * together, since none would find the events of the other; the later finds what the first has done.
- */
-function takeJobs(queue: AnyJob[]): AnyJob[] {
-  const identities = new Set<string>();
-  const first = queue.splice(0, MAX_JOBS_PER_APPEND);
-  const taken: AnyJob[] = [];
-  const copies: AnyJob[] = [];
-  for (const job of first) {
-    const { identity } = job.context;
-    const id = identity && `${identity.id}:${identity.ordinal ?? 0}`;
-    if (id !== undefined && identities.has(id)) {
-      copies.push(job);
-      continue;
-    }
-    if (id !== undefined) identities.add(id);
-    taken.push(job);
-  }
-  queue.unshift(...copies);
-  return taken;
-}
-
-type Result =
-  | {
-      readonly job: AnyJob;
-      readonly decided: readonly DomainEvent[];
-      readonly events: readonly NewEvent[];
-      readonly state: unknown;
-    }
-  | { readonly job: AnyJob; readonly events: readonly []; readonly refusal: unknown };
-
-/** Decides as many jobs as one append takes, each on the state that the one before it left. */
-function decideInTurn(
-  stream: StreamName,
-  jobs: readonly AnyJob[],
-  folded: FoldedState<unknown>,
-): { results: Result[]; state: unknown } {
-  const results: Result[] = [];
-  let { state, revision } = folded;
-  let end = endOf(folded);
-  let bytes = 0;
-  for (const job of jobs) {
-    const { decider, command, context } = job;
-    const failure = context.group?.failureOn(stream);
-    if (failure !== undefined) {
-      results.push({ job, events: [], refusal: failure.error });
-      continue;
-    }
-    try {
-      context.precondition?.(revision, state);
-      const decided: readonly DomainEvent[] = decider.decide(state, command);
-      const events = decided.map((event) => envelope(event, context));
-      if (jobs.length > 1) bytes += events.reduce((sum, one) => sum + bytesOf(one), 0);
-      if (bytes > MAX_APPEND_BYTES && results.length > 0) break;
-      for (const event of decided) state = decider.evolve(state, event);
-      if (events.length > 0) revision = end = lengthened(end, events);
-      results.push({ job, decided, events, state });
-    } catch (error) {
-      if (!(error instanceof LedgerError)) context.group?.fail(error, stream);
-      results.push({ job, events: [], refusal: error });
-    }
-  }
-  return { results, state };
-}
-
-function bytesOf({ data, metadata }: NewEvent): number {
-  return Buffer.byteLength(JSON.stringify(data)) + Buffer.byteLength(JSON.stringify(metadata));
-}
-
-/** Where a stream ends after an append. */
-function lengthened(end: bigint | 'no-stream', events: readonly unknown[]): bigint {
-  return (end === 'no-stream' ? -1n : end) + BigInt(events.length);
-}
-
-function envelope(event: DomainEvent, context: CommandContext): NewEvent {
-  const { projectId, actor, correlationId, occurredAt, identity } = context;
-  return {
-    id: newEventId(),
-    ...recordable(event, {
-      projectId,
-      actor,
-      correlationId,
-      ...(identity && { causationId: identity.id }),
-      ...(identity?.ordinal !== undefined && { causationOrdinal: identity.ordinal }),
-      ...(occurredAt && { occurredAt: occurredAt.toISOString() }),
-    }),
-  };
-}
-
+/** Answers what was decided. `stateAt`: the state after a revision, where the log knows better. */
 function settle(
-  results: readonly Result[],
-  before: FoldedState<unknown>,
+  results: readonly Decided[],
   position: Position,
+  stateAt: (revision: bigint) => unknown = () => undefined,
 ): void {
-  let { revision } = before;
-  let end = endOf(before);
   for (const result of results) {
     if ('refusal' in result) {
       result.job.reject(result.refusal);
       continue;
     }
-    const { job, decided, events, state } = result;
-    if (events.length === 0) {
-      job.resolve({ outcome: 'nothing', revision, position, state });
-      continue;
-    }
-    revision = end = lengthened(end, events);
-    job.resolve({ outcome: 'recorded', revision, position, events: decided, state });
-  }
-}
-
-/** Answers a command that has run on a past state, and recorded nothing. */
-function settleUnrecorded(
-  { decider, command, context, resolve, reject }: AnyJob,
-  past: FoldedState<unknown>,
-): void {
-  try {
-    context.precondition?.(past.revision, past.state);
-    decider.decide(past.state, command);
-    resolve({ outcome: 'nothing', ...past });
-  } catch (error) {
-    reject(error);
+    const { job, decided, revision } = result;
+    const state = (revision === 'no-stream' ? undefined : stateAt(revision)) ?? result.state;
+    const handled = { events: decided, position, state };
+    if (decided.length === 0 || revision === 'no-stream') {
+      job.resolve({ ...handled, outcome: 'nothing', revision });
+    } else job.resolve({ ...handled, outcome: 'recorded', revision });
   }
 }

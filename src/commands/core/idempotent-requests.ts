@@ -1,5 +1,4 @@
-import type { RequestEvent } from '../../events/requests.ts';
-import { domainEvent } from '../../events/registry.ts';
+import { requestsContract } from '../../events/requests.ts';
 import { revisionBeyond } from '../../event-store/log-went-back.ts';
 import type { EventStore, NewEvent, Position } from '../../event-store/port.ts';
 import { formatPosition } from '../../event-store/position-text.ts';
@@ -7,8 +6,10 @@ import { streamName, type StreamName } from '../../event-store/stream-name.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { derivedEntropy, nameBasedId, sha256, type Entropy } from '../../shared/ids.ts';
 import type { Json } from '../../shared/json.ts';
+import { KeyedQueue } from '../../shared/keyed-queue.ts';
+import { appendOnce, appendOne } from './append.ts';
 import type { KeyKind } from '../tenancy/api-keys.ts';
-import type { CommandIdentity } from './handler.ts';
+import type { CommandIdentity } from './context.ts';
 import { StoredResults, type ItemResults } from './stored-results.ts';
 import {
   apartIfLarge,
@@ -86,8 +87,6 @@ interface Reservation {
   readonly position: Position;
   /** Made by another run, earlier or elsewhere. */
   readonly isFound: boolean;
-  /** The last of the stream. */
-  readonly revision: bigint;
   readonly answer: KeptAnswer | undefined;
 }
 
@@ -104,8 +103,7 @@ export class IdempotentRequests {
   readonly #installationSecret: Buffer;
   readonly #clock: Clock;
   readonly #running = new Map<StreamName, Running>();
-  /** By request, settled when the part that came last has been answered. */
-  readonly #turns = new Map<StreamName, Promise<unknown>>();
+  readonly #parts = new KeyedQueue();
 
   constructor(store: EventStore, installationSecret: Buffer, clock: Clock) {
     this.#store = store;
@@ -150,20 +148,9 @@ export class IdempotentRequests {
       isReplayed: reservation.isFound,
       results: {
         nextPartSize: () => results.nextPartSize(),
-        next: (part, work) => this.#inTurn(stream, () => results.next(part, work)),
+        next: (part, work) => this.#parts.run([stream], () => results.next(part, work)),
       },
     };
-  }
-
-  async #inTurn<T>(stream: StreamName, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(stream);
-    const turn = (before ?? Promise.resolve()).catch(() => undefined).then(work);
-    this.#turns.set(stream, turn);
-    try {
-      return await turn;
-    } finally {
-      if (this.#turns.get(stream) === turn) this.#turns.delete(stream);
-    }
   }
 
   async #runOnce(
@@ -214,20 +201,15 @@ export class IdempotentRequests {
       type: 'RequestReserved',
       data: { requestDigest, route, reservedAt: reservedAt.toISOString() },
     });
-    let expectedRevision: bigint | 'no-stream' = 'no-stream';
-    for (;;) {
-      const [reserved] = await this.#store.append([{ stream, expectedRevision, events: [event] }]);
-      if (reserved?.outcome === 'appended') {
-        const { position, revision } = reserved;
-        const isFound = false;
-        return { requestDigest, reservedAt, position, isFound, revision, answer: undefined };
-      }
-      const found = await this.#find(stream);
-      if (found !== undefined) return found;
-      // Events that another application has put there count as nothing.
-      const actual = reserved?.actualRevision ?? 'no-stream';
-      expectedRevision = revisionBeyond(stream, expectedRevision, actual);
+    const write = { stream, expectedRevision: 'no-stream', events: [event] } as const;
+    const reserved = await appendOnce(this.#store, write);
+    if (reserved.outcome === 'appended') {
+      const { position } = reserved;
+      return { requestDigest, reservedAt, position, isFound: false, answer: undefined };
     }
+    const found = await this.#find(stream);
+    if (found === undefined) throw new Error(`${stream} begins with no reservation`);
+    return found;
   }
 
   async #keep(
@@ -240,10 +222,9 @@ export class IdempotentRequests {
     // Each event is an append: they may be large.
     for (const event of answerEvents(request, answer, this.#store.logId)) {
       for (;;) {
-        const [appended] = await this.#store.append([
-          { stream, expectedRevision, events: [event] },
-        ]);
-        if (appended?.outcome === 'appended') {
+        const write = { stream, expectedRevision, events: [event] };
+        const appended = await appendOne(this.#store, write);
+        if (appended.outcome === 'appended') {
           expectedRevision = appended.revision;
           break;
         }
@@ -254,8 +235,7 @@ export class IdempotentRequests {
           // There is one answer, and it is the twin's.
           return { answer: found.answer, ...replay };
         }
-        const actual = appended?.actualRevision ?? 'no-stream';
-        expectedRevision = revisionBeyond(stream, expectedRevision, actual);
+        expectedRevision = revisionBeyond(stream, expectedRevision, appended.actualRevision);
       }
     }
     return { answer, ...replay };
@@ -266,7 +246,7 @@ export class IdempotentRequests {
     let reservation: Reservation | undefined;
     const parts = new PartsOfValues();
     for await (const recorded of this.#store.readStream(stream)) {
-      const event = domainEvent(recorded) as RequestEvent;
+      const event = requestsContract.read(recorded);
       if (event.type === 'RequestReserved') {
         const { requestDigest, reservedAt } = event.data;
         reservation = {
@@ -274,7 +254,6 @@ export class IdempotentRequests {
           reservedAt: new Date(reservedAt),
           position: recorded.position,
           isFound: true,
-          revision: recorded.revision,
           answer: undefined,
         };
       }
@@ -283,7 +262,6 @@ export class IdempotentRequests {
         event.type === 'RequestItemsReserved' || event.type === 'RequestItemsAnswered';
       if (reservation === undefined || isOfItems) break;
       if (event.type === 'RequestBodyPartKept') parts.add(event.data);
-      reservation = { ...reservation, revision: recorded.revision };
       if (event.type === 'RequestAnswered') {
         const { bodyId, shownKeysId, ...answer } = event.data;
         const position = positionHere(this.#store, answer.position, recorded);

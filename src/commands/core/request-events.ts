@@ -1,23 +1,20 @@
-import { recordable } from '../../events/registry.ts';
 import type { RequestEvent } from '../../events/requests.ts';
 import type { EventStore, NewEvent, Position, RecordedEvent } from '../../event-store/port.ts';
 import { parsePosition } from '../../event-store/position-text.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { newEventId } from '../../shared/ids.ts';
 import type { Json } from '../../shared/json.ts';
+import { envelope, type EventContext } from './context.ts';
 
 /** Whose request it is, for the metadata of its events. */
-export interface RequestOrigin {
-  readonly projectId: string;
-  readonly actor: string;
-  readonly correlationId: string;
-}
+export type RequestOrigin = Pick<EventContext, 'projectId' | 'actor' | 'correlationId'>;
 
+/** An event in the stream of a request, which has no cause of its own. */
 export function requestEvent(
   { projectId, actor, correlationId }: RequestOrigin,
   event: RequestEvent,
 ): NewEvent {
-  return { id: newEventId(), ...recordable(event, { projectId, actor, correlationId }) };
+  return envelope(event, { projectId, actor, correlationId });
 }
 
 /** @throws LedgerError `idempotency-key-reused` */

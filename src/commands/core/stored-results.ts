@@ -1,11 +1,11 @@
-import { domainEvent } from '../../events/registry.ts';
-import type { RequestEvent } from '../../events/requests.ts';
+import { requestsContract } from '../../events/requests.ts';
 import { revisionBeyond } from '../../event-store/log-went-back.ts';
 import type { EventStore, NewEvent, Position, RecordedEvent } from '../../event-store/port.ts';
 import { formatPosition } from '../../event-store/position-text.ts';
 import type { StreamName } from '../../event-store/stream-name.ts';
 import type { Json } from '../../shared/json.ts';
 import type { KeyKind } from '../tenancy/api-keys.ts';
+import { appendOne } from './append.ts';
 import {
   apartIfLarge,
   PartsOfValues,
@@ -231,12 +231,10 @@ export class StoredResults implements ItemResults {
 
   /** Whether it was appended: otherwise a copy was faster, and what it appended is to be read first. */
   async #append(event: NewEvent): Promise<boolean> {
-    const [appended] = await this.#store.append([
-      { stream: this.#stream, expectedRevision: this.#revision, events: [event] },
-    ]);
-    if (appended?.outcome !== 'appended') {
-      const actual = appended?.actualRevision ?? 'no-stream';
-      this.#refusedFor = revisionBeyond(this.#stream, this.#revision, actual);
+    const write = { stream: this.#stream, expectedRevision: this.#revision, events: [event] };
+    const appended = await appendOne(this.#store, write);
+    if (appended.outcome !== 'appended') {
+      this.#refusedFor = revisionBeyond(this.#stream, this.#revision, appended.actualRevision);
       this.#hasCopies = true;
       this.#mayHoldMore = true;
       return false;
@@ -275,7 +273,7 @@ export class StoredResults implements ItemResults {
 
   #read(recorded: RecordedEvent): void {
     this.#revision = recorded.revision;
-    const event = domainEvent(recorded) as RequestEvent;
+    const event = requestsContract.read(recorded);
     if (event.type === 'RequestItemsReserved') this.#note(event.data);
     if (event.type === 'RequestBodyPartKept') this.#parts.add(event.data);
     if (event.type !== 'RequestItemsAnswered') return;

@@ -1,5 +1,4 @@
-import type { BatchEvent } from '../../events/deveui.ts';
-import { domainEvent } from '../../events/registry.ts';
+import { deveuiContract, type BatchEvent } from '../../events/deveui.ts';
 import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
 import type { StreamName } from '../../event-store/stream-name.ts';
 import { batchDecider, isDone, type BatchState } from './decider.ts';
@@ -32,7 +31,7 @@ export class BatchTracker {
   /** @throws LedgerError `store-unavailable`; what was read until then stands */
   async catchUp(): Promise<void> {
     for await (const recorded of this.#store.readStream(this.#stream, { from: this.#next })) {
-      this.#apply(domainEvent(recorded) as BatchEvent);
+      this.#apply(deveuiContract.read(recorded));
       this.#next = recorded.revision + 1n;
       this.position = recorded.position;
     }

@@ -1,10 +1,9 @@
-import { recordable } from '../../events/registry.ts';
 import type { EventStore, Position } from '../../event-store/port.ts';
 import { streamName } from '../../event-store/stream-name.ts';
 import { nameBasedId, sha256 } from '../../shared/ids.ts';
-import { appendOnce } from '../core/append-once.ts';
+import { appendOnce } from '../core/append.ts';
 import type { CommandParts } from '../core/command-parts.ts';
-import type { CommandContext } from '../core/handler.ts';
+import { envelope, type CommandContext } from '../core/context.ts';
 
 /** Turns a report's identity into the id of its event (RFC 9562, version 5). */
 const REPORT_NAMESPACE = '8c1f2f0e-3e0a-4a54-9a64-6f0d5b7c2e11';
@@ -47,15 +46,16 @@ export class FirmwareCommands {
     const digest = sha256(JSON.stringify([component, version, reportedAt.getTime()]));
     const stream = streamName('firmware', projectId, deviceId, digest);
     const eventId = nameBasedId(REPORT_NAMESPACE, stream);
-    const occurredAt = reportedAt.toISOString();
     const data = {
       ...report,
       ...(hardware !== undefined && { hardware }),
-      reportedAt: occurredAt,
+      reportedAt: reportedAt.toISOString(),
     };
-    const causationId = identity && { causationId: identity.id };
-    const metadata = { projectId, actor, correlationId, ...causationId, occurredAt };
-    const event = { id: eventId, ...recordable({ type: 'FirmwareReported', data }, metadata) };
+    const event = envelope(
+      { type: 'FirmwareReported', data },
+      { projectId, actor, correlationId, ...(identity && { identity }), occurredAt: reportedAt },
+      eventId,
+    );
     const write = { stream, expectedRevision: 'no-stream', events: [event] } as const;
     const kept = await appendOnce(this.#store, write);
     if (kept.outcome === 'appended') return { eventId, position: kept.position };

@@ -2,7 +2,8 @@ import { dedupStrategySchema, type DedupStrategy } from '../../events/state.ts';
 import type { EventStore, Position } from '../../event-store/port.ts';
 import { streamName, type StreamName } from '../../event-store/stream-name.ts';
 import type { CommandParts } from '../core/command-parts.ts';
-import type { CommandContext, CommandHandler, Handled } from '../core/handler.ts';
+import type { CommandContext } from '../core/context.ts';
+import type { CommandHandler, Handled } from '../core/handler.ts';
 import { claimMessage, type MessageClaim } from './message-claims.ts';
 import {
   projectDedupDecider,

@@ -44,6 +44,7 @@ export type SensorCommand =
 
 export const sensorDecider: Decider<SensorState, SensorCommand, SensorEvent> = {
   fold: 'sensor:3',
+  isAnsweredByRevision: true,
 
   initialState: {
     current: undefined,

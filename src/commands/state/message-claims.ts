@@ -1,9 +1,8 @@
-import { recordable } from '../../events/registry.ts';
 import type { EventStore, NewEvent, RecordedEvent } from '../../event-store/port.ts';
 import { streamName, type StreamName } from '../../event-store/stream-name.ts';
-import { nameBasedId, newEventId } from '../../shared/ids.ts';
-import { appendOnce } from '../core/append-once.ts';
-import type { CommandContext, CommandIdentity } from '../core/handler.ts';
+import { nameBasedId } from '../../shared/ids.ts';
+import { appendOnce } from '../core/append.ts';
+import { envelope, type CommandContext, type CommandIdentity } from '../core/context.ts';
 
 /** Turns a message's identity into a UUID (RFC 9562, version 5). */
 const MESSAGE_NAMESPACE = '5f0e7b0a-95a4-4c53-9d0e-7a3b8f1c6d21';
@@ -53,20 +52,15 @@ function claimEvent(
   stream: StreamName,
   { sensorId, messageId }: Message,
   sensorRevision: bigint | 'no-stream',
-  { projectId, actor, correlationId, identity: request }: CommandContext,
+  { projectId, actor, correlationId, identity }: CommandContext,
 ): NewEvent {
   const revision = sensorRevision === 'no-stream' ? null : sensorRevision.toString();
-  return {
+  return envelope(
+    { type: 'MessageClaimed', data: { sensorId, messageId, sensorRevision: revision } },
+    { projectId, actor, correlationId, ...(identity && { identity }) },
     // A request that is repeated repeats its claim, and is answered as the first time.
-    id:
-      request === undefined
-        ? newEventId()
-        : nameBasedId(request.id, `${request.ordinal ?? 0}:${stream}`),
-    ...recordable(
-      { type: 'MessageClaimed', data: { sensorId, messageId, sensorRevision: revision } },
-      { projectId, actor, correlationId, ...(request && { causationId: request.id }) },
-    ),
-  };
+    identity && nameBasedId(identity.id, `${identity.ordinal ?? 0}:${stream}`),
+  );
 }
 
 function claimedBy(first: RecordedEvent, id: string): CommandIdentity {

@@ -10,7 +10,8 @@ import {
   type DeviceState,
 } from './device-decider.ts';
 import type { LinkedDevices } from '../core/command-parts.ts';
-import type { CommandContext, CommandHandler, Handled } from '../core/handler.ts';
+import type { CommandContext } from '../core/context.ts';
+import type { CommandHandler, Handled } from '../core/handler.ts';
 import type { NewKey } from './key-set.ts';
 import { LinkClaims, linkStream } from './link-claims.ts';
 import { deviceStream } from './project-decider.ts';
@@ -49,16 +50,12 @@ export class DeviceCommands {
    * Gives the device as the change left it, also when the change is repeated.
    * @throws LedgerError `not-found`, `device-retired`, `device-transferred`, `link-taken`
    */
-  async change(
+  change(
     deviceId: string,
     links: Partial<DeviceLinks>,
     context: CommandContext,
-  ): Promise<Handled<DeviceState> & { readonly state: DeviceState }> {
-    const handled = await this.#link({ type: 'change', deviceId, links }, context);
-    if (handled.outcome !== 'repeated') return handled;
-    const stream = deviceStream(context.projectId, deviceId);
-    const state = await this.#handler.stateAfter(deviceDecider, stream, handled.revision);
-    return { ...handled, state };
+  ): Promise<Handled<DeviceState>> {
+    return this.#link({ type: 'change', deviceId, links }, context);
   }
 
   /** In the project of `context`. @throws LedgerError `link-taken` */

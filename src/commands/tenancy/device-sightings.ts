@@ -1,10 +1,11 @@
 import { LRUCache } from 'lru-cache';
-import { recordable } from '../../events/registry.ts';
 import type { EventStore, Write } from '../../event-store/port.ts';
 import { streamName } from '../../event-store/stream-name.ts';
 import type { Clock } from '../../shared/clock.ts';
-import { nameBasedId, newEventId } from '../../shared/ids.ts';
+import { nameBasedId } from '../../shared/ids.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { appendOne } from '../core/append.ts';
+import { envelope } from '../core/context.ts';
 
 const RESOLUTION_MS = 300_000;
 const MAX_REMEMBERED_KEYS = 200_000;
@@ -69,17 +70,12 @@ export class DeviceSightings {
     now: number,
     correlationId: string,
   ): Promise<void> {
-    const event = recordable(
-      { type: 'DeviceSeen', data: { deviceId } },
-      { projectId, actor: keyId, correlationId },
-    );
-    await this.#store.append([
-      {
-        stream: streamName('seen', projectId, deviceId, String(slotOf(deviceId, now))),
-        events: [{ id: newEventId(), ...event }],
-        expectedRevision: 'no-stream',
-      },
-    ]);
+    const event = { type: 'DeviceSeen', data: { deviceId } } as const;
+    await appendOne(this.#store, {
+      stream: streamName('seen', projectId, deviceId, String(slotOf(deviceId, now))),
+      events: [envelope(event, { projectId, actor: keyId, correlationId })],
+      expectedRevision: 'no-stream',
+    });
   }
 }
 

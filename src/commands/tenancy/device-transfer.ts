@@ -6,7 +6,8 @@ import {
   type DeviceState,
 } from './device-decider.ts';
 import type { DeviceCommands } from './device-commands.ts';
-import type { CommandContext, CommandHandler, Handled } from '../core/handler.ts';
+import type { CommandContext } from '../core/context.ts';
+import type { CommandHandler, Handled } from '../core/handler.ts';
 import { notFound, own, type KeySet } from './key-set.ts';
 import { deviceStream, projectDecider, projectStream } from './project-decider.ts';
 

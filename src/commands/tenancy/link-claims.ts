@@ -1,10 +1,9 @@
 import type { DeviceLinks, LinkClaims as Claims, LinkKind } from '../../events/tenancy.ts';
-import { recordable } from '../../events/registry.ts';
 import { revisionBeyond } from '../../event-store/log-went-back.ts';
-import type { Appended, EventStore } from '../../event-store/port.ts';
+import type { EventStore, NewEvent } from '../../event-store/port.ts';
 import { streamName, type StreamName } from '../../event-store/stream-name.ts';
 import { LedgerError } from '../../shared/errors.ts';
-import { newEventId } from '../../shared/ids.ts';
+import { appendOne } from '../core/append.ts';
 import {
   ClaimLostError,
   deviceDecider,
@@ -15,7 +14,8 @@ import {
   type DeviceState,
 } from './device-decider.ts';
 import type { LinkedDevices } from '../core/command-parts.ts';
-import type { CommandContext, CommandHandler } from '../core/handler.ts';
+import { envelope, type CommandContext } from '../core/context.ts';
+import type { CommandHandler } from '../core/handler.ts';
 import { deviceStream } from './project-decider.ts';
 import { sleep } from '../../shared/sleep.ts';
 
@@ -87,7 +87,11 @@ export class LinkClaims {
     let end: bigint | 'no-stream' = 'no-stream';
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       if (last !== undefined && (await this.#isOurs(wanted, last))) return Number(last.revision);
-      const appended = await this.#append(stream, wanted, end);
+      const appended = await appendOne(this.#store, {
+        stream,
+        events: [claimEvent(wanted)],
+        expectedRevision: end,
+      });
       if (appended.outcome === 'appended') return Number(appended.revision);
       // The stream may end with events of another application, which are no claims.
       end = revisionBeyond(stream, end, appended.actualRevision);
@@ -129,22 +133,6 @@ export class LinkClaims {
     return false;
   }
 
-  /** Refused when another claim came first. */
-  async #append(
-    stream: StreamName,
-    { kind, value, deviceId, context: { projectId, actor, correlationId } }: Wanted,
-    expectedRevision: bigint | 'no-stream',
-  ): Promise<Appended> {
-    const event = recordable(
-      { type: 'LinkClaimed', data: { kind, value, deviceId } },
-      { projectId, actor, correlationId },
-    );
-    const events = [{ id: newEventId(), ...event }];
-    const [appended] = await this.#store.append([{ stream, events, expectedRevision }]);
-    if (appended === undefined) throw new Error('the log left a write unanswered');
-    return appended;
-  }
-
   async #lastClaim(stream: StreamName): Promise<Claim | undefined> {
     const backwards = { direction: 'backwards', limit: 1 } as const;
     for await (const { revision, data } of this.#store.readStream(stream, backwards)) {
@@ -157,6 +145,12 @@ export class LinkClaims {
     const stream = deviceStream(projectId, deviceId);
     return (await this.#handler.peek(deviceDecider, stream, 0)).state;
   }
+}
+
+function claimEvent({ kind, value, deviceId, context }: Wanted): NewEvent {
+  const { projectId, actor, correlationId } = context;
+  const data = { kind, value, deviceId };
+  return envelope({ type: 'LinkClaimed', data }, { projectId, actor, correlationId });
 }
 
 const KIND_IN_NAME = { devEui: 'deveui', simCardId: 'sim', sensorId: 'sensor' } as const;

@@ -1,10 +1,8 @@
 import pLimit from 'p-limit';
-import { domainEvent, recordable } from '../../events/registry.ts';
-import type { RejectionReason, UsageEvent, UsageOrigin } from '../../events/usage.ts';
+import { usageContract, type RejectionReason, type UsageOrigin } from '../../events/usage.ts';
 import type {
   Appended,
   EventStore,
-  NewEvent,
   Position,
   RecordedEvent,
   Write,
@@ -13,9 +11,9 @@ import { streamName, type StreamName } from '../../event-store/stream-name.ts';
 import { newEventId, sha256 } from '../../shared/ids.ts';
 import { isSameJson } from '../../shared/json.ts';
 import { isKeepableText } from '../../shared/text.ts';
-import { answeredOnce, type OnceWrite } from '../core/append-once.ts';
+import { answeredOnce, appendOne, type OnceWrite } from '../core/append.ts';
 import type { CommandParts } from '../core/command-parts.ts';
-import type { CommandContext, CommandIdentity } from '../core/handler.ts';
+import { envelope, type CommandContext, type CommandIdentity } from '../core/context.ts';
 import { KeyedQueue } from '../../shared/keyed-queue.ts';
 import type { OwnName, SimUsage } from './record.ts';
 
@@ -162,7 +160,7 @@ export class UsageCommands {
     context: UsageContext,
   ): Promise<RecordedUsage> {
     const { position, metadata } = first;
-    const { data } = domainEvent(first) as UsageEvent;
+    const { data } = usageContract.read(first);
     if (isSameJson(data, event?.data)) {
       const isOwn =
         identity !== undefined &&
@@ -178,32 +176,25 @@ export class UsageCommands {
     } as const;
     // By what it says, not by where it came from: sent again, it is the same refusal.
     const parts = ['rejected', 'id-reused', sha256(`${stream} ${JSON.stringify(event?.data)}`)];
-    const [refused] = await this.#store.append([rejectionOf(rejection, parts, context)]);
+    const refused = await appendOne(this.#store, rejectionOf(rejection, parts, context));
     return {
       outcome: 'refused',
-      position: refused?.outcome === 'appended' ? refused.position : position,
+      position: refused.outcome === 'appended' ? refused.position : position,
     };
   }
 }
 
-function recordingOf({ usage, name, identity }: UsageEntry, context: UsageContext): OnceWrite {
-  const { projectId, actor, correlationId } = context;
-  const { simCardId, bytesUsed } = usage;
-  const usedAt = usage.usedAt.toISOString();
-  const metadata = {
-    projectId,
-    actor,
-    correlationId,
-    ...(identity && { causationId: identity.id }),
-    ...(identity?.ordinal !== undefined && { causationOrdinal: identity.ordinal }),
-    occurredAt: usedAt,
-  };
-  const event = { type: 'UsageRecorded', data: { simCardId, bytesUsed, usedAt } } as const;
-  return {
-    stream: streamOf(projectId, name),
-    expectedRevision: 'no-stream',
-    events: [{ id: newEventId(), ...recordable(event, metadata) }],
-  };
+function recordingOf(
+  { usage: { simCardId, bytesUsed, usedAt }, name, identity }: UsageEntry,
+  { projectId, actor, correlationId }: UsageContext,
+): OnceWrite {
+  const data = { simCardId, bytesUsed, usedAt: usedAt.toISOString() };
+  const cause = identity && { identity };
+  const event = envelope(
+    { type: 'UsageRecorded', data },
+    { projectId, actor, correlationId, ...cause, occurredAt: usedAt },
+  );
+  return { stream: streamOf(projectId, name), expectedRevision: 'no-stream', events: [event] };
 }
 
 function streamOf(projectId: string, name: RecordName): StreamName {
@@ -252,10 +243,7 @@ function rejectionOf(
   { projectId, actor, correlationId }: UsageContext,
 ): Write {
   const data = { ...rejection, record: keptRecord(record) };
-  const event: NewEvent = {
-    id: newEventId(),
-    ...recordable({ type: 'UsageRejected', data }, { projectId, actor, correlationId }),
-  };
+  const event = envelope({ type: 'UsageRejected', data }, { projectId, actor, correlationId });
   const stream = streamName('usage', projectId, ...(parts as [string, ...string[]]));
   return { stream, expectedRevision: 'no-stream', events: [event] };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { CommandGroup } from '../../../src/commands/core/command-group.ts';
-import type { CommandIdentity } from '../../../src/commands/core/handler.ts';
+import type { CommandIdentity } from '../../../src/commands/core/context.ts';
 import { add, execute, meter, newIdentity, newStream, raiseTo, totals } from './meter.ts';
 import { context, prepareWriteProcesses } from './write-process.ts';
 

@@ -15,9 +15,9 @@ import { prepareWriteProcesses, type WriteProcess } from './write-process.ts';
 
 const start = prepareWriteProcesses();
 
-/** How a command is answered that has run: where its events stand, and not what they are. */
-function repeatedOf({ revision, position }: Handled<unknown>): object {
-  return { outcome: 'repeated', revision, position };
+/** How a command is answered that has run: where its events stand, and the state that they left. */
+function repeatedOf({ revision, position, state }: Handled<unknown>): object {
+  return { outcome: 'repeated', revision, position, state, events: [] };
 }
 
 describe('a command with an identity', () => {

@@ -190,6 +190,7 @@ describe('a command decided on a state that is no longer the newest', () => {
       revision: 1n,
       position,
       state: { total: 6, count: 2 },
+      events: [],
     });
   });
 
@@ -212,6 +213,7 @@ describe('a command decided on a state that is no longer the newest', () => {
       revision: 'no-stream',
       position: 0n,
       state: { total: 0, count: 0 },
+      events: [],
     });
   });
 });

@@ -1,10 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Decider } from '../../../src/commands/core/decider.ts';
-import type {
-  CommandContext,
-  CommandIdentity,
-  Handled,
-} from '../../../src/commands/core/handler.ts';
+import type { CommandContext, CommandIdentity } from '../../../src/commands/core/context.ts';
+import type { Handled } from '../../../src/commands/core/handler.ts';
 import type { SensorEvent } from '../../../src/events/state.ts';
 import type { EventStore, RecordedEvent } from '../../../src/event-store/port.ts';
 import type { StreamName } from '../../../src/event-store/stream-name.ts';

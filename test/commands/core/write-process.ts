@@ -1,6 +1,7 @@
 import { beforeAll, expect, onTestFinished, vi } from 'vitest';
 import { FoldedStates } from '../../../src/commands/core/folded-states.ts';
-import { CommandHandler, type CommandContext } from '../../../src/commands/core/handler.ts';
+import type { CommandContext } from '../../../src/commands/core/context.ts';
+import { CommandHandler } from '../../../src/commands/core/handler.ts';
 import { openDatabase, type Database } from '../../../src/database/database.ts';
 import { migrate } from '../../../src/database/migrations.ts';
 import type {

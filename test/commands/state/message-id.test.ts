@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { CommandContext } from '../../../src/commands/core/handler.ts';
+import type { CommandContext } from '../../../src/commands/core/context.ts';
 import { sensorDecider } from '../../../src/commands/state/decider.ts';
 import {
   sensorStream,

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { CommandGroup } from '../../../src/commands/core/command-group.ts';
 import { deviceDecider } from '../../../src/commands/tenancy/device-decider.ts';
 import { DeviceCommands } from '../../../src/commands/tenancy/device-commands.ts';
-import type { CommandContext, CommandIdentity } from '../../../src/commands/core/handler.ts';
+import type { CommandContext, CommandIdentity } from '../../../src/commands/core/context.ts';
 import type { LinkedDevices } from '../../../src/commands/core/command-parts.ts';
 import { deviceStream } from '../../../src/commands/tenancy/project-decider.ts';
 import { LedgerError } from '../../../src/shared/errors.ts';

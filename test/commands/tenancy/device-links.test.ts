@@ -9,11 +9,8 @@ import {
 import { DeviceCommands } from '../../../src/commands/tenancy/device-commands.ts';
 import { transferDevice } from '../../../src/commands/tenancy/device-transfer.ts';
 import { FoldedStates } from '../../../src/commands/core/folded-states.ts';
-import {
-  CommandHandler,
-  type CommandContext,
-  type CommandIdentity,
-} from '../../../src/commands/core/handler.ts';
+import type { CommandContext, CommandIdentity } from '../../../src/commands/core/context.ts';
+import { CommandHandler } from '../../../src/commands/core/handler.ts';
 import type { LinkedDevices } from '../../../src/commands/core/command-parts.ts';
 import {
   deviceStream,

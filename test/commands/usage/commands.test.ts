@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { CommandIdentity } from '../../../src/commands/core/handler.ts';
+import type { CommandIdentity } from '../../../src/commands/core/context.ts';
 import {
   UsageCommands,
   type RecordName,

@@ -1,25 +1,26 @@
-import type {
-  Appended,
-  EventStore,
-  Position,
-  RecordedEvent,
-  Write,
-} from '../../event-store/port.ts';
+import type { Appended, EventStore, RecordedEvent, Write } from '../../event-store/port.ts';
 import { revisionBeyond } from '../../event-store/log-went-back.ts';
 
 /** One event for a stream that takes no second one. */
 export type OnceWrite = Write & { readonly expectedRevision: 'no-stream' };
 
-export type AppendedOnce =
-  | { readonly outcome: 'appended'; readonly position: Position }
-  /** The stream has its event already. */
-  | { readonly outcome: 'taken'; readonly first: RecordedEvent };
+type Stored = Extract<Appended, { outcome: 'appended' }>;
 
-/** Appends the event of a stream whose name is an identity, or gives the one that came first. */
-export async function appendOnce(store: EventStore, write: OnceWrite): Promise<AppendedOnce> {
+/** The stream had its event before: this one. */
+interface Taken {
+  readonly outcome: 'taken';
+  readonly first: RecordedEvent;
+}
+
+export async function appendOne(store: EventStore, write: Write): Promise<Appended> {
   const [answer] = await store.append([write]);
   if (answer === undefined) throw new Error('the log left a write unanswered');
-  return answeredOnce(store, write, answer);
+  return answer;
+}
+
+/** Appends the event of a stream whose name is an identity, or gives the one that came first. */
+export async function appendOnce(store: EventStore, write: OnceWrite): Promise<Stored | Taken> {
+  return answeredOnce(store, write, await appendOne(store, write));
 }
 
 /**
@@ -28,10 +29,9 @@ export async function appendOnce(store: EventStore, write: OnceWrite): Promise<A
  */
 export async function answeredOnce(
   store: EventStore,
-  write: OnceWrite,
+  { stream, events }: OnceWrite,
   answer: Appended,
-): Promise<AppendedOnce> {
-  const { stream, events } = write;
+): Promise<Stored | Taken> {
   let expectedRevision: bigint | 'no-stream' = 'no-stream';
   let current = answer;
   while (current.outcome !== 'appended') {
@@ -39,9 +39,7 @@ export async function answeredOnce(
       return { outcome: 'taken', first };
     }
     expectedRevision = revisionBeyond(stream, expectedRevision, current.actualRevision);
-    const [next] = await store.append([{ stream, events, expectedRevision }]);
-    if (next === undefined) throw new Error('the log left a write unanswered');
-    current = next;
+    current = await appendOne(store, { stream, events, expectedRevision });
   }
-  return { outcome: 'appended', position: current.position };
+  return current;
 }
