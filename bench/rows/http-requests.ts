@@ -36,7 +36,7 @@ export const httpPatchRow = httpRow({
   title: 'HTTP PATCH, 64 connections',
   kind: 'patch',
   eventType: 'SensorPatched',
-  schema: 'read_state_v3',
+  schema: 'read_state_v4',
   table: 'history',
   keyOf: memberKey,
 });

@@ -1,47 +1,25 @@
 import { pipeline as pipe } from 'node:stream/promises';
 import type { Request, Response } from 'express';
-import { CommandGroup } from '../commands/core/command-group.ts';
-import type {
-  IdempotentRequest,
-  IdempotentRequests,
-  KeptAnswer,
-  RepeatableRun,
-  StreamedRun,
-} from '../commands/core/idempotent-requests.ts';
+import type { IdempotentRequests } from '../commands/core/idempotent-requests.ts';
 import type { DeviceSightings } from '../commands/tenancy/device-sightings.ts';
-import { INSTALLATION_PROJECT } from '../commands/tenancy/project-decider.ts';
 import type { Positions } from '../event-store/positions.ts';
-import type { ReadModels, ReadOptions } from '../projections/engine/reading/read-models.ts';
+import type { ReadModels } from '../projections/engine/reading/read-models.ts';
 import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
-import { randomEntropy, type Entropy } from '../shared/ids.ts';
-import type { Json, JsonObject } from '../shared/json.ts';
+import { randomEntropy } from '../shared/ids.ts';
 import { resultsWhileOpen } from './admission/closing.ts';
-import { limitFor, STREAM_LIMITS } from './admission/limits.ts';
-import { authorize, type Authentication, type Caller } from './authentication.ts';
-import { contentTypeOf } from './body.ts';
-import { CSV } from './csv.ts';
-import { refuseDeclaredLength } from './encoding.ts';
-import { newestOf } from './item-results.ts';
+import { STREAM_LIMITS } from './admission/limits.ts';
+import { admit, type AdmittedRequest } from './admitted-request.ts';
+import { answerOf, apiRequest, type Run } from './api-request.ts';
+import type { Authentication } from './authentication.ts';
+import { idempotentRequest, keptAnswer, noting, TransientAnswer } from './idempotent-answers.ts';
 import { readLines } from './lines.ts';
-import { isTransientCode, problemHeaders, problemOf } from './problem.ts';
-import { parseQueryText, type QueryTexts } from './query-text.ts';
-import {
-  cloudEventOf,
-  correlationIdOf,
-  digestOf,
-  idempotencyKeyOf,
-  isTable,
-  parseParams,
-  parseQuery,
-  receiveBody,
-  type DigestedBody,
-} from './request-parts.ts';
 import type { RateLimits } from './rate-limits.ts';
-import { withoutKeys } from './redaction.ts';
+import { cloudEventOf, correlationIdOf, receiveBody } from './request-parts.ts';
 import type { Responder } from './responder.ts';
-import type { Answer, ApiRequest, Route, RouteStream } from './route.ts';
+import type { Route, RouteStream } from './route.ts';
 import { Spool } from './spool.ts';
+import { documentOf, streamLimitBytes } from './streamed-answer.ts';
 
 export interface PipelineParts {
   readonly authentication: Authentication;
@@ -52,23 +30,6 @@ export interface PipelineParts {
   readonly responder: Responder;
   readonly clock: Clock;
   readonly sightings: DeviceSightings;
-}
-
-/** A request whose key, right, path, query and headers have been found good. */
-interface Admitted {
-  readonly route: Route;
-  readonly request: Request;
-  readonly response: Response;
-  readonly correlationId: string;
-  readonly contentType: string | undefined;
-  readonly caller: Caller;
-  readonly params: unknown;
-  readonly query: unknown;
-  /** The query as it was sent. */
-  readonly sentQuery: QueryTexts;
-  readonly read: ReadOptions;
-  readonly positions: Positions;
-  readonly idempotencyKey: string | undefined;
 }
 
 /**
@@ -91,7 +52,12 @@ export class Pipeline {
       const caller = await this.#parts.authentication.authenticate(request.headers, address);
       isStranger = false;
       response.set(await this.#parts.limits.countRequest(caller.keyId));
-      const admitted = await this.#admit(route, request, response, { correlationId, caller });
+      if (caller.kind === 'device') {
+        // Noted afterwards, since the request may record something that says the same.
+        response.once('close', () => this.#parts.sightings.seen(caller, correlationId));
+      }
+      const parts = { request, response, caller, correlationId };
+      const admitted = await admit(route, parts, this.#parts.positions);
       const { contentType, idempotencyKey } = admitted;
       if (route.stream?.contentTypes.includes(contentType ?? '') === true) {
         await this.#runStream(admitted, route.stream);
@@ -108,39 +74,11 @@ export class Pipeline {
     }
   }
 
-  async #admit(
-    route: Route,
-    request: Request,
-    response: Response,
-    { correlationId, caller }: Pick<Admitted, 'correlationId' | 'caller'>,
-  ): Promise<Admitted> {
-    if (caller.kind === 'device') {
-      // Afterwards, since the request may record something that tells the same.
-      response.once('close', () => this.#parts.sightings.seen(caller, correlationId));
-    }
-    authorize(caller, route);
-    const sentQuery = parseQueryText(request.url);
-    return {
-      route,
-      request,
-      response,
-      correlationId,
-      contentType: route.body === undefined ? undefined : contentTypeOf(request),
-      caller,
-      params: parseParams(route, request),
-      query: parseQuery(route, sentQuery),
-      sentQuery,
-      read: await this.#readOptions(request, caller),
-      positions: this.#parts.positions,
-      idempotencyKey: idempotencyKeyOf(request),
-    };
-  }
-
-  async #runPlain(admitted: Admitted): Promise<void> {
+  async #runPlain(admitted: AdmittedRequest): Promise<void> {
     const { route, request, response, correlationId } = admitted;
     const { body } = await receiveBody(route, request, admitted);
     const run = this.#newRun(response);
-    const answer = await handled(this.#requestFor(admitted, body, run), admitted);
+    const answer = await answerOf(apiRequest(admitted, body, run, this.#parts.responder), admitted);
     this.#parts.responder.send(request, response, answer, {
       correlationId,
       entropy: run.entropy,
@@ -148,13 +86,13 @@ export class Pipeline {
     });
   }
 
-  async #runOnce(admitted: Admitted, idempotencyKey: string): Promise<void> {
+  async #runOnce(admitted: AdmittedRequest, idempotencyKey: string): Promise<void> {
     const { route, request, response, correlationId, contentType } = admitted;
     const { json, body } = await receiveBody(route, request, admitted);
     const cloudEvent = cloudEventOf(route, request, contentType);
     const replay = await this.#parts.requests
       .run(idempotentRequest(admitted, idempotencyKey, { json, cloudEvent }), (run) =>
-        keptAnswer(admitted, this.#requestFor(admitted, body, run)),
+        keptAnswer(admitted, apiRequest(admitted, body, run, this.#parts.responder)),
       )
       .catch((error: unknown) => {
         if (error instanceof TransientAnswer) return error;
@@ -168,7 +106,7 @@ export class Pipeline {
     }
     const { answer, entropy, isReplayed } = replay;
     const { position, ...kept } = answer;
-    // Its twin in another process may have done the work: it counts as this one's, too.
+    // A concurrent duplicate in another process may have done the work: reads here wait for it, too.
     if (position !== null) this.#parts.models.answered(position, admitted.caller.projectId);
     this.#parts.responder.send(
       request,
@@ -182,19 +120,23 @@ export class Pipeline {
    * Lines in, results out, neither ever held whole: the answer is spooled, and sent when the last
    * line has been read. (Sent as it comes, it would stop a client that sends all before it reads.)
    */
-  async #runStream(admitted: Admitted, stream: RouteStream<unknown, unknown>): Promise<void> {
+  async #runStream(
+    admitted: AdmittedRequest,
+    stream: RouteStream<unknown, unknown>,
+  ): Promise<void> {
     const { request, response, correlationId, idempotencyKey } = admitted;
-    const { requests, responder } = this.#parts;
+    const { requests, responder, models } = this.#parts;
     const limitBytes = streamLimitBytes(admitted);
     const run =
       idempotencyKey === undefined
         ? { ...this.#newRun(response), isReplayed: false }
-        : this.#noting(
+        : noting(
             await requests.reserve(idempotentRequest(admitted, idempotencyKey, 'streamed')),
-            admitted.caller,
+            models,
+            admitted.caller.projectId,
           );
     const lines = readLines(request, { limitBytes, isClosed: () => response.destroyed });
-    const results = stream.handle(this.#requestFor(admitted, undefined, run), lines);
+    const results = stream.handle(apiRequest(admitted, undefined, run, responder), lines);
     const spool = new Spool(STREAM_LIMITS.resultBytes);
     try {
       for await (const part of documentOf(stream.listName, results)) await spool.write(part);
@@ -211,79 +153,10 @@ export class Pipeline {
     }
   }
 
-  /** Another process may have recorded the items: what is read here afterwards holds them, too. */
-  #noting(run: StreamedRun, { projectId }: Caller): StreamedRun {
-    const { results } = run;
-    return {
-      ...run,
-      results: {
-        nextPartSize: () => results.nextPartSize(),
-        next: async (part, runItems) => {
-          const outcomes = await results.next(part, runItems);
-          const newest = newestOf(outcomes.flatMap(({ position }) => position ?? []));
-          if (newest !== undefined) this.#parts.models.answered(newest, projectId);
-          return outcomes;
-        },
-      },
-    };
-  }
-
   /** Without an idempotency key. */
   #newRun(response: Response): Run {
     const results = resultsWhileOpen(() => response.destroyed);
     return { now: this.#parts.clock(), entropy: randomEntropy(), results };
-  }
-
-  #requestFor<Body>(
-    { route, request, response, contentType, params, query, caller, read, correlationId }: Admitted,
-    body: Body,
-    { now, entropy, identity, results }: Run,
-  ): ApiRequest<unknown, unknown, Body> {
-    const group = new CommandGroup();
-    const reported = new Set<unknown>();
-    return {
-      params,
-      query,
-      body,
-      caller,
-      projectId: caller.projectId,
-      path: request.originalUrl,
-      headers: {
-        ifMatch: request.headers['if-match'],
-        ifNoneMatch: request.headers['if-none-match'],
-        prefer: request.get('prefer'),
-        isCsvAccepted: request.accepts(['application/json', CSV]) === CSV,
-        cloudEvent: cloudEventOf(route, request, contentType),
-      },
-      read,
-      positions: this.#parts.positions,
-      now,
-      entropy,
-      command: ({ ordinal, occurredAt } = {}) => ({
-        projectId: caller.projectId,
-        actor: caller.keyId,
-        correlationId,
-        ...(ordinal !== undefined && { group }),
-        ...(occurredAt !== undefined && { occurredAt }),
-        ...(identity !== undefined && { identity: identity('', ordinal ?? 0) }),
-      }),
-      group,
-      results,
-      isClosed: () => response.destroyed,
-      reportError: (error) => {
-        // One failure of the store refuses many items.
-        if (reported.has(error)) return;
-        reported.add(error);
-        this.#parts.responder.log(error, correlationId);
-      },
-    };
-  }
-
-  async #readOptions(request: Request, { projectId }: Caller): Promise<ReadOptions> {
-    const wait = projectId === INSTALLATION_PROJECT ? {} : { projectId };
-    const text = request.headers['fleetledger-min-position'];
-    if (typeof text !== 'string') return { wait };
-    return { wait, minPosition: await this.#parts.positions.parse(text) };
   }
 }
 
@@ -293,108 +166,4 @@ function asRouteSays({ isInvalid400 }: Route, error: unknown): unknown {
   if (error.code !== 'validation-failed') return error;
   const { fields, message, cause } = error;
   return new LedgerError('bad-request', message, { ...(fields && { fields }), cause });
-}
-
-/** A run without an idempotency key has no identity: its commands are new each time. */
-type Run = Omit<RepeatableRun, 'identity'> & Partial<Pick<RepeatableRun, 'identity'>>;
-
-function handled(
-  apiRequest: ApiRequest<unknown, unknown, unknown>,
-  { route, contentType }: Admitted,
-): Promise<Answer> {
-  return isTable(route, contentType)
-    ? route.table.handle(apiRequest as ApiRequest<unknown, unknown, readonly unknown[]>)
-    : route.handle(apiRequest);
-}
-
-/** @throws LedgerError `body-too-large` */
-function streamLimitBytes({ caller, request }: Admitted): number {
-  const limitBytes = limitFor(caller, STREAM_LIMITS.bytes);
-  refuseDeclaredLength(request, limitBytes);
-  return limitBytes;
-}
-
-function idempotentRequest(
-  { route, request, sentQuery, caller, correlationId }: Admitted,
-  idempotencyKey: string,
-  body: DigestedBody,
-): IdempotentRequest {
-  return {
-    projectId: caller.projectId,
-    idempotencyKey,
-    ...(caller.kind === 'device' && { deviceId: caller.deviceId }),
-    requestDigest: digestOf(route, {
-      params: request.params,
-      query: sentQuery,
-      caller,
-      body,
-    }),
-    route: `${request.method} ${withoutKeys(request.path)}`,
-    actor: caller.keyId,
-    correlationId,
-  };
-}
-
-/** A refusal is an answer, too, and is kept, unless it is transient. */
-async function keptAnswer(
-  admitted: Admitted,
-  apiRequest: ApiRequest<unknown, unknown, unknown>,
-): Promise<KeptAnswer> {
-  const { request, correlationId } = admitted;
-  try {
-    const answer = await handled(apiRequest, admitted);
-    if (answer.isTransient === true) throw new TransientAnswer(answer, apiRequest.entropy);
-    return {
-      status: answer.status,
-      headers: answer.headers ?? {},
-      body: answer.body ?? null,
-      shownKeys: answer.shownKeys ?? [],
-      position: answer.position ?? null,
-      isKeptByItem: answer.isKeptByItem ?? false,
-    };
-  } catch (error) {
-    if (!(error instanceof LedgerError) || isTransientCode(error)) throw error;
-    const problem = problemOf(error, withoutKeys(request.path), correlationId);
-    return {
-      status: problem.status,
-      headers: problemHeaders(error),
-      body: problem as unknown as Json,
-      shownKeys: [],
-      position: null,
-    };
-  }
-}
-
-/** An answer that is given, but not kept: what it says may be otherwise next time. */
-class TransientAnswer extends Error {
-  override readonly name = 'TransientAnswer';
-  readonly answer: Answer;
-  /** The entropy of its run: the keys that it shows are those that were issued. */
-  readonly entropy: Entropy;
-
-  constructor(answer: Answer, entropy: Entropy) {
-    super('this answer is not kept');
-    this.answer = answer;
-    this.entropy = entropy;
-  }
-}
-
-/** The answer: the list, and what else is known when the list is at its end. */
-async function* documentOf(
-  listName: string,
-  results: AsyncGenerator<JsonObject, JsonObject>,
-): AsyncIterable<string> {
-  yield `{${JSON.stringify(listName)}:[`;
-  let more: JsonObject = {};
-  // Left early, it is closed, and what it reads from.
-  async function* items(): AsyncIterable<JsonObject> {
-    more = yield* results;
-  }
-  let separator = '';
-  for await (const item of items()) {
-    yield separator + JSON.stringify(item);
-    separator = ',';
-  }
-  const rest = JSON.stringify(more).slice(1, -1);
-  yield rest === '' ? ']}' : `],${rest}}`;
 }

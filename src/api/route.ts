@@ -10,6 +10,7 @@ import type { Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import type { Caller } from './authentication.ts';
 import type { TableColumns } from './csv.ts';
+import { asOfQuery } from './fields.ts';
 
 /** Who may call: the installation's admin, members by role, devices. */
 export type Access = 'admin' | 'owner' | 'member' | 'viewer' | 'device';
@@ -99,6 +100,8 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly hasEtag?: boolean;
   /** Answers as a table, too, for whoever accepts `text/csv` rather than JSON. */
   readonly hasCsv?: boolean;
+  /** Takes `as_of`: it answers as it would have then. The pipeline resolves it, once. */
+  readonly takesAsOf?: boolean;
   /** Takes `Prefer: wait=<s>` (RFC 7240). */
   readonly takesWait?: boolean;
   /** Takes a CloudEvent in binary mode: its attributes are headers, and the body is its data. */
@@ -117,6 +120,10 @@ export interface ApiRequest<Params, Query, Body> {
   readonly projectId: string;
   readonly headers: RequestHeaders;
   readonly read: ReadOptions;
+  /** What `as_of` stands for, on a route that takes it; undefined: now. */
+  readonly asOf: Position | undefined;
+  /** The time that `as_of` gave; undefined where it gave a position, or was not sent. */
+  readonly asOfTime: Date | undefined;
   readonly positions: Positions;
   /** When it was received, or, for a repetition, when the first was. */
   readonly now: Date;
@@ -169,7 +176,8 @@ export function jsonBody<Body>(schema: z.ZodType<Body>, example: Json): RouteBod
 
 /** Keeps the types of the schemas together with the handler that they are for. */
 export function defineRoute<Params, Query, Body>(route: Route<Params, Query, Body>): Route {
-  const query = (route.query ?? z.object({})).strict();
+  const own = route.query ?? z.object({});
+  const query = (route.takesAsOf === true ? own.extend({ as_of: asOfQuery }) : own).strict();
   return { ...route, query } as unknown as Route;
 }
 

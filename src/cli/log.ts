@@ -78,7 +78,13 @@ async function filterOf(
     correlationId: correlation,
     after: await placeOf('--from', from, positions.before(from)),
     // What comes while it is read would have no end.
-    until: await (to === undefined ? log.head() : placeOf('--to', to, positions.asOf(to))),
+    until: await (to === undefined
+      ? log.head()
+      : placeOf(
+          '--to',
+          to,
+          positions.asOf(to).then(({ position }) => position),
+        )),
   };
 }
 

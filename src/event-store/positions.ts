@@ -14,7 +14,14 @@ const DATE = /^\d{4}-\d{2}-\d{2}$/;
 const END_GRACE_MS = 500;
 const END_POLL_MS = 50;
 
-/** Positions as clients write them: of this log, by themselves or by a time. */
+/** What `as_of` stands for. */
+export interface AsOf {
+  readonly position: Position;
+  /** The time that was given; undefined where a position was. */
+  readonly time: Date | undefined;
+}
+
+/** Positions of this log as clients write them, as such or as a time. */
 export class Positions {
   readonly #store: EventStore;
   /** Up to here the log is known to reach. */
@@ -64,29 +71,26 @@ export class Positions {
   }
 
   /**
-   * `as_of`: a time, or a date, is turned into the position of the last event recorded by then, once, and
-   * everything answers by position. A date stands for the end of that day in UTC.
+   * Resolves `as_of`: a time or a date becomes the position of the last event recorded by then, once,
+   * and everything answers by position. A date stands for the end of that day in UTC.
    * @throws LedgerError as `parse`
    */
-  async asOf(text: string): Promise<Position> {
+  async asOf(text: string): Promise<AsOf> {
     const span = spanIn(text);
-    return span === undefined ? this.parse(text) : this.#store.positionAt(span.last);
+    return span === undefined
+      ? { position: await this.parse(text), time: undefined }
+      : { position: await this.#store.positionAt(span.last), time: span.last };
   }
 
-  /**
-   * `as_of` with its time: that of the event at a position which is given as such; undefined when there is none.
-   * @throws LedgerError as `parse`
-   */
-  async momentOf(text: string): Promise<{ position: Position; time: Date | undefined }> {
-    const position = await this.asOf(text);
-    const time = spanIn(text)?.last;
-    if (time !== undefined || position === BEGINNING) return { position, time };
+  /** When the event at a position was recorded; undefined when there is none. */
+  async timeOf(position: Position): Promise<Date | undefined> {
+    if (position === BEGINNING) return undefined;
     const after = (position - 1n) as Position;
     for await (const { events } of this.#store.readAll({ after, until: position })) {
       const [event] = events;
-      if (event !== undefined) return { position, time: event.recordedAt };
+      if (event !== undefined) return event.recordedAt;
     }
-    return { position, time };
+    return undefined;
   }
 
   /**

@@ -435,20 +435,29 @@ describe('with a projection that runs', () => {
     }
   });
 
-  test('a revision is found by the position that it was recorded at', async () => {
+  test('a sensor is shown at each revision that it had, also between keyframes and settings', async () => {
     const { commands, queries } = await start();
     const sent: { revision: bigint; position: Position }[] = [];
-    for (const patch of [{ a: 1 }, { a: 2 }, { a: 3 }]) {
-      sent.push(await commands.patch('s2', { patch, receivedAt: new Date() }, context));
+    for (let n = 0; n < 40; n += 1) {
+      sent.push(await commands.patch('s2', { patch: { n }, receivedAt: new Date() }, context));
+      if (n % 9 === 0) await commands.setSensorDedup('s2', { strategy: 'none' }, context);
     }
 
     for (const { revision, position } of sent) {
-      expect(await queries.positionOfRevision('acme', 's2', revision)).toBe(position);
-      const { value } = await queries.sensorAt('acme', 's2', position, {});
-      expect(value).toMatchObject({ revision, state: { a: Number(revision) + 1 } });
+      const byRevision = await queries.sensorAtRevision('acme', 's2', revision, {});
+      expect(byRevision.value).toMatchObject({ revision });
+      expect(byRevision.value).toEqual((await queries.sensorAt('acme', 's2', position, {})).value);
     }
-    expect(await queries.positionOfRevision('acme', 's2', 3n)).toBeUndefined();
-    expect(await queries.positionOfRevision('acme', 'never', 0n)).toBeUndefined();
+    const newest = (await queries.sensor('acme', 's2', {})).value;
+    expect(newest).toMatchObject({ state: { n: 39 } });
+    const revision = newest?.revision ?? 0n;
+    // A setting changes the revision, and nothing else.
+    const setting = await queries.sensorAtRevision('acme', 's2', 1n, {});
+    expect(setting.value).toMatchObject({ revision: 1n, state: { n: 0 } });
+    expect((await queries.sensorAtRevision('acme', 's2', revision, {})).value).toEqual(newest);
+    const beyond = await queries.sensorAtRevision('acme', 's2', revision + 1n, {});
+    expect(beyond.value).toBeUndefined();
+    expect((await queries.sensorAtRevision('acme', 'never', 0n, {})).value).toBeUndefined();
   });
 
   test('many patches of many sensors are all there', async () => {

@@ -61,7 +61,7 @@ export function logRoutes(log: LogReader, positions: Positions): Route[] {
       const { stream, type: types, from, to, correlation_id: correlationId } = request.query;
       const head = await log.head();
       const after = await positions.before(from);
-      const until = to === undefined ? head : await positions.asOf(to);
+      const until = to === undefined ? head : (await positions.asOf(to)).position;
       return walkPage(request, {
         name: `log:${stream ?? ''}`,
         place: placeInLog,

@@ -5,10 +5,7 @@ import type { Route } from '../route.ts';
 import { historyRoutes } from './history.ts';
 import { reportRoutes } from './reports.ts';
 
-export function firmwareRoutes(
-  commands: FirmwareCommands,
-  { models, positions }: RouteParts,
-): Route[] {
+export function firmwareRoutes(commands: FirmwareCommands, { models }: RouteParts): Route[] {
   const queries = new FirmwareQueries(models);
-  return [...reportRoutes(commands), ...historyRoutes({ queries, positions })];
+  return [...reportRoutes(commands), ...historyRoutes(queries)];
 }

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { Positions } from '../../event-store/positions.ts';
 import type { Position, ReadOptions } from '../../projections/engine/reading/read-models.ts';
 import type {
   CurrentFirmware,
@@ -9,16 +8,11 @@ import type {
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import type { Caller } from '../authentication.ts';
-import { asOfQuery, idField, timeAnswer } from '../fields.ts';
+import { idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, positionText, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, jsonTime, type Answer, type ApiRequest, type Route } from '../route.ts';
 import { downgradedFrom } from './version-field.ts';
-
-export interface HistoryRoutesParts {
-  readonly queries: FirmwareQueries;
-  readonly positions: Positions;
-}
 
 const reportAnswer = z
   .object({
@@ -74,13 +68,12 @@ const placeInReports = z.object({
   asOf: positionText.exactOptional(),
 });
 
-export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route[] {
+export function historyRoutes(queries: FirmwareQueries): Route[] {
   async function page(
     request: ApiRequest<unknown, z.infer<typeof cursorQuery>, unknown>,
     deviceId: string,
-    given: Position | undefined,
   ): Promise<Answer> {
-    const { projectId, read } = request;
+    const { projectId, read, asOf: given } = request;
     return walkPage(request, {
       name: `firmware:${deviceId}`,
       place: placeInReports,
@@ -113,10 +106,6 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
     if (!(await queries.hasDevice(projectId, deviceId, asOf, read))) throw notFound();
   }
 
-  function asOfIn(text: string | undefined): Promise<Position | undefined> {
-    return text === undefined ? Promise.resolve(undefined) : positions.asOf(text);
-  }
-
   const listAll = defineRoute({
     method: 'get',
     path: '/firmware',
@@ -124,13 +113,13 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
     summary: 'List the firmware reports of a device, newest first',
     tag: 'Firmware',
     access: READERS,
-    query: cursorQuery.extend({ device_id: idField, as_of: asOfQuery }),
+    query: cursorQuery.extend({ device_id: idField }),
+    takesAsOf: true,
     answers: { 200: z.array(reportAnswer) },
     errors: ['not-found'],
     isInvalid400: true,
     async handle(request) {
-      const { device_id: deviceId, as_of: asOf } = request.query;
-      const answer = await page(request, deviceId, await asOfIn(asOf));
+      const answer = await page(request, request.query.device_id);
       return { ...answer, body: (answer.body as JsonObject)['items'] ?? [] };
     },
   });
@@ -143,13 +132,14 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
     tag: 'Firmware',
     access: READERS_OF_ONE,
     params: z.object({ id: idField }),
-    query: cursorQuery.extend({ as_of: asOfQuery }),
+    query: cursorQuery,
+    takesAsOf: true,
     answers: { 200: cursorPage(reportAnswer) },
     errors: ['not-found'],
     async handle(request) {
-      const { params, query, caller } = request;
+      const { params, caller } = request;
       requireOwnDevice(caller, params.id);
-      return page(request, params.id, await asOfIn(query.as_of));
+      return page(request, params.id);
     },
   });
 
@@ -161,12 +151,11 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
     tag: 'Firmware',
     access: READERS_OF_ONE,
     params: z.object({ id: idField }),
-    query: z.object({ as_of: asOfQuery }),
+    takesAsOf: true,
     answers: { 200: z.object({ items: z.array(currentFirmwareAnswer) }) },
     errors: ['not-found'],
-    async handle({ params, query, caller, projectId, read }) {
+    async handle({ params, caller, projectId, read, asOf }) {
       requireOwnDevice(caller, params.id);
-      const asOf = await asOfIn(query.as_of);
       const found = await queries.current(projectId, params.id, asOf, read);
       if (found.value.length === 0) await requireDevice(projectId, params.id, asOf, read);
       return {
@@ -184,10 +173,10 @@ export function historyRoutes({ queries, positions }: HistoryRoutesParts): Route
     summary: 'List the firmware versions of the fleet, by component',
     tag: 'Firmware',
     access: READERS,
-    query: z.object({ as_of: asOfQuery }),
+    takesAsOf: true,
     answers: { 200: spreadAnswer },
-    async handle({ query, projectId, read }) {
-      const found = await queries.spread(projectId, await asOfIn(query.as_of), read);
+    async handle({ projectId, read, asOf }) {
+      const found = await queries.spread(projectId, asOf, read);
       const items = found.value.map((row) => ({
         component: row.component,
         version: row.version,

@@ -1,10 +1,9 @@
 import { z } from 'zod';
 import type { StateCommands } from '../../commands/state/commands.ts';
-import type { Positions } from '../../event-store/positions.ts';
 import type { SensorView, StateQueries } from '../../projections/state/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
-import { asOfQuery, idField, timeAnswer } from '../fields.ts';
+import { idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterId, placeBeforePosition, walkPage } from '../paging.ts';
 import { precondition } from '../precondition.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
@@ -22,11 +21,7 @@ const sensorAnswer = z
 const MAX_REVISION = 9_223_372_036_854_775_807n;
 const sensorParams = z.object({ id: idField });
 
-export function sensorRoutes(
-  commands: StateCommands,
-  queries: StateQueries,
-  positions: Positions,
-): Route[] {
+export function sensorRoutes(commands: StateCommands, queries: StateQueries): Route[] {
   const patchSensor = defineRoute({
     method: 'patch',
     path: '/sensors/{id}',
@@ -74,7 +69,6 @@ export function sensorRoutes(
     access: ['owner', 'member', 'viewer', 'device'],
     params: sensorParams,
     query: z.object({
-      as_of: asOfQuery,
       revision: z
         .string()
         .regex(/^\d{1,19}$/, 'must be a whole number from 0')
@@ -83,12 +77,13 @@ export function sensorRoutes(
         .optional()
         .meta({ override: { type: 'integer', minimum: 0 } }),
     }),
+    takesAsOf: true,
     answers: { 200: sensorAnswer },
     errors: ['not-found'],
     hasEtag: true,
-    async handle({ params, query, caller, projectId, read }) {
+    async handle({ params, query, caller, projectId, read, asOf }) {
       requireOwnSensor(caller, params.id);
-      if (query.as_of !== undefined && query.revision !== undefined) {
+      if (asOf !== undefined && query.revision !== undefined) {
         throw new LedgerError(
           'validation-failed',
           'as_of and revision exclude each other: send one of them.',
@@ -97,17 +92,12 @@ export function sensorRoutes(
           },
         );
       }
-      const asOf =
-        query.revision === undefined
-          ? query.as_of === undefined
-            ? undefined
-            : await positions.asOf(query.as_of)
-          : ((await queries.positionOfRevision(projectId, params.id, query.revision)) ?? 'never');
-      if (asOf === 'never') throw sensorNotFound();
       const found =
-        asOf === undefined
-          ? await queries.sensor(projectId, params.id, read)
-          : await queries.sensorAt(projectId, params.id, asOf, read);
+        query.revision !== undefined
+          ? await queries.sensorAtRevision(projectId, params.id, query.revision, read)
+          : asOf !== undefined
+            ? await queries.sensorAt(projectId, params.id, asOf, read)
+            : await queries.sensor(projectId, params.id, read);
       if (found.value === undefined) throw sensorNotFound();
       const { revision } = found.value;
       return {

@@ -6,10 +6,10 @@ import { bulkRoutes } from './bulk.ts';
 import { dedupRoutes } from './dedup.ts';
 import { sensorRoutes } from './sensors.ts';
 
-export function stateRoutes(commands: StateCommands, { models, positions }: RouteParts): Route[] {
+export function stateRoutes(commands: StateCommands, { models }: RouteParts): Route[] {
   return [
     ...bulkRoutes(commands),
-    ...sensorRoutes(commands, new StateQueries(models), positions),
+    ...sensorRoutes(commands, new StateQueries(models)),
     ...dedupRoutes(commands),
   ];
 }

@@ -19,7 +19,7 @@ import { twinRoute } from './twin.ts';
 
 export function tenancyRoutes(
   { handler, devices }: TenancyCommands,
-  { models, positions, directory }: RouteParts,
+  { models, directory }: RouteParts,
 ): Route[] {
   const queries = new TenancyQueries(models);
   const states = new StateQueries(models);
@@ -29,10 +29,10 @@ export function tenancyRoutes(
     ...projectRoutes(handler, queries),
     ...memberRoutes(handler, queries),
     deviceRegistrationRoute(devices),
-    twinRoute({ models, queries, states, firmware, usage, positions }),
+    twinRoute({ models, queries, states, firmware, usage }),
     ...deviceRoutes(handler, devices, queries),
     deviceTransferRoute(handler, devices),
-    ...timelineRoutes(new TimelineQueries(models), positions),
+    ...timelineRoutes(new TimelineQueries(models)),
     ...inventoryRoutes(handler, new InventoryQueries(models)),
     ...keyRoutes(handler, queries, directory),
   ];

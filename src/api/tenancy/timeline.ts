@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import type { Positions } from '../../event-store/positions.ts';
 import type { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';
-import { asOfQuery, idField, timeAnswer } from '../fields.ts';
+import { idField, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
@@ -18,7 +17,7 @@ const entryAnswer = z
   })
   .meta({ id: 'TimelineEntry' });
 
-export function timelineRoutes(queries: TimelineQueries, positions: Positions): Route[] {
+export function timelineRoutes(queries: TimelineQueries): Route[] {
   const timeline = defineRoute({
     method: 'get',
     path: '/devices/{id}/timeline',
@@ -27,17 +26,16 @@ export function timelineRoutes(queries: TimelineQueries, positions: Positions): 
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
     params: z.object({ id: idField }),
-    query: cursorQuery.extend({ as_of: asOfQuery }),
+    query: cursorQuery,
+    takesAsOf: true,
     answers: { 200: cursorPage(entryAnswer) },
     errors: ['not-found'],
     async handle(request) {
-      const text = request.query.as_of;
-      const asOf = text === undefined ? undefined : await positions.asOf(text);
       return walkPage(request, {
         name: `timeline:${request.params.id}`,
         place: placeBeforePosition,
         async rows(limit, place) {
-          const { projectId, params, read } = request;
+          const { projectId, params, read, asOf } = request;
           const page = { limit, asOf, ...place };
           const found = await queries.ofDevice(projectId, params.id, page, read);
           // Whatever is there was registered once.

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { Positions } from '../../event-store/positions.ts';
 import { atLeast, type ReadModels } from '../../projections/engine/reading/read-models.ts';
 import type { FirmwareQueries } from '../../projections/firmware/queries.ts';
 import type { StateQueries } from '../../projections/state/queries.ts';
@@ -8,7 +7,7 @@ import type { UsageQueries } from '../../projections/usage/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { sha256 } from '../../shared/ids.ts';
 import { canonicalJson, exactInteger, isSameJson, type JsonObject } from '../../shared/json.ts';
-import { asOfQuery, bytesAnswer, idField, timeAnswer } from '../fields.ts';
+import { bytesAnswer, idField, timeAnswer } from '../fields.ts';
 import { currentFirmwareAnswer, currentFirmwareBody } from '../firmware/history.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
@@ -20,7 +19,6 @@ export interface TwinRouteParts {
   readonly states: StateQueries;
   readonly firmware: FirmwareQueries;
   readonly usage: UsageQueries;
-  readonly positions: Positions;
 }
 
 const deviceAnswer = deviceFields
@@ -36,14 +34,7 @@ const deviceAnswer = deviceFields
   })
   .meta({ id: 'Device' });
 
-export function twinRoute({
-  models,
-  queries,
-  states,
-  firmware,
-  usage,
-  positions,
-}: TwinRouteParts): Route {
+export function twinRoute({ models, queries, states, firmware, usage }: TwinRouteParts): Route {
   return defineRoute({
     method: 'get',
     path: '/devices/{id}',
@@ -52,18 +43,19 @@ export function twinRoute({
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
     params: z.object({ id: idField }),
-    query: z.object({ as_of: asOfQuery }),
+    takesAsOf: true,
     answers: { 200: deviceAnswer },
     errors: ['not-found'],
     hasEtag: true,
-    async handle({ params, query, projectId, read, now }) {
-      const moment = query.as_of === undefined ? undefined : await positions.momentOf(query.as_of);
+    async handle({ params, projectId, read, now, ...request }) {
       // All parts as of one position, so that they are of one moment.
-      const asOf = moment?.position ?? (await models.commonPosition(PARTS, 'usage', read));
+      const asOf = request.asOf ?? (await models.commonPosition(PARTS, 'usage', read));
       const found = await queries.devices(projectId, { only: params.id, limit: 1, asOf }, read);
       const [device] = found.value;
       if (device === undefined) throw notFound();
-      const month = monthOf(moment?.time ?? now);
+      const timeAtPosition = async (): Promise<Date | undefined> =>
+        request.asOf && request.positions.timeOf(request.asOf);
+      const month = monthOf(request.asOfTime ?? (await timeAtPosition()) ?? now);
       const [state, reported, used] = await Promise.all([
         device.sensorId === null
           ? undefined
@@ -77,7 +69,7 @@ export function twinRoute({
                 device.simCardId,
                 { ...month, asOf },
                 {
-                  ...atLeast(read, moment?.position),
+                  ...atLeast(read, request.asOf),
                   wait: { ...read.wait, waitForMs: WAIT_FOR_USAGE_MS },
                 },
               )

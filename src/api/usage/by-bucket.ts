@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { Positions } from '../../event-store/positions.ts';
 import type {
   Versioned,
   Position,
@@ -16,7 +15,7 @@ import type {
 import { LedgerError } from '../../shared/errors.ts';
 import type { FairSlots } from '../../shared/fair-slots.ts';
 import { exactInteger } from '../../shared/json.ts';
-import { asOfQuery, bytesAnswer, idField, simCardIdField, timeAnswer } from '../fields.ts';
+import { bytesAnswer, idField, simCardIdField, timeAnswer } from '../fields.ts';
 import { numberedPage } from '../page-paging.ts';
 import { defineRoute, type Answer, type ApiRequest, type Route } from '../route.ts';
 import { bucketQuery, bucketsIn } from './range-query.ts';
@@ -42,7 +41,6 @@ const byBucketQuery = tablePageQuery.extend({
     .literal('zero', "must be 'zero'")
     .optional()
     .meta({ description: '`zero` gives every bucket, also those without usage' }),
-  as_of: asOfQuery,
 });
 
 type ByBucketRequest = ApiRequest<{ id: string }, z.infer<typeof byBucketQuery>, unknown>;
@@ -50,11 +48,7 @@ type ByBucketRequest = ApiRequest<{ id: string }, z.infer<typeof byBucketQuery>,
 /** In a path: that nobody holds a SIM card. An organization of this name is not to be asked for. */
 const NOBODY = 'null';
 
-export function byBucketRoutes(
-  queries: UsageQueries,
-  positions: Positions,
-  heavyReads: FairSlots,
-): Route[] {
+export function byBucketRoutes(queries: UsageQueries, heavyReads: FairSlots): Route[] {
   const organization = defineRoute({
     ...common('organization'),
     operationId: 'getOrganizationUsage',
@@ -78,11 +72,10 @@ export function byBucketRoutes(
   }
 
   async function answer(
-    { query, projectId, read, headers }: ByBucketRequest,
+    { query, projectId, read, headers, asOf }: ByBucketRequest,
     subject: Subject,
   ): Promise<Answer> {
     const { edges, timeZone } = await bucketsIn(query);
-    const asOf = query.as_of === undefined ? undefined : await positions.asOf(query.as_of);
     return answerTable(query, headers.isCsvAccepted, {
       columns: ['date', 'start', 'bytes-used-total'],
       item: ({ startMs, bytes }: UsedInBucket) => ({
@@ -127,6 +120,7 @@ function common(kind: 'organization' | 'simcard') {
     access: ['owner', 'member', 'viewer'],
     params: z.object({ id: idField }),
     query: byBucketQuery,
+    takesAsOf: true,
     answers: { 200: numberedPage(usedInBucket) },
     errors: ['not-found'],
     hasCsv: true,

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { Positions } from '../../event-store/positions.ts';
 import type { Versioned } from '../../projections/engine/reading/read-models.ts';
 import type { Counted, PageOf } from '../../projections/usage/queries.ts';
 import type {
@@ -9,9 +8,9 @@ import type {
 } from '../../projections/usage/queries/totals.ts';
 import type { FairSlots } from '../../shared/fair-slots.ts';
 import { exactInteger, type JsonObject } from '../../shared/json.ts';
-import { asOfQuery, bytesAnswer } from '../fields.ts';
+import { bytesAnswer } from '../fields.ts';
 import { numberedPage } from '../page-paging.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { defineRoute, type ApiRequest, type Route } from '../route.ts';
 import { rangeQuery, usedWithin } from './range-query.ts';
 import { answerTable, tablePageQuery } from './table-answer.ts';
 
@@ -24,13 +23,9 @@ const organizationTotal = z.object({
 });
 const simTotal = organizationTotal.extend({ sim_card_id: z.string() });
 
-const totalsQuery = tablePageQuery.extend({ ...rangeQuery.shape, as_of: asOfQuery });
+const totalsQuery = tablePageQuery.extend({ ...rangeQuery.shape });
 
-export function totalRoutes(
-  totals: UsageTotals,
-  positions: Positions,
-  heavyReads: FairSlots,
-): Route[] {
+export function totalRoutes(totals: UsageTotals, heavyReads: FairSlots): Route[] {
   const organizations = defineRoute({
     method: 'get',
     path: '/usage/organizations',
@@ -39,14 +34,17 @@ export function totalRoutes(
     tag: 'Usage',
     access: ['owner', 'member', 'viewer'],
     query: totalsQuery,
+    takesAsOf: true,
     answers: { 200: numberedPage(organizationTotal) },
     hasCsv: true,
-    handle: ({ query, projectId, read, headers }) =>
-      answer(query, headers.isCsvAccepted, {
+    handle: (request) =>
+      answer(request, {
         columns: ['org_id', 'bytes-used-total'],
         item: organizationBody,
         rows: (options) =>
-          heavyReads.run(projectId, () => totals.ofOrganizations(projectId, options, read)),
+          heavyReads.run(request.projectId, () =>
+            totals.ofOrganizations(request.projectId, options, request.read),
+          ),
       }),
   });
 
@@ -58,22 +56,25 @@ export function totalRoutes(
     tag: 'Usage',
     access: ['owner', 'member', 'viewer'],
     query: totalsQuery,
+    takesAsOf: true,
     answers: { 200: numberedPage(simTotal) },
     hasCsv: true,
-    handle: ({ query, projectId, read, headers }) =>
-      answer(query, headers.isCsvAccepted, {
+    handle: (request) =>
+      answer(request, {
         columns: ['sim_card_id', 'org_id', 'bytes-used-total'],
         item: (total: SimTotal) => ({
           sim_card_id: total.simCardId,
           ...organizationBody(total),
         }),
-        rows: (options) => heavyReads.run(projectId, () => totals.ofSims(projectId, options, read)),
+        rows: (options) =>
+          heavyReads.run(request.projectId, () =>
+            totals.ofSims(request.projectId, options, request.read),
+          ),
       }),
   });
 
   async function answer<Row>(
-    query: z.infer<typeof totalsQuery>,
-    isCsv: boolean,
+    { query, headers, asOf }: ApiRequest<unknown, z.infer<typeof totalsQuery>, unknown>,
     {
       rows,
       ...table
@@ -86,8 +87,7 @@ export function totalRoutes(
     },
   ) {
     const range = usedWithin(query);
-    const asOf = query.as_of === undefined ? undefined : await positions.asOf(query.as_of);
-    return answerTable(query, isCsv, {
+    return answerTable(query, headers.isCsvAccepted, {
       ...table,
       rows: (page: PageOf) => rows({ ...range, asOf, page }),
     });

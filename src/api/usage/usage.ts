@@ -16,12 +16,12 @@ import { totalRoutes } from './totals.ts';
  */
 const HEAVY_READS = { slots: 6, slotsPerShare: 2, waitingPerShare: 200 };
 
-export function usageRoutes(commands: UsageCommands, { models, positions }: RouteParts): Route[] {
+export function usageRoutes(commands: UsageCommands, { models }: RouteParts): Route[] {
   const heavyReads = new FairSlots(HEAVY_READS);
   return [
     ...recordRoutes(commands),
-    ...byBucketRoutes(new UsageQueries(models), positions, heavyReads),
-    ...totalRoutes(new UsageTotals(models), positions, heavyReads),
+    ...byBucketRoutes(new UsageQueries(models), heavyReads),
+    ...totalRoutes(new UsageTotals(models), heavyReads),
     ...rejectedRoutes(new UsageRejections(models)),
   ];
 }

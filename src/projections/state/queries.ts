@@ -1,6 +1,5 @@
-import { sql } from '../../database/sql.ts';
+import { sql, type Sql } from '../../database/sql.ts';
 import type { Position } from '../../event-store/port.ts';
-import { streamName } from '../../event-store/stream-name.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { mergePatch } from '../../shared/merge-patch.ts';
 import {
@@ -35,6 +34,55 @@ interface HistoryRow extends Omit<HistoryEntry, 'state'> {
   readonly settingRevision: bigint;
 }
 
+/** Which events of a sensor count: conditions on the tables of its patches and of its settings. */
+interface UpTo {
+  readonly patches: Sql;
+  readonly settings: Sql;
+}
+
+function upToPosition(newest: Position | undefined): UpTo {
+  const condition = sql`position <= coalesce(${newest}, 9223372036854775807)`;
+  return { patches: condition, settings: condition };
+}
+
+/** No event counts when the sensor has never had the revision. */
+function upToRevision(projectId: string, sensorId: string, revision: bigint): UpTo {
+  return {
+    // From the keyframe before it, the patch of a revision is at most 15 rows away.
+    patches: sql`
+      position <= (
+        select max(near.position)
+        from (
+          select h.position, h.revision
+          from ${state.history} h
+          where h.project_id = ${projectId}
+            and h.sensor_id = ${sensorId}
+            and h.position >= (
+              select keyframe.position
+              from ${state.history} keyframe
+              where keyframe.project_id = ${projectId}
+                and keyframe.sensor_id = ${sensorId}
+                and keyframe.state is not null
+                and keyframe.revision <= ${revision}
+              order by keyframe.revision desc
+              limit 1
+            )
+          order by h.position
+          limit ${PATCHES_PER_KEYFRAME}
+        ) near
+        where near.revision <= ${revision}
+      )
+      and exists (
+        select
+        from ${state.sensors} s
+        where s.project_id = ${projectId}
+          and s.sensor_id = ${sensorId}
+          and s.revision >= ${revision}
+      )`,
+    settings: sql`revision <= ${revision}`,
+  };
+}
+
 export class StateQueries {
   readonly #models: ReadModels;
 
@@ -66,33 +114,22 @@ export class StateQueries {
     asOf: Position,
     options: ReadOptions,
   ): Promise<Versioned<SensorView | undefined>> {
-    const { entries, settingRevision, position } = await this.#history(
-      projectId,
-      sensorId,
-      asOf,
-      1,
-      atLeast(options, asOf),
-    );
-    const [entry] = entries;
-    const view = entry && {
-      sensorId,
-      revision: settingRevision > entry.revision ? settingRevision : entry.revision,
-      state: entry.state,
-      updatedAt: entry.recordedAt,
-    };
-    return { value: view, position };
+    return this.#sensorUpTo(projectId, sensorId, upToPosition(asOf), atLeast(options, asOf));
   }
 
-  /** Where the log stood when the sensor had a revision; undefined when it never had. */
-  async positionOfRevision(
+  /** A sensor as it was at a revision; undefined when it never had that revision. */
+  async sensorAtRevision(
     projectId: string,
     sensorId: string,
     revision: bigint,
-  ): Promise<Position | undefined> {
-    const stream = streamName('sensor', projectId, sensorId);
-    const events = this.#models.store.readStream(stream, { from: revision, limit: 1 });
-    for await (const event of events) return event.position;
-    return undefined;
+    options: ReadOptions,
+  ): Promise<Versioned<SensorView | undefined>> {
+    return this.#sensorUpTo(
+      projectId,
+      sensorId,
+      upToRevision(projectId, sensorId, revision),
+      options,
+    );
   }
 
   /** The patches of a sensor, newest first, before a position if one is given. */
@@ -103,7 +140,12 @@ export class StateQueries {
     options: ReadOptions,
   ): Promise<Versioned<HistoryEntry[]>> {
     const newest = before === undefined ? undefined : ((before - 1n) as Position);
-    const { entries, position } = await this.#history(projectId, sensorId, newest, limit, options);
+    const { entries, position } = await this.#history(
+      projectId,
+      sensorId,
+      { upTo: upToPosition(newest), limit },
+      options,
+    );
     return { value: entries, position };
   }
 
@@ -125,11 +167,32 @@ export class StateQueries {
     );
   }
 
+  async #sensorUpTo(
+    projectId: string,
+    sensorId: string,
+    upTo: UpTo,
+    options: ReadOptions,
+  ): Promise<Versioned<SensorView | undefined>> {
+    const { entries, settingRevision, position } = await this.#history(
+      projectId,
+      sensorId,
+      { upTo, limit: 1 },
+      options,
+    );
+    const [entry] = entries;
+    const view = entry && {
+      sensorId,
+      revision: settingRevision > entry.revision ? settingRevision : entry.revision,
+      state: entry.state,
+      updatedAt: entry.recordedAt,
+    };
+    return { value: view, position };
+  }
+
   async #history(
     projectId: string,
     sensorId: string,
-    newest: Position | undefined,
-    limit: number,
+    { upTo, limit }: { readonly upTo: UpTo; readonly limit: number },
     options: ReadOptions,
   ): Promise<{
     readonly entries: HistoryEntry[];
@@ -153,12 +216,12 @@ export class StateQueries {
             from ${state.settings}
             where project_id = ${projectId}
               and sensor_id = ${sensorId}
-              and position <= coalesce(${newest}, 9223372036854775807)
+              and ${upTo.settings}
           ) as "settingRevision"
         from ${state.history}
         where project_id = ${projectId}
           and sensor_id = ${sensorId}
-          and position <= coalesce(${newest}, 9223372036854775807)
+          and ${upTo.patches}
         order by position desc
         limit ${rows}`,
       options,
