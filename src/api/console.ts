@@ -59,7 +59,7 @@ function sendAsset(folder: string): RequestHandler {
     const type = ASSET_TYPES[path.extname(name)];
     const file = path.join(folder, name);
     if (type === undefined || !existsSync(file)) {
-      next();
+      next('router');
       return;
     }
     const isCompressed = request.acceptsEncodings('br') === 'br' && existsSync(`${file}.br`);

@@ -6,6 +6,7 @@ import { defineRoute, type Route } from '../route.ts';
 export function currentKeyRoute(): Route {
   return defineRoute({
     method: 'get',
+    operationId: 'getCurrentKey',
     path: '/keys/current',
     summary: 'What the key of this request is for: its project, its holder and its role',
     tag: 'Tenancy',
