@@ -5,7 +5,7 @@ import { projectIdField } from './api/fields.ts';
 import type { RateLimitSettings } from './api/rate-limits.ts';
 import { errorMessage } from './shared/errors.ts';
 
-const ROLES = ['api', 'projections', 'provisioning', 'ingest'] as const;
+const ROLES = ['api', 'projections', 'provisioning', 'ingest', 'webhooks'] as const;
 type ProcessRole = (typeof ROLES)[number];
 
 const rolesField = z
@@ -111,6 +111,10 @@ const environment = z.object({
       `must be ${MIN_ADMIN_KEY} characters or more of printable ASCII without spaces, for example what openssl rand -hex 32 prints`,
     )
     .optional(),
+  WEBHOOKS_ALLOW_PRIVATE: z
+    .enum(['true', 'false'], 'must be true or false')
+    .default('false')
+    .transform((text) => text === 'true'),
   RATE_LIMIT_PER_KEY: wholeNumber(1, 1_000_000, 1_000),
   ROLES: rolesField,
   LOG_LEVEL: z
@@ -178,6 +182,8 @@ export interface Config {
   readonly adminApiKey: string | undefined;
   readonly rateLimits: RateLimitSettings;
   readonly roles: readonly ProcessRole[];
+  /** Whether webhooks may be sent to addresses that are not public. */
+  readonly arePrivateWebhooksAllowed: boolean;
   readonly logLevel: string;
   /** Variables that look like settings and are none: misspelt, or of another release. */
   readonly unknownNames: readonly string[];
@@ -285,6 +291,7 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
       failuresPerAddress: FAILURES_PER_ADDRESS,
     },
     roles: settings.ROLES,
+    arePrivateWebhooksAllowed: settings.WEBHOOKS_ALLOW_PRIVATE,
     logLevel: settings.LOG_LEVEL,
     unknownNames: Object.keys(values).filter(isUnknownSetting),
   };

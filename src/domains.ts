@@ -6,6 +6,7 @@ import { FirmwareCommands } from './commands/firmware/commands.ts';
 import { StateCommands } from './commands/state/commands.ts';
 import { TenancyCommands } from './commands/tenancy/commands.ts';
 import { UsageCommands } from './commands/usage/commands.ts';
+import { WebhookCommands } from './commands/webhooks/commands.ts';
 import type { DomainName } from './events/registry.ts';
 import { deveuiProjection } from './projections/deveui/projection.ts';
 import type { Projection } from './projections/engine/projection.ts';
@@ -13,6 +14,7 @@ import { firmwareProjection } from './projections/firmware/projection.ts';
 import { stateProjection } from './projections/state/projection.ts';
 import { tenancyProjection } from './projections/tenancy/projection.ts';
 import { usageProjection } from './projections/usage/projection.ts';
+import { webhooksProjection } from './projections/webhooks/projection.ts';
 
 /** What one domain consists of, beside its contract (`events/registry.ts`). */
 interface Domain<Commands> {
@@ -58,6 +60,11 @@ const domains = {
     commands: (parts) => new TenancyCommands(parts),
     projection: tenancyProjection,
     routes: async () => (await import('./api/tenancy/tenancy.ts')).tenancyRoutes,
+  }),
+  webhooks: define({
+    commands: (parts) => new WebhookCommands(parts),
+    projection: webhooksProjection,
+    routes: async () => (await import('./api/webhooks/webhooks.ts')).webhookRoutes,
   }),
 } satisfies Record<DomainName, unknown>;
 

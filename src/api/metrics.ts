@@ -1,5 +1,6 @@
 import { Router, type RequestHandler, type Response } from 'express';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { WebhookCounts } from '../followers/webhooks/deliverer.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import { sharedResult } from '../shared/shared-result.ts';
 import { CHECK_FRESH_MS } from './health.ts';
@@ -20,6 +21,8 @@ export interface MetricsSources {
   readonly resumedSubscriptions: () => number;
   /** Undefined where this process takes none. */
   readonly ingestedUsage: () => IngestedUsage | undefined;
+  /** Undefined where this process sends none. */
+  readonly webhooks: () => WebhookCounts | undefined;
 }
 
 /** What has come from Kafka, by what became of it. */
@@ -33,6 +36,7 @@ export function createMetrics({
   projections,
   resumedSubscriptions,
   ingestedUsage,
+  webhooks,
 }: MetricsSources): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -100,6 +104,8 @@ export function createMetrics({
   });
   registry.registerMetric(deadLetters);
 
+  for (const metric of webhookMetrics(webhooks)) registry.registerMetric(metric);
+
   // A text of some thousand lines takes milliseconds to write, and strangers may ask for it.
   const text = sharedResult(async () => {
     // While the store is unavailable, what the process knows of itself is still served.
@@ -136,4 +142,32 @@ export function createMetrics({
       response.locals['route'] = route.path;
     },
   };
+}
+
+/** Read when they are asked for. */
+function webhookMetrics(webhooks: MetricsSources['webhooks']): readonly (Gauge | Counter)[] {
+  const byStatus = new Gauge({
+    name: 'fleetledger_webhooks',
+    help: 'Webhooks of the installation by status. Nothing is sent to one that is failing until it is resumed.',
+    labelNames: ['status'] as const,
+    registers: [],
+    collect() {
+      for (const [status, count] of Object.entries(webhooks()?.byStatus ?? {})) {
+        this.set({ status }, count);
+      }
+    },
+  });
+  const attempts = new Counter({
+    name: 'fleetledger_webhook_attempts_total',
+    help: 'Attempts of this process to deliver webhooks, since it started; gone: the receiver answered 410.',
+    labelNames: ['outcome'] as const,
+    registers: [],
+    collect() {
+      this.reset();
+      for (const [outcome, count] of Object.entries(webhooks()?.attempts ?? {})) {
+        this.inc({ outcome }, count);
+      }
+    },
+  });
+  return [byStatus, attempts];
 }

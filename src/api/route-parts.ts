@@ -1,4 +1,5 @@
 import type { Positions } from '../event-store/positions.ts';
+import type { WebhookDeliveries } from '../followers/webhooks/deliveries.ts';
 import type { ReadModels } from '../projections/engine/reading/read-models.ts';
 import type { KeyDirectory } from '../projections/tenancy/key-directory/key-directory.ts';
 
@@ -9,6 +10,9 @@ export interface RouteParts {
   readonly directory: KeyDirectory;
   /** The address of the LoRaWAN provider; undefined where none is configured. */
   readonly provider: string | undefined;
+  readonly deliveries: WebhookDeliveries;
+  /** Whether webhooks may be sent to addresses that are not public. */
+  readonly arePrivateWebhooksAllowed: boolean;
   /** Aborted when the process is to end: whoever waits is answered with what there is. */
   readonly draining: AbortSignal;
 }

@@ -5,7 +5,6 @@ import helmet from 'helmet';
 import { LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { closeUnlessRead, Connections, tooManyRequests } from './admission/connections.ts';
-import { CONSOLE_FOLDER, consoleRouter } from './console.ts';
 import { docsRouter } from './docs.ts';
 import { healthRouter, type Health } from './health.ts';
 import {
@@ -68,7 +67,7 @@ export function createApp({
   if (routes.length > 0) {
     app.use(problemsRouter());
     app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
-    serveConsole(app);
+    app.get('/', (_request: Request, response: Response) => response.redirect('/docs'));
   }
   app.use((request: Request, response: Response) => {
     const detail = 'No route has this path: see /docs for all routes.';
@@ -79,16 +78,6 @@ export function createApp({
     responder.problem(request, response, ledgerErrorOf(error));
   });
   return app;
-}
-
-/** The root leads a browser to the console, where it was built, and any other client to the documentation. */
-function serveConsole(app: express.Express): void {
-  const router = consoleRouter(CONSOLE_FOLDER);
-  if (router !== undefined) app.use(router);
-  app.get('/', (request: Request, response: Response) => {
-    const isBrowser = request.headers.accept?.includes('text/html') === true;
-    response.redirect(isBrowser && router !== undefined ? './console/' : '/docs');
-  });
 }
 
 /** Helmet's headers are the same for every answer: they are made once, and set each time. */

@@ -6,7 +6,7 @@ const CONTRACTS = { ...domainContracts, projections: platformContracts.projectio
 
 export type Domain = keyof typeof CONTRACTS;
 
-const domains = Object.keys(CONTRACTS) as Domain[];
+export const publishedDomains = Object.keys(CONTRACTS) as Domain[];
 
 /**
  * Events that only keep something unique, or tell of a device of another project under an id that a
@@ -41,7 +41,7 @@ const HIDDEN: Readonly<Record<string, readonly string[]>> = {
 };
 
 const domainOfType: ReadonlyMap<string, Domain> = new Map(
-  domains.flatMap((domain) =>
+  publishedDomains.flatMap((domain) =>
     CONTRACTS[domain].types
       .filter((type) => !INTERNAL.has(type))
       .map((type) => [type, domain] as const),

@@ -25,13 +25,13 @@ export const domainContracts = {
   firmware: firmwareContract,
   state: stateContract,
   usage: usageContract,
+  webhooks: webhooksContract,
 };
 
 /** What the write side and the engine themselves have in the log. */
 export const platformContracts = {
   requests: requestsContract,
   projections: projectionsContract,
-  webhooks: webhooksContract,
 };
 
 export type DomainName = keyof typeof domainContracts;

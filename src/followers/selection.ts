@@ -84,20 +84,10 @@ export class Selection {
 
   #isAboutDevice({ domain, data }: Entry, deviceId: string): boolean {
     const { devEui, simCardId, sensorId } = this.#links;
-    switch (domain) {
-      case 'deveui':
-        return devEui !== null && data['devEui'] === devEui;
-      case 'state':
-        return sensorId !== null && data['sensorId'] === sensorId;
-      case 'usage':
-        return simCardId !== null && data['simCardId'] === simCardId;
-      case 'tenancy':
-      case 'firmware':
-      case 'projections':
-        return (
-          data['deviceId'] === deviceId || (data['kind'] === 'dev' && data['holder'] === deviceId)
-        );
-    }
+    if (domain === 'deveui') return devEui !== null && data['devEui'] === devEui;
+    if (domain === 'state') return sensorId !== null && data['sensorId'] === sensorId;
+    if (domain === 'usage') return simCardId !== null && data['simCardId'] === simCardId;
+    return data['deviceId'] === deviceId || (data['kind'] === 'dev' && data['holder'] === deviceId);
   }
 }
 

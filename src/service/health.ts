@@ -1,5 +1,6 @@
 import { sharedCheck, type Health, type HealthChecks, type PartHealth } from '../api/health.ts';
 import type { Config } from '../config.ts';
+import type { WebhookDeliverer } from '../followers/webhooks/deliverer.ts';
 import type { UsageIngest, UsageIngestStatus } from '../ingest/usage-ingest.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import type { ProvisioningStatus } from '../reactors/provisioning.ts';
@@ -15,11 +16,12 @@ export interface HealthParts {
   readonly statuses: () => Promise<ProjectionStatus[]>;
   readonly provisioning: OpenProvisioning | undefined;
   readonly ingest: UsageIngest | undefined;
+  readonly webhooks: WebhookDeliverer | undefined;
 }
 
 export function healthOf(
   { roles }: Pick<Config, 'roles'>,
-  { ledger, statuses, provisioning, ingest }: HealthParts,
+  { ledger, statuses, provisioning, ingest, webhooks }: HealthParts,
 ): Health {
   const stores = shared(storeChecks(ledger));
   const work = shared({
@@ -27,6 +29,7 @@ export function healthOf(
       provisioning: () => Promise.resolve(healthOfProvisioning(provisioning.status)),
     }),
     ...(ingest !== undefined && { kafka: () => Promise.resolve(healthOfIngest(ingest)) }),
+    ...(webhooks !== undefined && { webhooks: () => Promise.resolve(healthOfWebhooks(webhooks)) }),
   });
   return {
     // Where there is an API, what else the process does must not take it out of service.
@@ -34,6 +37,8 @@ export function healthOf(
       ...stores,
       ...(!roles.includes('api') && work),
       ...(!roles.includes('api') && ingest !== undefined && { kafka: readinessOf(ingest) }),
+      ...(!roles.includes('api') &&
+        webhooks !== undefined && { webhooks: () => Promise.resolve(healthOfDeliverer(webhooks)) }),
     },
     everything: {
       ...stores,
@@ -105,6 +110,30 @@ function healthOfProvisioning(status: ProvisioningStatus): PartHealth {
     case 'stopped':
       return { status: 'failing', detail: 'stopped' };
   }
+}
+
+function healthOfDeliverer({ status }: WebhookDeliverer): PartHealth {
+  switch (status.status) {
+    case 'starting':
+    case 'running':
+      return { status: 'ok' };
+    case 'failing':
+      return { status: 'failing', detail: status.reason };
+    case 'stopped':
+      return { status: 'failing', detail: 'stopped' };
+  }
+}
+
+/**
+ * With webhooks whose receivers have failed for a day, by their number: anybody may ask for health, and
+ * which they are is their projects' affair. Readiness leaves that out, since a restart would not help.
+ */
+function healthOfWebhooks(deliverer: WebhookDeliverer): PartHealth {
+  const health = healthOfDeliverer(deliverer);
+  const { failing } = deliverer.counts.byStatus;
+  if (health.status === 'failing' || failing === 0) return health;
+  const detail = `${failing} webhook(s) failing: nothing is sent until their owners resume them`;
+  return { status: 'failing', detail };
 }
 
 /** With what somebody should see to. A restart would not help, so readiness leaves that out. */

@@ -5,6 +5,7 @@ import { CommandHandler } from '../commands/core/handler.ts';
 import { ConfigError, type Config } from '../config.ts';
 import { openDatabase, type Database } from '../database/database.ts';
 import { openEmbeddedServer } from '../database/embedded-server/embedded-server.ts';
+import { installationSecret } from '../database/installation-secret.ts';
 import { migrate } from '../database/migrations.ts';
 import { Presence } from '../database/presence.ts';
 import { checkServer } from '../database/server-check.ts';
@@ -26,12 +27,16 @@ import { createLogger, type Logger } from '../shared/logger.ts';
 /** An opened ledger: the log, the write side, the read side; nothing runs yet. */
 export interface Ledger {
   readonly logger: Logger;
+  /** Names this process among all on the database. */
+  readonly processId: string;
   readonly database: Database;
   readonly store: ObservedLog;
   readonly snapshots: SnapshotStore;
   readonly engine: ProjectionEngine;
   readonly administration: ProjectionAdministration;
   readonly handler: CommandHandler;
+  /** What secrets are derived with that the log does not hold. */
+  readonly installationSecret: Buffer;
   readonly commands: Commands;
   readonly models: ReadModels;
   /** Rejects when this process may not append any more, and is to end. */
@@ -76,6 +81,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   try {
     await checkServer(database);
     await migrate(database, logger);
+    const secret = await installationSecret(database);
     opened = await openLog(config, { database, followers, logger });
     presence = await Presence.announce({ database, logId: opened.logId, logger });
     const store = observed(fenced(opened, presence));
@@ -103,13 +109,15 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     const linkedDevices: LinkedDevices = (...link) => links.devicesWith(...link);
     return {
       logger,
+      processId,
       database,
       store,
       snapshots,
       engine,
       administration: new ProjectionAdministration(database, store, projections, engine),
       handler,
-      commands: openCommands({ store, handler, linkedDevices }),
+      installationSecret: secret,
+      commands: openCommands({ store, handler, linkedDevices, installationSecret: secret }),
       models,
       mayAppend,
       keyModels: new ReadModels(followers, engine, store),

@@ -3,6 +3,7 @@ import { Responder } from '../api/responder.ts';
 import { createApp, listen, type RunningServer } from '../api/server.ts';
 import { CHECK_FRESH_MS, type Health } from '../api/health.ts';
 import type { Config } from '../config.ts';
+import type { WebhookDeliverer } from '../followers/webhooks/deliverer.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
 import { Positions } from '../event-store/positions.ts';
 import { sharedResult } from '../shared/shared-result.ts';
@@ -16,20 +17,27 @@ export interface Operations {
   readonly metrics: Metrics;
 }
 
+/** What this process does beside its API; undefined for what it does not. */
+export interface Workers {
+  readonly provisioning: OpenProvisioning | undefined;
+  readonly ingest: UsageIngest | undefined;
+  readonly webhooks: WebhookDeliverer | undefined;
+}
+
 export function operationsOf(
   config: Pick<Config, 'roles'>,
   ledger: Ledger,
-  provisioning: OpenProvisioning | undefined,
-  ingest: UsageIngest | undefined,
+  workers: Workers,
 ): Operations {
   const { administration, store } = ledger;
   const statuses = sharedResult(() => administration.statuses(), CHECK_FRESH_MS);
   return {
-    health: healthOf(config, { ledger, statuses, provisioning, ingest }),
+    health: healthOf(config, { ledger, statuses, ...workers }),
     metrics: createMetrics({
       projections: statuses,
       resumedSubscriptions: () => store.resumedSubscriptions,
-      ingestedUsage: () => ingest?.counts,
+      ingestedUsage: () => workers.ingest?.counts,
+      webhooks: () => workers.webhooks?.counts,
     }),
   };
 }

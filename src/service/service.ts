@@ -15,7 +15,8 @@ import {
 } from '../commands/tenancy/project-decider.ts';
 import { ConfigError, type Config } from '../config.ts';
 import { domainRoutes } from '../domains.ts';
-import { installationSecret } from '../database/installation-secret.ts';
+import { WebhookDeliveries } from '../followers/webhooks/deliveries.ts';
+import type { WebhookDeliverer } from '../followers/webhooks/deliverer.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
 import { providerAddress } from '../lorawan/http-provider.ts';
 import { openIngest } from './ingest.ts';
@@ -23,6 +24,7 @@ import { openLedger, type Ledger } from './ledger.ts';
 import { refuseShorterLog } from './log-end.ts';
 import { operationsOf, serveOperations, type Operations } from './operations.ts';
 import { openProvisioning, type OpenProvisioning } from './provisioning.ts';
+import { openWebhooks } from './webhooks.ts';
 import { Positions } from '../event-store/positions.ts';
 import { LogReader } from '../event-store/log-reader.ts';
 import { KeyQueries } from '../projections/tenancy/queries/key-holders.ts';
@@ -51,12 +53,13 @@ export async function startService(
   const stopping = new AbortController();
   let provisioning: OpenProvisioning | undefined;
   let ingest: UsageIngest | undefined;
+  let webhooks: WebhookDeliverer | undefined;
   let api: ServedApi | undefined;
   let withoutApi: RunningServer | undefined;
   const close = async (): Promise<void> => {
     draining.abort();
     const server = api?.server ?? withoutApi;
-    await Promise.all([server?.drain(), provisioning?.stop(), ingest?.stop()]);
+    await Promise.all([server?.drain(), provisioning?.stop(), ingest?.stop(), webhooks?.stop()]);
     stopping.abort();
     await engine.stop();
     await ledger.close();
@@ -67,7 +70,8 @@ export async function startService(
     if (config.roles.includes('projections')) engine.start();
     provisioning = startProvisioning(config, ledger);
     ingest = startIngest(config, ledger);
-    const operations = operationsOf(config, ledger, provisioning, ingest);
+    webhooks = startWebhooks(config, ledger);
+    const operations = operationsOf(config, ledger, { provisioning, ingest, webhooks });
     if (config.roles.includes('api')) {
       api = await serveApi(config, ledger, {
         draining: draining.signal,
@@ -117,6 +121,13 @@ function startIngest({ roles, kafka }: Config, ledger: Ledger): UsageIngest | un
   return ingest;
 }
 
+function startWebhooks(config: Config, ledger: Ledger): WebhookDeliverer | undefined {
+  if (!config.roles.includes('webhooks')) return undefined;
+  const webhooks = openWebhooks(config, ledger);
+  webhooks.start();
+  return webhooks;
+}
+
 interface ServedApi {
   readonly server: RunningServer;
   /** Rejects when keys that other processes revoke would stay valid here; ends when aborted. */
@@ -153,7 +164,7 @@ async function serveApi(
   const pipeline = new Pipeline({
     authentication: new Authentication(directory, limits, config.adminApiKey),
     limits,
-    requests: new IdempotentRequests(store, await installationSecret(database), systemClock),
+    requests: new IdempotentRequests(store, ledger.installationSecret, systemClock),
     models,
     positions,
     responder,
@@ -167,6 +178,8 @@ async function serveApi(
         positions,
         directory,
         provider: lorawanApiUrl === undefined ? undefined : providerAddress(lorawanApiUrl),
+        deliveries: new WebhookDeliveries(database, store.logId),
+        arePrivateWebhooksAllowed: config.arePrivateWebhooksAllowed,
         draining,
       })),
       ...adminRoutes({ handler, administration, positions, log: new LogReader(store) }),

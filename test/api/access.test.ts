@@ -38,7 +38,6 @@ GET    /members                                          403    403    403    20
 DELETE /members/{id}                                     403    403    403    204   404     403
 POST   /members/{id}/keys                                403    403    403    201   404     403
 GET    /keys                                             403    403    403    200   200     403
-GET    /keys/current                                     200    200    200    200   200     200
 DELETE /keys/{id}                                        403    403    403    204   404     403
 
 POST   /devices                                          403    403    201    201   201     403
@@ -108,6 +107,16 @@ GET    /batch/{id}/partitions/{n}                        403    200    200    20
 GET    /batch/{id}/attempts                              403    200    200    200   404     403
 GET    /deveuis                                          403    200    200    200   200     403
 GET    /deveuis/{deveui}                                 403    200    200    200   404     403
+
+POST   /webhooks                                         403    403    403    201    201     403
+GET    /webhooks                                         403    403    403    200    200     403
+GET    /webhooks/{id}                                    403    403    403    200    404     403
+PATCH  /webhooks/{id}                                    403    403    403    200    404     403
+DELETE /webhooks/{id}                                    403    403    403    204    404     403
+POST   /webhooks/{id}/resume                             403    403    403    200    404     403
+POST   /webhooks/{id}/replay                             403    403    403    200    404     403
+POST   /webhooks/{id}/rotate-secret                      403    403    403    200    404     403
+GET    /webhooks/{id}/deliveries                         403    403    403    200    404     403
 
 GET    /admin/projections                                403    403    403    403   403     200
 GET    /admin/projections/{name}                         403    403    403    403   403     200
@@ -268,6 +277,7 @@ interface Populated extends TestProject {
   readonly sensor: string;
   readonly sim: string;
   readonly devEui: string;
+  readonly webhook: string;
   readonly marks: readonly string[];
 }
 
@@ -290,7 +300,21 @@ async function populated(): Promise<Populated> {
   }
   const batchId = await newBatch(owner);
   const devEui = await beginOne(made, batchId);
-  return { ...made, deviceKey, sensor, sim, devEui, marks: [id, ownerId, batchId, devEui] };
+  const webhook = await newWebhook(made);
+  return {
+    ...made,
+    deviceKey,
+    sensor,
+    sim,
+    devEui,
+    webhook,
+    marks: [id, ownerId, batchId, devEui],
+  };
+}
+
+async function newWebhook({ id, owner }: TestProject): Promise<string> {
+  const json = { url: `https://receiver.example/${id}` };
+  return (await owner.post<{ id: string }>('/webhooks', { json })).body.id;
 }
 
 /** As the provisioning does it, in another process: the DevEUI that is asked for. */
@@ -373,6 +397,10 @@ const RESOURCES: Readonly<Record<string, Resource>> = {
   '/batches/{id}': BATCH,
   '/batch/{id}': BATCH,
   '/deveuis/{deveui}': { existing: () => project.devEui, missing: '0000000000000000' },
+  '/webhooks/{id}': {
+    existing: ({ method }) => (method === 'DELETE' ? newWebhook(project) : project.webhook),
+    missing: 'missing',
+  },
   // One replay at a time for each projection; that of 'deveui' and of 'firmware' are under way.
   '/admin/projections/{name}': {
     existing: ({ path }) => (path.endsWith('/verify') ? 'tenancy' : 'state'),
@@ -429,6 +457,11 @@ const BODIES: Readonly<Record<string, (n: number, kind: AnyKind) => unknown>> = 
   'POST /sensors/patches application/jsonl': oneLine,
   'POST /batches': () => ({ batch_size: 2 }),
   'POST /batch': () => ({ batch_size: 2 }),
+  'POST /webhooks': (n) => ({ url: `https://receiver.example/${n}` }),
+  'PATCH /webhooks/{id}': (n) => ({ url: `https://receiver.example/${n}` }),
+  'POST /webhooks/{id}/resume': () => ({}),
+  'POST /webhooks/{id}/replay': () => ({ from: 'start' }),
+  'POST /webhooks/{id}/rotate-secret': () => ({ overlap_seconds: 60 }),
   'POST /admin/projections/{name}/retry': () => ({}),
   'POST /admin/projections/{name}/skip': () => ({}),
 };

@@ -5,6 +5,7 @@ export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
   deveui: 1,
   firmware: 2,
   usage: 1,
+  webhooks: 1,
 };
 
 export const PROJECTION_NAMES = Object.keys(PROJECTION_VERSIONS);

@@ -7,7 +7,6 @@ import { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';
 import { UsageQueries } from '../../projections/usage/queries.ts';
 import type { RouteParts } from '../route-parts.ts';
 import type { Route } from '../route.ts';
-import { currentKeyRoute } from './current-key.ts';
 import { deviceRegistrationRoute } from './device-registration.ts';
 import { deviceTransferRoute } from './device-transfer.ts';
 import { deviceRoutes } from './devices.ts';
@@ -35,7 +34,6 @@ export function tenancyRoutes(
     deviceTransferRoute(handler, devices),
     ...timelineRoutes(new TimelineQueries(models)),
     ...inventoryRoutes(handler, new InventoryQueries(models)),
-    currentKeyRoute(),
     ...keyRoutes(handler, queries, directory),
   ];
 }

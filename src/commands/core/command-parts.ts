@@ -17,4 +17,6 @@ export interface CommandParts {
   readonly store: EventStore;
   readonly handler: CommandHandler;
   readonly linkedDevices: LinkedDevices;
+  /** Derives secrets that the log must not hold, the same in every process. */
+  readonly installationSecret: Buffer;
 }

@@ -1,0 +1,252 @@
+import { randomUUID } from 'node:crypto';
+import type { WebhookCommands } from '../../commands/webhooks/commands.ts';
+import { formatPosition } from '../../event-store/position-text.ts';
+import type { EventStore, Position } from '../../event-store/port.ts';
+import type { SharedFeed } from '../../event-store/shared-feed.ts';
+import { publishedDomains } from '../../events/published.ts';
+import { retryDelayMs, type Backoff } from '../../shared/backoff.ts';
+import type { FairSlots } from '../../shared/fair-slots.ts';
+import { sleep } from '../../shared/sleep.ts';
+import { entryOf, type Entry } from '../entry.ts';
+import { Selection } from '../selection.ts';
+import type { AttemptOutcome, DeliveryClient } from './delivery-client.ts';
+import { CONTENT_TYPE, messagesOf, type Message } from './messages.ts';
+import { ClaimLostError, type Attempt, type Claim, type WebhookProgress } from './progress.ts';
+import type { RegisteredWebhook } from './registry.ts';
+import { signedHeaders } from './signature.ts';
+
+/** How often, and for how long, what fails is sent again. */
+export interface RetrySchedule extends Backoff {
+  /** So long after the first failure, without a success since, a webhook is failing. */
+  readonly giveUpAfterMs: number;
+}
+
+export interface RunParts {
+  readonly store: EventStore;
+  readonly feed: Pick<SharedFeed, 'subscribe'>;
+  readonly commands: WebhookCommands;
+  readonly client: DeliveryClient;
+  readonly progress: WebhookProgress;
+  readonly schedule: RetrySchedule;
+  /** Attempts at once in this process, shared by projects. */
+  readonly slots: FairSlots;
+  /** Told of each attempt. */
+  readonly onAttempt: (status: AttemptOutcome['status']) => void;
+}
+
+export interface RunOptions {
+  readonly claim: Claim;
+  readonly registered: RegisteredWebhook;
+  /** Ends the run: the webhook has changed, another process may have it, or this one stops. */
+  readonly signal: AbortSignal;
+  /** Cuts off an attempt that is under way, too. */
+  readonly stopping: AbortSignal;
+  /** Whether nobody else can have the claim yet. */
+  readonly isHeld: () => boolean;
+}
+
+const ACTOR = 'system:webhooks';
+/** So often it is recorded that nothing was wanted: a later start then need not read that again. */
+const SKIP_INTERVAL_MS = 5_000;
+/** What is read at once, and waits to be sent. */
+const MAX_READ_BYTES = 1024 * 1024;
+
+interface Found {
+  readonly entries: readonly Entry[];
+  /** Everything up to here is either among the entries or not wanted. */
+  readonly position: Position;
+}
+
+/**
+ * Sends one webhook, as it is when this begins, from where it stands: message after message, each until
+ * it is delivered, so that nothing is skipped and the order is that of the log.
+ */
+export class WebhookRun {
+  readonly #parts: RunParts;
+  readonly #options: RunOptions;
+  #position: Position;
+  #recordedPosition: Position;
+  #failures: number;
+  #failingSince: Date | null;
+  #skippedAtMs = performance.now();
+
+  constructor(parts: RunParts, options: RunOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    const { position, failures, failingSince } = options.claim;
+    this.#position = position;
+    this.#recordedPosition = position;
+    this.#failures = failures;
+    this.#failingSince = failingSince;
+  }
+
+  /**
+   * Until the run is ended.
+   * @throws ClaimLostError; LedgerError when the store is unavailable
+   */
+  async run(): Promise<void> {
+    const { claim, registered, signal } = this.#options;
+    const { projectId, webhookId, webhook, start } = registered;
+    await this.#waitUntil(claim.nextAttemptAt);
+    const { store, feed } = this.#parts;
+    const { types, domains } = webhook;
+    const filter = {
+      projectId,
+      isOwner: true,
+      types: types ?? undefined,
+      domains: domains === null ? undefined : publishedDomains.filter((it) => domains.includes(it)),
+    };
+    const selection = await Selection.after(store, filter, this.#position);
+    const scope = {
+      projectId,
+      webhookId,
+      startSeries: start.series,
+      formatPosition: (position: Position) => formatPosition(store.logId, position),
+    };
+    while (!signal.aborted) {
+      const found = await this.#find(feed, selection);
+      if (found === undefined) break;
+      const { position } = found;
+      for (const message of messagesOf(found.entries, scope)) {
+        const isLast = message.lastPosition === found.entries.at(-1)?.position;
+        await this.#deliver(message, isLast ? position : message.lastPosition);
+        if (signal.aborted) break;
+      }
+    }
+    if (this.#position > this.#recordedPosition) await this.#recordSkip();
+  }
+
+  /** The next events that are wanted; undefined when the run is ended. */
+  async #find(feed: RunParts['feed'], selection: Selection): Promise<Found | undefined> {
+    const { signal, registered } = this.#options;
+    const { types } = selection;
+    const reading = { after: this.#position, types, signal, share: registered.projectId };
+    for await (const { events, position } of feed.subscribe(reading)) {
+      const entries: Entry[] = [];
+      let bytes = 0;
+      for (const recorded of events) {
+        const entry = entryOf(recorded);
+        if (entry === undefined || !selection.has(entry)) continue;
+        entries.push(entry);
+        bytes += JSON.stringify(entry.shown).length;
+        // What lies behind it is read again when these are delivered.
+        if (bytes > MAX_READ_BYTES) return { entries, position: entry.position };
+      }
+      if (entries.length > 0) return { entries, position };
+      this.#position = position;
+      if (performance.now() - this.#skippedAtMs > SKIP_INTERVAL_MS) await this.#recordSkip();
+    }
+    return undefined;
+  }
+
+  async #recordSkip(): Promise<void> {
+    this.#skippedAtMs = performance.now();
+    await this.#parts.progress.skipTo(this.#options.claim, this.#position);
+    this.#recordedPosition = this.#position;
+  }
+
+  /** Until it is delivered, or the run is ended. */
+  async #deliver(message: Message, position: Position): Promise<void> {
+    const { signal, claim } = this.#options;
+    const { progress, onAttempt } = this.#parts;
+    while (!signal.aborted) {
+      const attempted = await this.#attempt(message);
+      if (attempted === undefined) return;
+      const { outcome, attempt } = attempted;
+      onAttempt(outcome.status);
+      if (outcome.status === 'delivered') {
+        await progress.delivered(claim, attempt, position);
+        this.#position = position;
+        this.#recordedPosition = position;
+        this.#failures = 0;
+        this.#failingSince = null;
+        return;
+      }
+      await this.#failed(outcome, attempt);
+    }
+  }
+
+  /**
+   * Undefined where the run was ended before anything was sent, or the process's end cut it off.
+   * @throws ClaimLostError where another process may have taken the webhook over
+   */
+  async #attempt(
+    message: Message,
+  ): Promise<{ readonly outcome: AttemptOutcome; readonly attempt: Attempt } | undefined> {
+    const { registered, signal, stopping, isHeld } = this.#options;
+    const { projectId, webhook } = registered;
+    const { slots, client, commands } = this.#parts;
+    return slots.run(projectId, async () => {
+      if (signal.aborted) return undefined;
+      if (!isHeld()) throw new ClaimLostError();
+      const sentAt = new Date();
+      const startedAtMs = performance.now();
+      const { id, body } = message;
+      const timestamp = Math.floor(sentAt.getTime() / 1_000);
+      const secrets = commands.secretsOf(registered, webhook, sentAt);
+      const headers = {
+        'content-type': CONTENT_TYPE,
+        ...signedHeaders(secrets, { id, timestamp, body }),
+      };
+      const outcome = await client.post(webhook.url, headers, body, stopping);
+      if (stopping.aborted && outcome.status === 'failed') return undefined;
+      const attempt = {
+        messageId: id,
+        attempt: this.#failures + 1,
+        responseStatus: outcome.responseStatus,
+        error: outcome.status === 'delivered' ? null : outcome.error,
+        events: message.events,
+        firstPosition: message.firstPosition,
+        lastPosition: message.lastPosition,
+        sentAt,
+        durationMs: Math.round(performance.now() - startedAtMs),
+      };
+      return { outcome, attempt };
+    });
+  }
+
+  async #failed(
+    outcome: Exclude<AttemptOutcome, { status: 'delivered' }>,
+    attempt: Attempt,
+  ): Promise<void> {
+    const { claim } = this.#options;
+    const { progress, schedule } = this.#parts;
+    this.#failures += 1;
+    this.#failingSince ??= attempt.sentAt;
+    const isOver = Date.now() - this.#failingSince.getTime() >= schedule.giveUpAfterMs;
+    if (outcome.status === 'gone' || isOver) {
+      await progress.failed(claim, attempt, null);
+      await this.#stop(outcome);
+      return;
+    }
+    const waitMs = retryDelayMs(schedule, this.#failures, outcome.retryAfterMs);
+    const next = new Date(Date.now() + waitMs);
+    await progress.failed(claim, attempt, next);
+    await this.#waitUntil(next);
+  }
+
+  /** Has it recorded that nothing more is to be sent, and waits until the registry has heard of it. */
+  async #stop({ status, error: reason }: { status: string; error: string }): Promise<void> {
+    const { registered, signal } = this.#options;
+    const { projectId, webhookId, webhook } = registered;
+    const { attemptSeries } = webhook;
+    const since = (this.#failingSince ?? new Date()).toISOString();
+    const context = { projectId, actor: ACTOR, correlationId: randomUUID() };
+    await this.#parts.commands.stop(
+      status === 'gone'
+        ? { type: 'end', webhookId, attemptSeries, reason }
+        : { type: 'fail', webhookId, attemptSeries, since, reason },
+      context,
+    );
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  async #waitUntil(time: Date | null): Promise<void> {
+    const waitMs = time === null ? 0 : time.getTime() - Date.now();
+    if (waitMs <= 0) return;
+    await sleep(waitMs, this.#options.signal);
+  }
+}
