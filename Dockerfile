@@ -5,12 +5,12 @@ FROM node:24.18.0-bookworm-slim AS base
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 
-# What runs. The optional packages are the embedded PostgreSQL and the compiler, by platform.
+# What runs. The optional package is the embedded PostgreSQL of the platform.
 FROM base AS dependencies
 RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --omit=optional --no-audit
 
 FROM base AS build
-RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit
+RUN --mount=type=cache,target=/root/.npm npm ci --no-audit
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 # What the compiler notes for its next run is of no use in the image.

@@ -28,6 +28,24 @@ export function endWhenAskedEarly(exitCode: number): void {
   };
 }
 
+const PARENT_CHECK_MS = 250;
+
+/**
+ * Below npm, sends SIGTERM to this process once its parent is gone. npm passes a signal to the shell
+ * that runs the script, and a shell such as dash ends without passing it on. `exec` in the script
+ * would do the same, but not in cmd.exe.
+ */
+export function endWithShellOfNpm(): void {
+  if (process.env['npm_lifecycle_event'] === undefined) return;
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    process.kill(process.pid, 'SIGTERM');
+  }, PARENT_CHECK_MS);
+  timer.unref();
+}
+
 const ASKED_AGAIN_AFTER_MS = 200;
 
 /** Calls `end` when the process is first asked to end. Whoever asks again does not want to wait. */

@@ -24,10 +24,11 @@ beforeAll(async () => {
 });
 
 async function stopService(): Promise<void> {
-  if (service.exitCode !== null) return;
-  const exited = new Promise((resolve) => service.once('exit', resolve));
+  if (service.exitCode !== null || service.signalCode !== null) return;
+  // npm may end before the server below it, which holds the output until it has ended.
+  const closed = new Promise((resolve) => service.once('close', resolve));
   service.kill('SIGTERM');
-  await exited;
+  await closed;
 }
 
 afterAll(async () => {
