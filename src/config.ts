@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { parse as parseDotenv } from 'dotenv';
 import { z } from 'zod';
-import { projectIdField } from './api/fields.ts';
-import type { RateLimitSettings } from './api/rate-limits.ts';
 import { errorMessage } from './shared/errors.ts';
+import { PROJECT_ID, PROJECT_ID_RULE } from './shared/ids.ts';
 
 const ROLES = ['api', 'projections', 'provisioning', 'ingest', 'webhooks'] as const;
 type ProcessRole = (typeof ROLES)[number];
@@ -88,7 +87,7 @@ const environment = z.object({
     .string()
     .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 of printable ASCII without spaces')
     .default('fleetledger'),
-  KAFKA_PROJECT: projectIdField.default('default'),
+  KAFKA_PROJECT: z.string().regex(PROJECT_ID, PROJECT_ID_RULE).default('default'),
   KAFKA_SOURCE: z
     .string()
     .regex(/^[A-Za-z0-9._-]{1,64}$/, 'must be 1 to 64 of A-Z, a-z, 0-9, ., _ and -')
@@ -187,6 +186,14 @@ export interface Config {
   readonly logLevel: string;
   /** Variables that look like settings and are none: misspelt, or of another release. */
   readonly unknownNames: readonly string[];
+}
+
+/** Requests beyond these are answered 429. */
+interface RateLimitSettings {
+  /** Requests of one key in a second. */
+  readonly perKey: number;
+  /** Requests of one address in a minute whose key is missing or not valid. */
+  readonly failuresPerAddress: number;
 }
 
 /** Where usage comes from, and whose it is. */

@@ -26,7 +26,7 @@ export async function ingestUsage(topic: UsageTopic, { store }: BenchLog): Promi
     logger: createLogger('silent'),
   });
   ingest.start();
-  await until(() => ingest.status.situation === 'consuming');
+  await until(() => ingest.status.status === 'consuming');
   const joinedAtMs = performance.now();
   await until(() => ingest.counts.recorded + ingest.counts.duplicates === topic.messages);
   const elapsedMs = performance.now() - joinedAtMs;

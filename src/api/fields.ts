@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { hexDigits, hexPattern } from '../shared/hex-digits.ts';
+import { PROJECT_ID, PROJECT_ID_RULE } from '../shared/ids.ts';
 import { canonicalTime, withPlusRestored } from '../shared/time.ts';
 
 /** The length of text in characters as people count them (code points), not UTF-16 units. */
@@ -29,9 +30,7 @@ export const idField = idText();
 export const simCardIdField = idText({ isTrimmed: true });
 export const nameField = text(200);
 
-export const projectIdField = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'must have 1 to 63 of a-z, 0-9 and -, and not begin with -');
+export const projectIdField = z.string().regex(PROJECT_ID, PROJECT_ID_RULE);
 
 /** 16 hex digits, however they are written; kept in upper case and without separators. */
 export const devEuiField = z

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ItemOutcome, ShownItemKey } from '../commands/core/stored-results.ts';
 import type { ShownKey } from '../commands/core/idempotent-requests.ts';
-import type { Position } from '../projections/engine/reading/read-models.ts';
+import type { Position } from '../event-store/port.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { sha256 } from '../shared/ids.ts';
 import type { JsonObject } from '../shared/json.ts';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Positions } from '../event-store/positions.ts';
-import type { Versioned, Position } from '../projections/engine/reading/read-models.ts';
+import type { Position } from '../event-store/port.ts';
+import type { Versioned } from '../projections/engine/reading/read-models.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { JsonObject } from '../shared/json.ts';
 import { parseJsonText } from './body.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { ShownItemKey } from '../commands/core/stored-results.ts';
-import type { Position } from '../projections/engine/reading/read-models.ts';
+import type { Position } from '../event-store/port.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import { refuseUnkeepable } from './body.ts';
 import type { TableColumns } from './csv.ts';

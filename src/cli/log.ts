@@ -1,7 +1,8 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { recordedBody } from '../api/admin/log.ts';
 import { Positions } from '../event-store/positions.ts';
-import { LogReader, type LogFilter, type RecordedEvent } from '../event-store/log-reader.ts';
+import { LogReader, type LogFilter } from '../event-store/log-reader.ts';
+import type { RecordedEvent } from '../event-store/port.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { Interrupted, UsageError } from './ending.ts';
 import { copyLogs } from './log-copy.ts';

@@ -1,8 +1,6 @@
 import type { EventStore, Position, RecordedEvent } from './port.ts';
 import type { StreamName } from './stream-name.ts';
 
-export type { RecordedEvent };
-
 export interface LogFilter {
   /** The whole name of one stream. */
   readonly stream?: string | undefined;

@@ -9,7 +9,7 @@ export interface UsageIngestParts extends UsageSessionParts {
   readonly prepare: () => Promise<void>;
 }
 
-export type UsageIngestStatus = { readonly situation: 'stopped' } | UsageSessionStatus;
+export type UsageIngestStatus = { readonly status: 'stopped' } | UsageSessionStatus;
 
 const RESTART_AFTER_MS = 1_000;
 /** A session that goes on for so long is no longer the last one's failure. */
@@ -38,14 +38,14 @@ export class UsageIngest {
   }
 
   get status(): UsageIngestStatus {
-    if (this.#done === undefined) return { situation: 'stopped' };
-    const status = this.#session?.status ?? { situation: 'connecting' };
+    if (this.#done === undefined) return { status: 'stopped' };
+    const status = this.#session?.status ?? { status: 'connecting' };
     if (this.#failure === undefined) return status;
     // Until it is known that this attempt goes better, the last one says more: a batch that cannot be read ends
     // each session soon after it has begun.
     const isKnown = performance.now() - this.#failedAtMs > KNOWN_AFTER_MS;
-    return status.situation === 'connecting' || !isKnown
-      ? { situation: 'failing', reason: this.#failure }
+    return status.status === 'connecting' || !isKnown
+      ? { status: 'failing', reason: this.#failure }
       : status;
   }
 

@@ -22,10 +22,10 @@ export interface UsageSessionParts {
 }
 
 export type UsageSessionStatus =
-  | { readonly situation: 'connecting' }
+  | { readonly status: 'connecting' }
   /** `partitions`: those of this process. */
-  | { readonly situation: 'consuming'; readonly partitions: readonly number[] }
-  | { readonly situation: 'failing'; readonly reason: string };
+  | { readonly status: 'consuming'; readonly partitions: readonly number[] }
+  | { readonly status: 'failing'; readonly reason: string };
 
 /** Together they bound what is in memory; the next fetch waits until its batches are done. */
 const MAX_BYTES_PER_PARTITION = 1024 * 1024;
@@ -75,18 +75,18 @@ export class UsageSession {
   }
 
   get status(): UsageSessionStatus {
-    if (this.#partitions === undefined) return { situation: 'connecting' };
+    if (this.#partitions === undefined) return { status: 'connecting' };
     const quietMs = performance.now() - this.#answeredAtMs;
     if (quietMs > QUIET_AFTER_MS) {
       const reason = `no broker has answered for ${Math.round(quietMs / 1_000)} s`;
-      return { situation: 'failing', reason };
+      return { status: 'failing', reason };
     }
     const [waiting] = this.#waiting;
     if (waiting !== undefined) {
       const [partition, reason] = waiting;
-      return { situation: 'failing', reason: `partition ${partition} waits: ${reason}` };
+      return { status: 'failing', reason: `partition ${partition} waits: ${reason}` };
     }
-    return { situation: 'consuming', partitions: this.#partitions };
+    return { status: 'consuming', partitions: this.#partitions };
   }
 
   /**

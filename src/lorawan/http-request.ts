@@ -64,7 +64,7 @@ export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
     error ??= cause;
   });
   const timeout = setTimeout(() => {
-    request.destroy(new EndedHere(`no answer within ${timeoutMs} ms`));
+    request.destroy(new StoppedError(`no answer within ${timeoutMs} ms`));
   }, timeoutMs);
 
   const over = new Promise<ProviderAnswer>((resolve) => {
@@ -82,12 +82,12 @@ export function sendRequest(endpoint: Endpoint, devEui: string): SentRequest {
   return {
     over,
     abort() {
-      request.destroy(new EndedHere('it was given up before it was answered'));
+      request.destroy(new StoppedError('it was given up before it was answered'));
     },
   };
 }
 
-/** Not the provider's doing; its message is the reason. */
-class EndedHere extends Error {
-  override readonly name = 'EndedHere';
+/** This side ended the request; the message is the reason. */
+class StoppedError extends Error {
+  override readonly name = 'StoppedError';
 }

@@ -20,11 +20,11 @@ export interface LeadingTerm {
 }
 
 export type ProvisioningStatus =
-  | { readonly situation: 'stopped' }
+  | { readonly status: 'stopped' }
   /** Another process leads, or none can be asked who does. */
-  | { readonly situation: 'standing-by' }
-  | { readonly situation: 'leading' }
-  | { readonly situation: 'failing'; readonly reason: string };
+  | { readonly status: 'standing-by' }
+  | { readonly status: 'leading' }
+  | { readonly status: 'failing'; readonly reason: string };
 
 /**
  * Between two who lead, when the first did not end by itself: for so long its requests may go on,
@@ -47,7 +47,7 @@ export class Provisioning {
   readonly #stopping = new AbortController();
   readonly #givingUp = new AbortController();
   #takesOn: (batch: OpenBatch) => boolean = () => true;
-  #status: ProvisioningStatus = { situation: 'stopped' };
+  #status: ProvisioningStatus = { status: 'stopped' };
   #done: Promise<void> = Promise.resolve();
 
   constructor(parts: ProvisioningParts) {
@@ -70,13 +70,13 @@ export class Provisioning {
     const giveUp = setTimeout(() => this.#givingUp.abort(), GIVE_UP_AFTER_MS);
     await this.#done;
     clearTimeout(giveUp);
-    this.#status = { situation: 'stopped' };
+    this.#status = { status: 'stopped' };
   }
 
   async #run(): Promise<void> {
     const { lead, logger } = this.#parts;
     const { signal } = this.#stopping;
-    this.#status = { situation: 'standing-by' };
+    this.#status = { status: 'standing-by' };
     while (!signal.aborted) {
       const term = await lead(signal);
       if (term === undefined) return;
@@ -86,11 +86,11 @@ export class Provisioning {
       });
       try {
         await this.#serve(AbortSignal.any([signal, term.lost]));
-        this.#status = { situation: 'standing-by' };
+        this.#status = { status: 'standing-by' };
       } catch (error) {
         logger.warn({ err: error }, 'provisioning waits, and then goes on');
         const reason = errorMessage(error);
-        this.#status = { situation: 'failing', reason };
+        this.#status = { status: 'failing', reason };
         await sleep(RESTART_AFTER_MS, signal);
       } finally {
         clearTimeout(lastRequests);
@@ -112,7 +112,7 @@ export class Provisioning {
       await open.follow(signal, {
         onReady: async () => {
           await this.#handOver(open.all);
-          this.#status = { situation: 'leading' };
+          this.#status = { status: 'leading' };
           for (const batch of open.all) take(batch);
         },
         onChanged: take,

@@ -90,14 +90,14 @@ function projectionChecks(
 function readinessOf({ status }: UsageIngest): () => Promise<PartHealth> {
   return () =>
     Promise.resolve(
-      status.situation === 'connecting'
+      status.status === 'connecting'
         ? { status: 'failing', detail: 'no broker has been reached yet' }
         : healthOfStatus(status),
     );
 }
 
 function healthOfProvisioning(status: ProvisioningStatus): PartHealth {
-  switch (status.situation) {
+  switch (status.status) {
     case 'leading':
       return { status: 'ok', detail: 'this process uses the provider' };
     case 'standing-by':
@@ -145,7 +145,7 @@ function healthOfIngest({ status, warning }: UsageIngest): PartHealth {
 }
 
 function healthOfStatus(status: UsageIngestStatus): PartHealth {
-  switch (status.situation) {
+  switch (status.status) {
     case 'consuming': {
       const { length } = status.partitions;
       return { status: 'ok', detail: `this process reads ${length} partition(s)` };

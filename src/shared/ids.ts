@@ -1,6 +1,10 @@
 import { createHash, createHmac, randomBytes, randomFillSync } from 'node:crypto';
 import { stringify, v5, v7 } from 'uuid';
 
+/** What the id of a project must look like, and the rule in words. */
+export const PROJECT_ID = /^[a-z0-9][a-z0-9-]{0,62}$/;
+export const PROJECT_ID_RULE = 'must have 1 to 63 of a-z, 0-9 and -, and not begin with -';
+
 /** A new event id: UUID version 7 (RFC 9562), so that the index on ids grows at its right edge. */
 export function newEventId(): string {
   return v7({ random: randomOctets() });

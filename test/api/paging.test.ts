@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { placeAfterIdAsOf, walkPage } from '../../src/api/paging.ts';
-import type { Position } from '../../src/projections/engine/reading/read-models.ts';
+import type { Position } from '../../src/event-store/port.ts';
 import type { JsonObject } from '../../src/shared/json.ts';
 
 interface Page {

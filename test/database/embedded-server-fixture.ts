@@ -10,7 +10,7 @@ import {
   openEmbeddedServer,
   type EmbeddedServer,
 } from '../../src/database/embedded-server/embedded-server.ts';
-import { EMBEDDED_SERVER_LOCKS } from '../../src/database/embedded-server/membership.ts';
+import { LOCKS } from '../../src/database/locks.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 
 /**
@@ -142,7 +142,7 @@ export async function setting(url: string, name: string): Promise<unknown> {
   return (await query(url, `select current_setting('${name}') as value`))[0]?.['value'];
 }
 
-const { classId } = EMBEDDED_SERVER_LOCKS;
+const classId = LOCKS.embeddedServer;
 export const memberBackends = `select pid from pg_locks
   where locktype = 'advisory' and classid = ${classId}`;
 export const terminateMembers = `select pg_terminate_backend(pid, 5000) from pg_locks

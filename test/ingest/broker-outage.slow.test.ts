@@ -34,7 +34,7 @@ describeWithOwnKafka('the ingest of usage, when its broker', (classpath) => {
     await vi.waitFor(
       () =>
         expect(ingest.status).toMatchObject({
-          situation: 'failing',
+          status: 'failing',
           reason: expect.stringContaining('ECONNREFUSED'),
         }),
       EVENTUALLY,
@@ -60,10 +60,10 @@ describeWithOwnKafka('the ingest of usage, when its broker', (classpath) => {
       interval: 1,
     });
     await broker.kill();
-    await vi.waitFor(() => expect(ingest.status.situation).toBe('failing'), EVENTUALLY);
+    await vi.waitFor(() => expect(ingest.status.status).toBe('failing'), EVENTUALLY);
     await broker.restart();
 
-    await vi.waitFor(() => expect(ingest.status.situation).toBe('consuming'), EVENTUALLY);
+    await vi.waitFor(() => expect(ingest.status.status).toBe('consuming'), EVENTUALLY);
     await untilTaken(records.length, ingest);
     const good = records.filter(({ isBad }) => !isBad);
     await vi.waitFor(
@@ -86,13 +86,13 @@ describeWithOwnKafka('the ingest of usage, when its broker', (classpath) => {
     const brokers = [broker.address];
     const topic = await createTopic({ partitions: 2, brokers });
     const ingest = startIngest(process, topic, { brokers });
-    await vi.waitFor(() => expect(ingest.status.situation).toBe('consuming'), EVENTUALLY);
+    await vi.waitFor(() => expect(ingest.status.status).toBe('consuming'), EVENTUALLY);
     broker.freeze();
     onTestFinished(() => broker.thaw());
     await vi.waitFor(
       () =>
         expect(ingest.status).toMatchObject({
-          situation: 'failing',
+          status: 'failing',
           reason: expect.stringMatching(/^no broker has answered for \d+ s$/),
         }),
       EVENTUALLY,
@@ -102,14 +102,14 @@ describeWithOwnKafka('the ingest of usage, when its broker', (classpath) => {
       { value: '{"sim-card-id":"1","bytes-used":1,"date":"2022-02-18T00:00:00Z"}' },
     ]);
     await untilTaken(1, ingest);
-    await vi.waitFor(() => expect(ingest.status.situation).toBe('consuming'), EVENTUALLY);
+    await vi.waitFor(() => expect(ingest.status.status).toBe('consuming'), EVENTUALLY);
   });
 
   test('is away does not keep the process from ending', async () => {
     const process = await startProcess();
     const topic = await createTopic({ brokers: [broker.address] });
     const ingest = startIngest(process, topic, { brokers: [broker.address] });
-    await vi.waitFor(() => expect(ingest.status.situation).toBe('consuming'), EVENTUALLY);
+    await vi.waitFor(() => expect(ingest.status.status).toBe('consuming'), EVENTUALLY);
     await broker.kill();
     onTestFinished(() => broker.restart());
     await ingest.stop();

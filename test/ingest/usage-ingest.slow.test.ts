@@ -76,7 +76,7 @@ describeWithKafka('the ingest of usage', () => {
       expect(metadata).toMatchObject({ actor: 'system:kafka', occurredAt: usedAt });
       expect(metadata.correlationId).toMatch(new RegExp(`^kafka:${topic.name}/[0-2]/\\d+$`));
     }
-    expect(ingest.status.situation).toBe('consuming');
+    expect(ingest.status.status).toBe('consuming');
   });
 
   test('passes on what it cannot use, unchanged and with why and from where, and goes on', async () => {
@@ -207,7 +207,7 @@ describeWithKafka('the ingest of usage', () => {
       await topic.send([{ value: record() }, { value: record() }]);
       const ingest = startIngest(process, topic, { projectId });
       await vi.waitFor(
-        () => expect(ingest.status).toMatchObject({ situation: 'failing' }),
+        () => expect(ingest.status).toMatchObject({ status: 'failing' }),
         EVENTUALLY,
       );
       expect(ingest.status).toMatchObject({
@@ -216,7 +216,7 @@ describeWithKafka('the ingest of usage', () => {
       expect(await topic.committed()).toEqual(new Map());
 
       await untilTaken(2, ingest);
-      expect(ingest.status).toEqual({ situation: 'consuming', partitions: [0] });
+      expect(ingest.status).toEqual({ status: 'consuming', partitions: [0] });
       await vi.waitFor(
         async () => expect(await topic.committed()).toEqual(new Map([[0, '2']])),
         EVENTUALLY,
@@ -260,7 +260,7 @@ describeWithKafka('the ingest of usage', () => {
 
     expect(await topic.committed()).toEqual(new Map([[0, '1000']]));
     expect(await eventsOf(process, projectId)).toHaveLength(1_000);
-    expect(ingest.status).toEqual({ situation: 'stopped' });
+    expect(ingest.status).toEqual({ status: 'stopped' });
   });
 
   test('shares the partitions with another process, and takes them over when that is gone', async () => {
@@ -272,7 +272,7 @@ describeWithKafka('the ingest of usage', () => {
       startIngest(other, topic, { projectId }),
     ];
     const partitions = () =>
-      ingests.map(({ status }) => (status.situation === 'consuming' ? status.partitions : []));
+      ingests.map(({ status }) => (status.status === 'consuming' ? status.partitions : []));
     await vi.waitFor(() => {
       const [mine = [], theirs = []] = partitions();
       expect([mine.length, theirs.length]).toEqual([2, 2]);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Positions } from '../../event-store/positions.ts';
-import type { LogReader, RecordedEvent } from '../../event-store/log-reader.ts';
+import type { LogReader } from '../../event-store/log-reader.ts';
+import type { RecordedEvent } from '../../event-store/port.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { momentQuery, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';

@@ -15,10 +15,10 @@ import {
 import type { BatchTracker, HandledBatch } from '../../commands/deveui/batch-tracker.ts';
 import type { DevEuiCommands } from '../../commands/deveui/commands.ts';
 import type { CommandContext } from '../../commands/core/context.ts';
+import type { Position } from '../../event-store/port.ts';
 import {
   atLeast,
   type Versioned,
-  type Position,
   type ReadOptions,
 } from '../../projections/engine/reading/read-models.ts';
 import type { DevEuiQueries } from '../../projections/deveui/queries.ts';

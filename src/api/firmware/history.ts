@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { Position, ReadOptions } from '../../projections/engine/reading/read-models.ts';
+import type { Position } from '../../event-store/port.ts';
+import type { ReadOptions } from '../../projections/engine/reading/read-models.ts';
 import type {
   CurrentFirmware,
   FirmwareQueries,

@@ -3,7 +3,7 @@ import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
 import type { CommandContext } from '../../commands/core/context.ts';
 import { mintKey, type MintedKey } from '../../commands/tenancy/api-keys.ts';
 import type { DeviceLinks } from '../../commands/tenancy/project-decider.ts';
-import type { Position } from '../../projections/engine/reading/read-models.ts';
+import type { Position } from '../../event-store/port.ts';
 import { rowSchema } from '../csv.ts';
 import { idField } from '../fields.ts';
 import { answerRows, rowResults } from '../row-results.ts';

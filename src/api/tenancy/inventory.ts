@@ -8,7 +8,7 @@ import {
   simStream,
   type AssignSim,
 } from '../../commands/tenancy/sim-decider.ts';
-import type { Position } from '../../projections/engine/reading/read-models.ts';
+import type { Position } from '../../event-store/port.ts';
 import type { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
 import { isScientific, SCIENTIFIC_RULE } from '../../shared/scientific-notation.ts';
 import { rowSchema } from '../csv.ts';

@@ -9,7 +9,7 @@ import {
   projectStream,
   type NewKey,
 } from '../../commands/tenancy/project-decider.ts';
-import type { Position } from '../../projections/engine/reading/read-models.ts';
+import type { Position } from '../../event-store/port.ts';
 import type { KeyDirectory } from '../../projections/tenancy/key-directory/key-directory.ts';
 import type { TenancyQueries } from '../../projections/tenancy/queries.ts';
 import type { ErrorCode } from '../../shared/errors.ts';

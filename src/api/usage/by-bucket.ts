@@ -1,9 +1,6 @@
 import { z } from 'zod';
-import type {
-  Versioned,
-  Position,
-  ReadOptions,
-} from '../../projections/engine/reading/read-models.ts';
+import type { Position } from '../../event-store/port.ts';
+import type { Versioned, ReadOptions } from '../../projections/engine/reading/read-models.ts';
 import { bucketLabel, type Edges } from '../../projections/usage/queries/buckets.ts';
 import type {
   Counted,

@@ -1,7 +1,7 @@
 import type { ItemOutcome, ItemPart } from '../../commands/core/stored-results.ts';
 import type { ParsedRecord } from '../../commands/usage/record.ts';
 import type { RecordedUsage, UsageCommands, UsageEntry } from '../../commands/usage/commands.ts';
-import type { Position } from '../../projections/engine/reading/read-models.ts';
+import type { Position } from '../../event-store/port.ts';
 import { isTransient, LedgerError } from '../../shared/errors.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { newestOf } from '../item-results.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { open, type FileHandle } from 'node:fs/promises';
 import { belongsToAnother, codeOf } from './errors.ts';
 import { giveTo } from './service-user.ts';
-import type { Site } from './site.ts';
+import type { ClusterPaths } from './cluster-paths.ts';
 
 export type ClusterLock =
   /** No process of this cluster lives, and nobody else is starting one, until `file` is closed. */
@@ -20,8 +20,10 @@ export type ClusterLock =
  * in another container, where a second server over the same files would destroy them. Node has no
  * flock(2), but the lock belongs to the open file, so a child may take it for us.
  */
-export async function tryLock(site: Pick<Site, 'lockFile' | 'user'>): Promise<ClusterLock> {
-  const file = await openLockFile(site);
+export async function tryLock(
+  paths: Pick<ClusterPaths, 'lockFile' | 'user'>,
+): Promise<ClusterLock> {
+  const file = await openLockFile(paths);
   try {
     const child = spawn('flock', ['--exclusive', '--nonblock', '3'], {
       stdio: ['ignore', 'ignore', 'ignore', file.fd],
@@ -37,13 +39,13 @@ export async function tryLock(site: Pick<Site, 'lockFile' | 'user'>): Promise<Cl
   }
 }
 
-async function openLockFile(site: Pick<Site, 'lockFile' | 'user'>): Promise<FileHandle> {
+async function openLockFile(paths: Pick<ClusterPaths, 'lockFile' | 'user'>): Promise<FileHandle> {
   try {
-    const file = await open(site.lockFile, 'a+', 0o600);
-    await giveTo(site.user, site.lockFile);
+    const file = await open(paths.lockFile, 'a+', 0o600);
+    await giveTo(paths.user, paths.lockFile);
     return file;
   } catch (error) {
     if (codeOf(error) !== 'EACCES') throw error;
-    throw belongsToAnother(site.lockFile, error);
+    throw belongsToAnother(paths.lockFile, error);
   }
 }

@@ -17,7 +17,7 @@ import type { ClusterLock } from './cluster-lock.ts';
 import { belongsToAnother, codeOf, EmbeddedServerError } from './errors.ts';
 import { serverEnvironment } from './postmaster.ts';
 import { giveTo, spawnAs } from './service-user.ts';
-import type { Site } from './site.ts';
+import type { ClusterPaths } from './cluster-paths.ts';
 
 export const SUPERUSER = 'fleetledger';
 
@@ -25,22 +25,22 @@ export const SUPERUSER = 'fleetledger';
  * A whole cluster at `clusterDir`, or none: it is made beside and renamed into place, so a kill at
  * any moment leaves a folder that the next start removes.
  */
-export async function ensureCluster(site: Site, lock: ClusterLock): Promise<void> {
-  await removeLeftovers(site, lock);
-  if (await clusterExists(site)) return takeOver(site);
+export async function ensureCluster(paths: ClusterPaths, lock: ClusterLock): Promise<void> {
+  await removeLeftovers(paths, lock);
+  if (await clusterExists(paths)) return takeOver(paths);
 
-  const fresh = await mkdtemp(path.join(site.dataDir, FRESH_PREFIX));
-  await giveTo(site.user, fresh);
-  site.logger.info({ clusterDir: site.clusterDir }, 'making the embedded PostgreSQL cluster');
-  await initdb(site, fresh, lock);
+  const fresh = await mkdtemp(path.join(paths.dataDir, FRESH_PREFIX));
+  await giveTo(paths.user, fresh);
+  paths.logger.info({ clusterDir: paths.clusterDir }, 'making the embedded PostgreSQL cluster');
+  await initdb(paths, fresh, lock);
   try {
-    await rename(fresh, site.clusterDir);
+    await rename(fresh, paths.clusterDir);
   } catch (error) {
     await rm(fresh, { recursive: true, force: true });
     // Only without a lock: another opener was faster, and its cluster is as good.
     if (!['ENOTEMPTY', 'EEXIST'].includes(codeOf(error) ?? '')) throw error;
   }
-  await syncFolder(site.dataDir);
+  await syncFolder(paths.dataDir);
 }
 
 /**
@@ -48,34 +48,34 @@ export async function ensureCluster(site: Site, lock: ClusterLock): Promise<void
  * @throws EmbeddedServerError when there is a cluster and its password is lost or not ours to read.
  */
 export async function readPassword(
-  site: Pick<Site, 'passwordFile' | 'clusterDir' | 'dataDir' | 'user'>,
+  paths: Pick<ClusterPaths, 'passwordFile' | 'clusterDir' | 'dataDir' | 'user'>,
 ): Promise<string> {
   for (;;) {
     // Asked first: a cluster that is there now had its password before.
-    const needed = await clusterExists(site);
+    const needed = await clusterExists(paths);
     try {
-      return (await readFile(site.passwordFile, 'utf8')).trim();
+      return (await readFile(paths.passwordFile, 'utf8')).trim();
     } catch (error) {
-      if (codeOf(error) === 'EACCES') throw belongsToAnother(site.passwordFile, error);
+      if (codeOf(error) === 'EACCES') throw belongsToAnother(paths.passwordFile, error);
       if (codeOf(error) !== 'ENOENT') throw error;
     }
     if (needed)
       throw new EmbeddedServerError(
-        `${site.passwordFile} is missing, and ${site.clusterDir} cannot be opened without it: restore both from the same backup`,
+        `${paths.passwordFile} is missing, and ${paths.clusterDir} cannot be opened without it: restore both from the same backup`,
       );
-    const fresh = `${site.passwordFile}.${randomBytes(6).toString('hex')}`;
+    const fresh = `${paths.passwordFile}.${randomBytes(6).toString('hex')}`;
     const file = await open(fresh, 'wx', 0o600);
     await file.writeFile(`${randomBytes(24).toString('base64url')}\n`);
     await file.sync();
     await file.close();
-    await giveToOwner(site, fresh);
+    await giveToOwner(paths, fresh);
     // A link, not a rename: of two first starts one makes the password and both read it.
-    await link(fresh, site.passwordFile).catch((error: unknown) => {
+    await link(fresh, paths.passwordFile).catch((error: unknown) => {
       // Gone: the other one has removed it as a leftover.
       if (!['EEXIST', 'ENOENT'].includes(codeOf(error) ?? '')) throw error;
     });
     await rm(fresh, { force: true });
-    await syncFolder(site.dataDir);
+    await syncFolder(paths.dataDir);
   }
 }
 
@@ -83,32 +83,35 @@ export async function readPassword(
  * Gives the password file to whoever owns the data directory. Not to the user that the server runs as: `nobody`, say,
  * is shared by other services, and needs the password only while the cluster is made.
  */
-async function giveToOwner(site: Pick<Site, 'dataDir' | 'user'>, file: string): Promise<void> {
-  if (site.user.kind === 'same') return;
-  const { uid, gid } = await stat(site.dataDir);
+async function giveToOwner(
+  paths: Pick<ClusterPaths, 'dataDir' | 'user'>,
+  file: string,
+): Promise<void> {
+  if (paths.user.kind === 'same') return;
+  const { uid, gid } = await stat(paths.dataDir);
   await chown(file, uid, gid);
 }
 
-async function initdb(site: Site, folder: string, lock: ClusterLock): Promise<void> {
+async function initdb(paths: ClusterPaths, folder: string, lock: ClusterLock): Promise<void> {
   // Removed as a leftover when this process is killed.
-  const passwordFile = `${site.passwordFile}.${randomBytes(6).toString('hex')}`;
+  const passwordFile = `${paths.passwordFile}.${randomBytes(6).toString('hex')}`;
   try {
-    await writeFile(passwordFile, `${site.password}\n`, { mode: 0o600, flag: 'wx' });
-    await giveTo(site.user, passwordFile);
-    await runInitdb(site, { folder, passwordFile }, lock);
+    await writeFile(passwordFile, `${paths.password}\n`, { mode: 0o600, flag: 'wx' });
+    await giveTo(paths.user, passwordFile);
+    await runInitdb(paths, { folder, passwordFile }, lock);
   } finally {
     await rm(passwordFile, { force: true });
   }
 }
 
 async function runInitdb(
-  site: Site,
+  paths: ClusterPaths,
   { folder, passwordFile }: { readonly folder: string; readonly passwordFile: string },
   lock: ClusterLock,
 ): Promise<void> {
   const child = await spawnAs(
-    site.user,
-    site.binaries.initdb,
+    paths.user,
+    paths.binaries.initdb,
     [
       `--pgdata=${folder}`,
       `--username=${SUPERUSER}`,
@@ -124,7 +127,7 @@ async function runInitdb(
     ],
     {
       stdio: ['ignore', 'pipe', 'pipe', lock.kind === 'held' ? lock.file.fd : 'ignore'],
-      env: serverEnvironment(site),
+      env: serverEnvironment(paths),
       cwd: path.parse(folder).root,
       detached: true,
       windowsHide: true,
@@ -143,46 +146,46 @@ async function runInitdb(
     );
   }
   throw new EmbeddedServerError(
-    `initdb could not make a cluster in ${site.dataDir}: ${output.trim().split('\n').slice(-3).join(' ')}`,
+    `initdb could not make a cluster in ${paths.dataDir}: ${output.trim().split('\n').slice(-3).join(' ')}`,
   );
 }
 
-async function clusterExists(site: Pick<Site, 'clusterDir'>): Promise<boolean> {
-  const names = await readdir(site.clusterDir).catch((error: unknown): string[] => {
+async function clusterExists(paths: Pick<ClusterPaths, 'clusterDir'>): Promise<boolean> {
+  const names = await readdir(paths.clusterDir).catch((error: unknown): string[] => {
     if (codeOf(error) === 'ENOENT') return [];
-    if (codeOf(error) === 'EACCES') throw belongsToAnother(site.clusterDir, error);
+    if (codeOf(error) === 'EACCES') throw belongsToAnother(paths.clusterDir, error);
     throw error;
   });
   // An empty folder gives way to the rename.
   if (names.length === 0) return false;
   if (names.includes('PG_VERSION')) return true;
   throw new EmbeddedServerError(
-    `${site.clusterDir} is neither empty nor a PostgreSQL cluster: move it away, or set DATA_DIR`,
+    `${paths.clusterDir} is neither empty nor a PostgreSQL cluster: move it away, or set DATA_DIR`,
   );
 }
 
 /** Root runs the server as another user: what an earlier one owned becomes that user's. */
-async function takeOver(site: Site): Promise<void> {
-  const { uid } = await stat(site.clusterDir);
-  if (site.user.kind === 'same') {
+async function takeOver(paths: ClusterPaths): Promise<void> {
+  const { uid } = await stat(paths.clusterDir);
+  if (paths.user.kind === 'same') {
     if (process.getuid !== undefined && uid !== process.getuid())
       throw new EmbeddedServerError(
-        `${site.clusterDir} belongs to user ${uid}: run as that user, or give it to yours (chown -R)`,
+        `${paths.clusterDir} belongs to user ${uid}: run as that user, or give it to yours (chown -R)`,
       );
     return;
   }
-  await giveToOwner(site, site.passwordFile);
-  if (uid === site.user.uid) return;
-  for (const entry of await readdir(site.clusterDir, { recursive: true, withFileTypes: true }))
-    if (!entry.isSymbolicLink()) await giveTo(site.user, path.join(entry.parentPath, entry.name));
+  await giveToOwner(paths, paths.passwordFile);
+  if (uid === paths.user.uid) return;
+  for (const entry of await readdir(paths.clusterDir, { recursive: true, withFileTypes: true }))
+    if (!entry.isSymbolicLink()) await giveTo(paths.user, path.join(entry.parentPath, entry.name));
   // The folder last: its owner says that all of it was given.
-  await chown(site.clusterDir, site.user.uid, site.user.gid);
+  await chown(paths.clusterDir, paths.user.uid, paths.user.gid);
 }
 
-async function removeLeftovers(site: Site, lock: ClusterLock): Promise<void> {
-  for (const name of await readdir(site.dataDir)) {
+async function removeLeftovers(paths: ClusterPaths, lock: ClusterLock): Promise<void> {
+  for (const name of await readdir(paths.dataDir)) {
     if (!LEFTOVER.test(name)) continue;
-    const leftover = path.join(site.dataDir, name);
+    const leftover = path.join(paths.dataDir, name);
     // Without a lock, another opener may be at work in it.
     if (lock.kind !== 'held' && !(await isOld(leftover))) continue;
     await rm(leftover, { recursive: true, force: true, maxRetries: 5 });

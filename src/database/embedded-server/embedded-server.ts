@@ -10,7 +10,7 @@ import { join, leave, urlOf, type Member, type Role } from './membership.ts';
 import { findPostmaster, startPostmaster } from './postmaster.ts';
 import { endOrphans } from './processes.ts';
 import { chooseServiceUser } from './service-user.ts';
-import type { Site } from './site.ts';
+import type { ClusterPaths } from './cluster-paths.ts';
 import { sleep } from '../../shared/sleep.ts';
 
 export interface EmbeddedServer {
@@ -38,10 +38,10 @@ export interface EmbeddedServerOptions {
  */
 export async function openEmbeddedServer(options: EmbeddedServerOptions): Promise<EmbeddedServer> {
   const { logger, role } = options;
-  const site = await prepareSite(options);
-  const first = await enter(site, { role });
+  const paths = await prepareCluster(options);
+  const first = await enter(paths, { role });
   let state: State = hold(first);
-  return { url: urlOf(site, first.port), close };
+  return { url: urlOf(paths, first.port), close };
 
   function hold(member: Member): State {
     void member.lost.then(() => {
@@ -65,7 +65,7 @@ export async function openEmbeddedServer(options: EmbeddedServerOptions): Promis
     for (let pauseMs = 50; !signal.aborted; pauseMs = Math.min(pauseMs * 2, 5000)) {
       try {
         // At the same port: the url was given away.
-        const member = await enter(site, { role, port: first.port, signal });
+        const member = await enter(paths, { role, port: first.port, signal });
         logger.warn('the embedded PostgreSQL is back, and its locks are held again');
         return member;
       } catch (error) {
@@ -84,11 +84,11 @@ export async function openEmbeddedServer(options: EmbeddedServerOptions): Promis
   async function end(before: Exclude<State, { kind: 'closed' }>): Promise<void> {
     if (before.kind === 'regaining') before.abort.abort();
     const member = before.kind === 'holding' ? before.member : await before.settled;
-    if (member !== undefined && (await leave(site, member))) return;
+    if (member !== undefined && (await leave(paths, member))) return;
     // The connection was gone first. Over a new one, so that the server does not stay behind.
     try {
       const signal = AbortSignal.timeout(CLOSE_PATIENCE_MS);
-      await leave(site, await enter(site, { role: 'tool', signal }));
+      await leave(paths, await enter(paths, { role: 'tool', signal }));
     } catch (error) {
       logger.warn({ err: error }, 'the embedded PostgreSQL may go on; the next start adopts it');
     }
@@ -113,23 +113,23 @@ interface Entry {
 }
 
 /** The whole opening, again and again until we are in: a server may go away at any step beneath us. */
-async function enter(site: Site, entry: Entry): Promise<Member> {
+async function enter(paths: ClusterPaths, entry: Entry): Promise<Member> {
   const startedAtMs = performance.now();
   let told = false;
   let patience = { forMs: 0, sinceMs: startedAtMs };
   for (;;) {
     const elapsedMs = performance.now() - startedAtMs;
-    let found = await findOrStart(site, entry, elapsedMs);
+    let found = await findOrStart(paths, entry, elapsedMs);
     if (found.kind === 'server') {
-      const joining = await join(site, found.port, entry.role);
+      const joining = await join(paths, found.port, entry.role);
       if (joining.kind === 'joined') return joining.member;
-      if (joining.kind === 'taken') throw new DataDirectoryInUse(site.dataDir, joining.holderPid);
-      const reason = found.seen ? joining.reason : heldElsewhere(site);
+      if (joining.kind === 'taken') throw new DataDirectoryInUse(paths.dataDir, joining.holderPid);
+      const reason = found.seen ? joining.reason : heldElsewhere(paths);
       const patienceMs = found.seen ? HIDDEN_PATIENCE_MS : UNSEEN_PATIENCE_MS;
       found = { kind: 'wait', reason, patienceMs };
     }
     if (elapsedMs > SILENCE_MS && !told) {
-      site.logger.info({ reason: found.reason }, 'waiting for the embedded PostgreSQL');
+      paths.logger.info({ reason: found.reason }, 'waiting for the embedded PostgreSQL');
       told = true;
     }
     // Counted anew when the situation changes: a long recovery leaves time for what follows it.
@@ -146,24 +146,24 @@ type Found =
   | { readonly kind: 'server'; readonly port: number; readonly seen: boolean }
   | { readonly kind: 'wait'; readonly reason: string; readonly patienceMs: number };
 
-async function findOrStart(site: Site, entry: Entry, elapsedMs: number): Promise<Found> {
-  const lock = await tryLock(site);
+async function findOrStart(paths: ClusterPaths, entry: Entry, elapsedMs: number): Promise<Found> {
+  const lock = await tryLock(paths);
   try {
-    const postmaster = await findPostmaster(site.clusterDir);
+    const postmaster = await findPostmaster(paths.clusterDir);
     if (postmaster.kind === 'running') return foundRunning(postmaster, entry);
     if (lock.kind === 'busy') {
-      if (elapsedMs > ORPHAN_PATIENCE_MS && (await endOrphans(site.clusterDir)) > 0)
-        site.logger.warn('ended what a killed PostgreSQL had left running');
+      if (elapsedMs > ORPHAN_PATIENCE_MS && (await endOrphans(paths.clusterDir)) > 0)
+        paths.logger.warn('ended what a killed PostgreSQL had left running');
       // A container with our network and its own processes: the server may well answer.
       if (postmaster.kind === 'unseen')
         return { kind: 'server', port: postmaster.port, seen: false };
-      return { kind: 'wait', reason: heldElsewhere(site), patienceMs: HIDDEN_PATIENCE_MS };
+      return { kind: 'wait', reason: heldElsewhere(paths), patienceMs: HIDDEN_PATIENCE_MS };
     }
-    await ensureCluster(site, lock);
-    const start = await startPostmaster(site, lock, entry);
+    await ensureCluster(paths, lock);
+    const start = await startPostmaster(paths, lock, entry);
     if (start.kind === 'started') return { kind: 'server', port: start.port, seen: true };
     // Without locks another opener may have been faster.
-    const rival = await findPostmaster(site.clusterDir);
+    const rival = await findPostmaster(paths.clusterDir);
     if (rival.kind === 'running') return foundRunning(rival, entry);
     throw new EmbeddedServerError(`PostgreSQL did not start: ${start.reason}`);
   } finally {
@@ -186,11 +186,11 @@ function foundRunning(
   return { kind: 'server', port, seen: true };
 }
 
-function heldElsewhere(site: Site): string {
-  return `a process that cannot be seen from here (in another container?) holds ${site.lockFile}; stop it first`;
+function heldElsewhere(paths: ClusterPaths): string {
+  return `a process that cannot be seen from here (in another container?) holds ${paths.lockFile}; stop it first`;
 }
 
-async function prepareSite(options: EmbeddedServerOptions): Promise<Site> {
+async function prepareCluster(options: EmbeddedServerOptions): Promise<ClusterPaths> {
   const dataDir = await makeDataDir(options.dataDir);
   const binaries = await findBinaries(
     options.binariesDir,
@@ -198,7 +198,7 @@ async function prepareSite(options: EmbeddedServerOptions): Promise<Site> {
   );
   const user = await chooseServiceUser(dataDir, [...binaries.files, dataDir]);
   const clusterDir = path.join(dataDir, 'postgres');
-  const site = {
+  const paths = {
     dataDir,
     // It may be a link to another disk.
     clusterDir: await realpath(clusterDir).catch(() => clusterDir),
@@ -209,7 +209,7 @@ async function prepareSite(options: EmbeddedServerOptions): Promise<Site> {
     user,
     logger: options.logger,
   };
-  return { ...site, password: await readPassword(site) };
+  return { ...paths, password: await readPassword(paths) };
 }
 
 async function makeDataDir(dataDir: string): Promise<string> {

@@ -1,28 +1,16 @@
 import { realpath } from 'node:fs/promises';
 import pg from 'pg';
+import { EMBEDDED_SERVER_USE, LOCKS } from '../locks.ts';
 import { SUPERUSER } from './cluster.ts';
 import { codeOf, EmbeddedServerError } from './errors.ts';
 import { stopPostmaster } from './postmaster.ts';
 import { isRunning } from './processes.ts';
-import type { Site } from './site.ts';
+import type { ClusterPaths } from './cluster-paths.ts';
 import { sleep } from '../../shared/sleep.ts';
 import { errorMessage } from '../../shared/errors.ts';
 
 /** One service per data directory, any number of tools. */
 export type Role = 'service' | 'tool';
-
-/**
- * The advisory locks of the embedded server, `(classId, objectId)`. No other part of the system uses
- * this class. They are held by sessions, so PostgreSQL itself lets go what a dead process held.
- */
-export const EMBEDDED_SERVER_LOCKS = {
-  /** "FLED" */
-  classId: 0x464c4544,
-  /** Shared by all who use the server; exclusive for the one who stops it. */
-  users: 1,
-  /** Exclusive, for the service. */
-  service: 2,
-} as const;
 
 /** One who uses the server, for as long as this connection lives. */
 export interface Member {
@@ -41,11 +29,11 @@ export type Joining =
   | { readonly kind: 'away'; readonly reason: string };
 
 /** @throws EmbeddedServerError when the server does not accept our password. */
-export async function join(site: Site, port: number, role: Role): Promise<Joining> {
+export async function join(paths: ClusterPaths, port: number, role: Role): Promise<Joining> {
   let member: Member | undefined;
   try {
-    member = await connectMember(site, port, role);
-    if (!(await isOurs(site, member.client)))
+    member = await connectMember(paths, port, role);
+    if (!(await isOurs(paths, member.client)))
       return away(member, `what answers at port ${port} is not this cluster`);
     // Before the service's lock: from here on nobody stops the server beneath us.
     if (!(await tryShared(member.client))) return away(member, 'it is just being stopped');
@@ -54,7 +42,7 @@ export async function join(site: Site, port: number, role: Role): Promise<Joinin
     const claim = await claimService(member.client);
     if (claim.kind === 'granted') return { kind: 'joined', member };
     // The holder may have closed by now, and then we are the last one.
-    await leave(site, member);
+    await leave(paths, member);
     return { kind: 'taken', holderPid: claim.holderPid };
   } catch (error) {
     if (error instanceof EmbeddedServerError) throw error;
@@ -66,9 +54,10 @@ export async function join(site: Site, port: number, role: Role): Promise<Joinin
  * Leaves, and stops the server when nobody else is in. False when the connection was gone before
  * that could be asked.
  */
-export async function leave(site: Site, member: Member): Promise<boolean> {
+export async function leave(paths: ClusterPaths, member: Member): Promise<boolean> {
   const { client, role } = member;
-  const { classId, users, service } = EMBEDDED_SERVER_LOCKS;
+  const classId = LOCKS.embeddedServer;
+  const { users, service } = EMBEDDED_SERVER_USE;
   try {
     if (role === 'service')
       await client.query('select pg_advisory_unlock($1, $2)', [classId, service]);
@@ -79,7 +68,7 @@ export async function leave(site: Site, member: Member): Promise<boolean> {
       [classId, users],
     );
     // The exclusive lock is kept until the end: an opener that comes now sees it, and waits.
-    if (last.rows[0]?.got === true) await stopPostmaster(site);
+    if (last.rows[0]?.got === true) await stopPostmaster(paths);
     return true;
   } catch {
     return false;
@@ -88,9 +77,9 @@ export async function leave(site: Site, member: Member): Promise<boolean> {
   }
 }
 
-export function urlOf(site: Site, port: number): string {
+export function urlOf(paths: ClusterPaths, port: number): string {
   // Said aloud: PGSSLMODE in the environment would otherwise be obeyed.
-  return `postgres://${SUPERUSER}:${site.password}@127.0.0.1:${port}/${DATABASE}?sslmode=disable`;
+  return `postgres://${SUPERUSER}:${paths.password}@127.0.0.1:${port}/${DATABASE}?sslmode=disable`;
 }
 
 async function away(member: Member | undefined, reason: string): Promise<Joining> {
@@ -98,13 +87,13 @@ async function away(member: Member | undefined, reason: string): Promise<Joining
   return { kind: 'away', reason };
 }
 
-async function connectMember(site: Site, port: number, role: Role): Promise<Member> {
+async function connectMember(paths: ClusterPaths, port: number, role: Role): Promise<Member> {
   try {
-    return await connect(site, port, role, DATABASE);
+    return await connect(paths, port, role, DATABASE);
   } catch (error) {
     if (codeOf(error) !== DATABASE_MISSING) throw error;
   }
-  const maker = await connect(site, port, role, 'postgres');
+  const maker = await connect(paths, port, role, 'postgres');
   try {
     await maker.client.query(`create database ${DATABASE}`);
   } catch (error) {
@@ -113,15 +102,20 @@ async function connectMember(site: Site, port: number, role: Role): Promise<Memb
   } finally {
     await maker.client.end();
   }
-  return connect(site, port, role, DATABASE);
+  return connect(paths, port, role, DATABASE);
 }
 
-async function connect(site: Site, port: number, role: Role, database: string): Promise<Member> {
+async function connect(
+  paths: ClusterPaths,
+  port: number,
+  role: Role,
+  database: string,
+): Promise<Member> {
   const client = new pg.Client({
     host: '127.0.0.1',
     port,
     user: SUPERUSER,
-    password: site.password,
+    password: paths.password,
     database,
     ssl: false,
     application_name: `${HOLDER_PREFIX}${process.pid} (${role})`,
@@ -136,7 +130,7 @@ async function connect(site: Site, port: number, role: Role, database: string): 
     await client.end().catch(() => undefined);
     if (!WRONG_PASSWORD.has(codeOf(error) ?? '')) throw error;
     throw new EmbeddedServerError(
-      `the password in ${site.passwordFile} is not that of ${site.clusterDir}: restore both from the same backup`,
+      `the password in ${paths.passwordFile} is not that of ${paths.clusterDir}: restore both from the same backup`,
       { cause: error },
     );
   }
@@ -147,16 +141,17 @@ async function connect(site: Site, port: number, role: Role, database: string): 
  * Our password proves it (SCRAM: the server shows that it knows it too), except for a copy of the
  * whole data directory that runs elsewhere.
  */
-async function isOurs(site: Site, client: pg.Client): Promise<boolean> {
+async function isOurs(paths: ClusterPaths, client: pg.Client): Promise<boolean> {
   const answer = await client.query<{ folder: string }>(
     `select current_setting('data_directory') as folder`,
   );
   const folder = answer.rows[0]?.folder ?? '';
-  return (await realpath(folder).catch(() => folder)) === (await realpath(site.clusterDir));
+  return (await realpath(folder).catch(() => folder)) === (await realpath(paths.clusterDir));
 }
 
 async function tryShared(client: pg.Client): Promise<boolean> {
-  const { classId, users } = EMBEDDED_SERVER_LOCKS;
+  const classId = LOCKS.embeddedServer;
+  const { users } = EMBEDDED_SERVER_USE;
   const answer = await client.query<{ got: boolean }>(
     'select pg_try_advisory_lock_shared($1, $2) as got',
     [classId, users],
@@ -169,7 +164,8 @@ type Claim =
   | { readonly kind: 'refused'; readonly holderPid: number | undefined };
 
 async function claimService(client: pg.Client): Promise<Claim> {
-  const { classId, service } = EMBEDDED_SERVER_LOCKS;
+  const classId = LOCKS.embeddedServer;
+  const { service } = EMBEDDED_SERVER_USE;
   const deadlineMs = performance.now() + DEAD_HOLDER_PATIENCE_MS;
   for (;;) {
     const answer = await client.query<{ got: boolean }>(
@@ -186,7 +182,8 @@ async function claimService(client: pg.Client): Promise<Claim> {
 }
 
 async function serviceHolder(client: pg.Client): Promise<number | undefined> {
-  const { classId, service } = EMBEDDED_SERVER_LOCKS;
+  const classId = LOCKS.embeddedServer;
+  const { service } = EMBEDDED_SERVER_USE;
   const answer = await client.query<{ name: string }>(
     `select a.application_name as name
        from pg_locks l

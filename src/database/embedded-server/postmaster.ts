@@ -6,7 +6,7 @@ import type { ClusterLock } from './cluster-lock.ts';
 import { codeOf } from './errors.ts';
 import { worksOn } from './processes.ts';
 import { giveTo, spawnAs } from './service-user.ts';
-import type { Site } from './site.ts';
+import type { ClusterPaths } from './cluster-paths.ts';
 import { sleep } from '../../shared/sleep.ts';
 
 /** What `postmaster.pid` says, and whether it is true. */
@@ -49,44 +49,44 @@ export type Start =
  * port it had before when it can, so that addresses noted elsewhere go on working.
  */
 export async function startPostmaster(
-  site: Site,
+  paths: ClusterPaths,
   lock: ClusterLock,
   options: { readonly port?: number; readonly signal?: AbortSignal },
 ): Promise<Start> {
   // The lock says that no process of the cluster lives, which PostgreSQL itself could not know when
   // the pid in there has become somebody else's.
-  if (lock.kind === 'held') await rm(pidFile(site.clusterDir), { force: true });
+  if (lock.kind === 'held') await rm(pidFile(paths.clusterDir), { force: true });
 
-  let port = options.port ?? (await lastPort(site.clusterDir)) ?? (await freePort());
+  let port = options.port ?? (await lastPort(paths.clusterDir)) ?? (await freePort());
   let sharedBuffersMb = 256;
   for (let attempt = 1; ; attempt++) {
-    const launch = await launchOnce(site, lock, { port, sharedBuffersMb, signal: options.signal });
+    const launch = await launchOnce(paths, lock, { port, sharedBuffersMb, signal: options.signal });
     if (launch.kind === 'ready') return { kind: 'started', port };
     if (PORT_TAKEN.test(launch.log) && options.port === undefined && attempt < 10)
       port = await freePort();
     else if (MEMORY_REFUSED.test(launch.log) && sharedBuffersMb > 8) sharedBuffersMb /= 2;
-    else return { kind: 'failed', reason: `${launch.log.trim()} (${site.logFile})` };
+    else return { kind: 'failed', reason: `${launch.log.trim()} (${paths.logFile})` };
   }
 }
 
 /** Ends all connections, writes a checkpoint and stops; waits until it is gone. */
-export async function stopPostmaster(site: Site): Promise<void> {
-  const postmaster = await findPostmaster(site.clusterDir);
+export async function stopPostmaster(paths: ClusterPaths): Promise<void> {
+  const postmaster = await findPostmaster(paths.clusterDir);
   if (postmaster.kind !== 'running') return;
   const { pid } = postmaster;
   if (process.platform === 'win32')
     await spawnAs(
-      site.user,
-      site.binaries.pgCtl,
-      ['stop', '-D', site.clusterDir, '-m', 'fast', '--no-wait'],
-      { stdio: 'ignore', env: serverEnvironment(site), windowsHide: true },
+      paths.user,
+      paths.binaries.pgCtl,
+      ['stop', '-D', paths.clusterDir, '-m', 'fast', '--no-wait'],
+      { stdio: 'ignore', env: serverEnvironment(paths), windowsHide: true },
     );
   else process.kill(pid, 'SIGINT');
 
   const deadlineMs = performance.now() + STOP_PATIENCE_MS;
-  while (await worksOn(pid, site.clusterDir)) {
+  while (await worksOn(pid, paths.clusterDir)) {
     if (performance.now() > deadlineMs) {
-      site.logger.warn(
+      paths.logger.warn(
         { serverPid: pid },
         'the embedded PostgreSQL is still stopping; it goes on by itself',
       );
@@ -97,8 +97,8 @@ export async function stopPostmaster(site: Site): Promise<void> {
 }
 
 /** Nothing of ours but the way to programs and libraries: PGDATA and its like would be obeyed. */
-export function serverEnvironment(site: Pick<Site, 'binaries'>): NodeJS.ProcessEnv {
-  const { libraryPath } = site.binaries;
+export function serverEnvironment(paths: Pick<ClusterPaths, 'binaries'>): NodeJS.ProcessEnv {
+  const { libraryPath } = paths.binaries;
   const searched = process.platform === 'darwin' ? 'DYLD_LIBRARY_PATH' : 'LD_LIBRARY_PATH';
   return {
     PATH: process.env['PATH'],
@@ -117,18 +117,22 @@ interface LaunchOptions {
 
 type Launch = { readonly kind: 'ready' } | { readonly kind: 'exited'; readonly log: string };
 
-async function launchOnce(site: Site, lock: ClusterLock, options: LaunchOptions): Promise<Launch> {
-  const log = await openLog(site);
+async function launchOnce(
+  paths: ClusterPaths,
+  lock: ClusterLock,
+  options: LaunchOptions,
+): Promise<Launch> {
+  const log = await openLog(paths);
   try {
     const { size: logStart } = await log.stat();
     const child = await spawnAs(
-      site.user,
-      site.binaries.postgres,
-      ['-D', site.clusterDir, '-p', String(options.port), ...settings(options.sharedBuffersMb)],
+      paths.user,
+      paths.binaries.postgres,
+      ['-D', paths.clusterDir, '-p', String(options.port), ...settings(options.sharedBuffersMb)],
       {
         stdio: ['ignore', log.fd, log.fd, lock.kind === 'held' ? lock.file.fd : 'ignore'],
-        env: serverEnvironment(site),
-        cwd: path.parse(site.clusterDir).root,
+        env: serverEnvironment(paths),
+        cwd: path.parse(paths.clusterDir).root,
         // A session of its own: Ctrl-C at the terminal is for us, who drain and then stop it.
         detached: true,
         windowsHide: true,
@@ -138,17 +142,17 @@ async function launchOnce(site: Site, lock: ClusterLock, options: LaunchOptions)
     let exited = false;
     child.once('exit', () => (exited = true));
     for (;;) {
-      const postmaster = await findPostmaster(site.clusterDir);
+      const postmaster = await findPostmaster(paths.clusterDir);
       if (postmaster.kind === 'running' && postmaster.pid === child.pid) {
         if (postmaster.status === 'ready') {
-          site.logger.info(
+          paths.logger.info(
             { serverPid: child.pid, port: options.port },
             'started the embedded PostgreSQL',
           );
           return { kind: 'ready' };
         }
       }
-      if (exited) return { kind: 'exited', log: await lastLines(site.logFile, logStart) };
+      if (exited) return { kind: 'exited', log: await lastLines(paths.logFile, logStart) };
       await delay(
         POLL_MS,
         undefined,
@@ -189,14 +193,14 @@ function settings(sharedBuffersMb: number): string[] {
 }
 
 /** Appends; one earlier file is kept, for what led to a crash. */
-async function openLog(site: Site): Promise<FileHandle> {
-  const size = await stat(site.logFile).then(
+async function openLog(paths: ClusterPaths): Promise<FileHandle> {
+  const size = await stat(paths.logFile).then(
     (found) => found.size,
     () => 0,
   );
-  if (size > LOG_LIMIT_BYTES) await rename(site.logFile, `${site.logFile}.1`);
-  const log = await open(site.logFile, 'a', 0o600);
-  await giveTo(site.user, site.logFile);
+  if (size > LOG_LIMIT_BYTES) await rename(paths.logFile, `${paths.logFile}.1`);
+  const log = await open(paths.logFile, 'a', 0o600);
+  await giveTo(paths.user, paths.logFile);
   return log;
 }
 

@@ -68,9 +68,9 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   const { port = 0, host = '127.0.0.1', tls, logFile } = options;
   const registrations = new Registrations(logFile);
   try {
-    const desk = new Desk(options, registrations);
+    const handler = new RequestHandler(options, registrations);
     const answer = (request: IncomingMessage, response: ServerResponse): void => {
-      void desk.serve(request, response);
+      void handler.serve(request, response);
     };
     const server = tls ? createTlsServer({ ...tls }, answer) : createServer(answer);
     await listen(server, host, port);
@@ -81,9 +81,9 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       url: `${tls ? 'https' : 'http'}://${authority}:${address.port}`,
       port: address.port,
       registered: () => registrations.all(),
-      stats: () => desk.stats(),
+      stats: () => handler.stats(),
       close() {
-        desk.close();
+        handler.close();
         closing ??= closed(server).finally(() => registrations.close());
         return closing;
       },
@@ -111,8 +111,8 @@ function closed(server: Server): Promise<void> {
 const DEFAULT_LATENCY_MS = 50;
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** Takes requests, and counts them. */
-class Desk {
+/** Answers the requests of a simulator, and counts them. */
+class RequestHandler {
   readonly #options: SimulatorOptions;
   readonly #random: () => number;
   readonly #registrations: Registrations;

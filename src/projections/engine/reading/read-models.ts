@@ -7,8 +7,6 @@ import type { Generation } from '../generations/generations.ts';
 import type { ProjectionEngine } from '../engine.ts';
 import type { Freshness, WaitOptions } from '../freshness.ts';
 
-export type { Position };
-
 /** Rows, and the position of the snapshot that they were taken from. */
 export interface Versioned<Value> {
   readonly value: Value;

@@ -3,7 +3,7 @@ import type { Binaries } from './binaries.ts';
 import type { ServiceUser } from './service-user.ts';
 
 /** Where one cluster lives, and what runs it. All paths are absolute, without symbolic links. */
-export interface Site {
+export interface ClusterPaths {
   readonly dataDir: string;
   readonly clusterDir: string;
   /** Mode 0600, of the owner of the data directory. */
