@@ -1,4 +1,6 @@
 import type { Queryable } from '../database/database.ts';
+import { insertRows } from '../database/rows.ts';
+import type { Table } from '../database/sql.ts';
 import type { RecordedEvent } from '../event-store/port.ts';
 import type { JsonObject } from '../shared/json.ts';
 
@@ -7,7 +9,7 @@ export interface TimelineEvent {
   readonly projectId: string;
   readonly subject: string;
   readonly recorded: RecordedEvent;
-  /** Of the event, without what is secret. */
+  /** The data of the event without secrets. */
   readonly data: JsonObject;
 }
 
@@ -27,44 +29,32 @@ export function timelineTable(name: string): string {
     )`;
 }
 
-/** Nothing looks into it while it is written. */
+/** DDL of its key, which `apply` does not need. */
 export function timelineTableKey(name: string): string {
   return `alter table ${name} add primary key (project_id, subject, position)`;
 }
 
 export async function saveTimelineEvents(
-  table: string,
+  table: Table,
   events: readonly TimelineEvent[],
   tx: Queryable,
 ): Promise<void> {
   if (events.length === 0) return;
-  await tx.query({
-    name: `save-${table}`,
-    text: `
-      insert into ${table}
-        (project_id, subject, position, event_id, type, occurred_at, recorded_at, actor, data)
-      select *
-      from unnest(
-        $1::text[],                                   /* projects */
-        $2::text[],                                   /* subjects */
-        $3::bigint[],                                 /* positions */
-        $4::uuid[],                                   /* event ids */
-        $5::text[],                                   /* types */
-        string_to_array($6, ',', '')::timestamptz[],  /* occurred at */
-        $7::timestamptz[],                            /* recorded at */
-        $8::text[],                                   /* actors */
-        $9::json[]                                    /* data */
-      )`,
-    values: [
-      events.map(({ projectId }) => projectId),
-      events.map(({ subject }) => subject),
-      events.map(({ recorded }) => recorded.position),
-      events.map(({ recorded }) => recorded.id),
-      events.map(({ recorded }) => recorded.type),
-      events.map(({ recorded }) => recorded.metadata.occurredAt ?? '').join(','),
-      events.map(({ recorded }) => recorded.recordedAt),
-      events.map(({ recorded }) => recorded.metadata.actor),
-      events.map(({ data }) => JSON.stringify(data)),
-    ],
-  });
+  await tx.query(
+    insertRows(
+      table,
+      {
+        project_id: ['text', ({ projectId }) => projectId],
+        subject: ['text', ({ subject }) => subject],
+        position: ['bigint', ({ recorded }) => recorded.position],
+        event_id: ['uuid', ({ recorded }) => recorded.id],
+        type: ['text', ({ recorded }) => recorded.type],
+        occurred_at: ['timestamptz', ({ recorded }) => recorded.metadata.occurredAt],
+        recorded_at: ['timestamptz', ({ recorded }) => recorded.recordedAt],
+        actor: ['text', ({ recorded }) => recorded.metadata.actor],
+        data: ['json', ({ data }) => data],
+      },
+      events,
+    ),
+  );
 }

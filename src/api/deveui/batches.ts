@@ -22,7 +22,7 @@ import {
   type ReadOptions,
 } from '../../projections/engine/reading/read-models.ts';
 import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
-import type { BatchSummary, BatchView } from '../../projections/deveui/queries/views.ts';
+import type { BatchSummary, BatchView } from '../../projections/deveui/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import { hexDigits } from '../../shared/hex-digits.ts';
 import { shortId } from '../../shared/ids.ts';

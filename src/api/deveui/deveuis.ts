@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
-import type { DevEuiView } from '../../projections/deveui/queries/views.ts';
+import type { DevEuiView } from '../../projections/deveui/queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { devEuiField } from '../fields.ts';
 import { cursorPage, cursorQuery, walkPage } from '../paging.ts';

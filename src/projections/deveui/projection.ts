@@ -1,22 +1,20 @@
 import type { Queryable } from '../../database/database.ts';
+import { insertRows, rowsAs } from '../../database/rows.ts';
+import { sql } from '../../database/sql.ts';
 import type { BatchEvent } from '../../events/deveui.ts';
 import { domainEvent } from '../../events/registry.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
-import {
-  saveTimelineEvents,
-  timelineTableKey,
-  timelineTable,
-  type TimelineEvent,
-} from '../timeline-table.ts';
+import { deveui, deveuiDdl } from './tables.ts';
+import { saveTimelineEvents, type TimelineEvent } from '../timeline-table.ts';
 import { answerOf, beginAttempts, endAttempts } from './projection/attempts.ts';
 
 /**
  * Batches of DevEUIs, the DevEUIs that they drew, and every attempt to register one.
  *
- * Counts are of DevEUIs, each of which is in one situation: attempted = registered + conflicted +
- * unconfirmed + in flight. What is in flight is that difference, and stored nowhere.
+ * The counts are of DevEUIs, each of which has one status: attempted = registered + conflicted +
+ * unconfirmed + in flight. Those in flight are that difference, which is stored nowhere.
  */
 export const deveuiProjection: Projection = {
   name: 'deveui',
@@ -34,56 +32,7 @@ export const deveuiProjection: Projection = {
     'DevEuiUnconfirmed',
     'DevEuiAttemptFailed',
   ],
-  tables: `
-    create table batches (
-      project_id   text        not null collate "C",
-      batch_id     text        not null collate "C",
-      position     bigint      not null,
-      size         integer     not null,
-      prefix       text        not null,
-      status       text        not null,
-      reason       text,
-      is_hidden    boolean     not null,
-      requested_at timestamptz not null,
-      attempted    integer     not null,
-      registered   integer     not null,
-      conflicted   integer     not null,
-      unconfirmed  integer     not null,
-      revision     bigint      not null,
-      primary key (project_id, batch_id)
-    );
-
-    create table deveuis (
-      project_id text    not null collate "C",
-      batch_id   text    not null collate "C",
-      dev_eui    text    not null collate "C",
-      short_code text    not null collate "C",
-      candidate  integer not null,
-      status     text    not null,
-      primary key (project_id, batch_id, dev_eui)
-    );
-
-    create table attempts (
-      project_id      text        not null collate "C",
-      batch_id        text        not null collate "C",
-      dev_eui         text        not null collate "C",
-      attempt         integer     not null,
-      position        bigint      not null,
-      outcome         text        not null,
-      reason          text,
-      provider_status integer,
-      sent_at         timestamptz not null,
-      ended_at        timestamptz,
-      primary key (project_id, batch_id, dev_eui, attempt)
-    );
-    ${timelineTable('deveui_events')}`,
-  indexes: `
-    create index batches_by_position on batches (project_id, position);
-    create index deveuis_by_deveui on deveuis (project_id, dev_eui, batch_id);
-    create index deveuis_by_short_code on deveuis (project_id, short_code, dev_eui, batch_id);
-    create index deveuis_by_candidate on deveuis (project_id, batch_id, candidate);
-    create index attempts_by_position on attempts (project_id, batch_id, position);
-    ${timelineTableKey('deveui_events')}`,
+  ...deveuiDdl,
   apply,
 };
 
@@ -104,8 +53,8 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
   });
   const attempted = ofTypes(applied, 'DevEuiAttempted');
   const answered = ofTypes(applied, ...ANSWERS);
-  // In this order what ends something finds what began it, also where both are in one batch of
-  // events. And it is enough: a DevEUI is drawn once and answered once, and not asked for after that.
+  // In this order an event that ends something finds the row of the one that began it, also where both
+  // are applied together. That is enough, since a DevEUI is drawn once, answered once, and not sent again.
   await addBatches(ofTypes(applied, 'BatchRequested'), tx);
   await changeBatches(applied, tx);
   await addDevEuis(attempted, tx);
@@ -113,7 +62,7 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
   await beginAttempts(attempted, tx);
   await endAttempts(ofTypes(applied, 'DevEuiAttemptFailed', ...ANSWERS), tx);
   const ofDevEuis = ofTypes(applied, 'DevEuiAttempted', 'DevEuiAttemptFailed', ...ANSWERS);
-  await saveTimelineEvents('deveui_events', ofDevEuis.map(devEuiEvent), tx);
+  await saveTimelineEvents(deveui.deveui_events, ofDevEuis.map(devEuiEvent), tx);
 }
 
 function devEuiEvent({
@@ -138,38 +87,30 @@ async function addBatches(
   tx: Queryable,
 ): Promise<void> {
   if (requested.length === 0) return;
-  await tx.query({
-    name: 'add-batches',
-    text: `
-      insert into batches (
-        project_id, batch_id, position, size, prefix, status, is_hidden, requested_at,
-        attempted, registered, conflicted, unconfirmed, revision
-      )
-      select
-        project_id, batch_id, position, size, prefix, 'Processing', false, requested_at,
-        0, 0, 0, 0, revision
-      from unnest(
-        $1::text[],        /* projects */
-        $2::text[],        /* batches */
-        $3::bigint[],      /* positions */
-        $4::integer[],     /* sizes */
-        $5::text[],        /* prefixes */
-        $6::timestamptz[], /* requested at */
-        $7::bigint[]       /* revisions */
-      ) as requested (project_id, batch_id, position, size, prefix, requested_at, revision)`,
-    values: [
-      requested.map(({ projectId }) => projectId),
-      requested.map(({ event }) => event.data.batchId),
-      requested.map(({ recorded }) => recorded.position),
-      requested.map(({ event }) => event.data.size),
-      requested.map(({ event }) => event.data.prefix),
-      requested.map(({ event }) => event.data.requestedAt),
-      requested.map(({ recorded }) => recorded.revision),
-    ],
-  });
+  await tx.query(
+    insertRows(
+      deveui.batches,
+      {
+        project_id: ['text', ({ projectId }) => projectId],
+        batch_id: ['text', ({ event }) => event.data.batchId],
+        position: ['bigint', ({ recorded }) => recorded.position],
+        size: ['integer', ({ event }) => event.data.size],
+        prefix: ['text', ({ event }) => event.data.prefix],
+        status: ['text', () => 'Processing'],
+        is_hidden: ['boolean', () => false],
+        requested_at: ['timestamptz', ({ event }) => event.data.requestedAt],
+        attempted: ['integer', () => 0],
+        registered: ['integer', () => 0],
+        conflicted: ['integer', () => 0],
+        unconfirmed: ['integer', () => 0],
+        revision: ['bigint', ({ recorded }) => recorded.revision],
+      },
+      requested,
+    ),
+  );
 }
 
-/** What several events make of one batch together; null: as it was. */
+/** What several events change in one batch together; null: it stays as it was. */
 interface BatchChange {
   readonly projectId: string;
   readonly batchId: string;
@@ -187,48 +128,35 @@ interface BatchChange {
 async function changeBatches(applied: readonly Applied[], tx: Queryable): Promise<void> {
   const changes = changesOf(applied);
   if (changes.length === 0) return;
-  await tx.query({
-    name: 'change-batches',
-    text: `
-      update batches b
-      set revision = change.revision,
-          status = coalesce(change.status, b.status),
-          reason = case when change.status is null then b.reason else change.reason end,
-          is_hidden = coalesce(change.is_hidden, b.is_hidden),
-          attempted = b.attempted + change.attempted,
-          registered = b.registered + change.registered,
-          conflicted = b.conflicted + change.conflicted,
-          unconfirmed = b.unconfirmed + change.unconfirmed
-      from unnest(
-        $1::text[],     /* projects */
-        $2::text[],     /* batches */
-        $3::bigint[],   /* revisions */
-        $4::text[],     /* statuses */
-        $5::text[],     /* reasons */
-        $6::boolean[],  /* hidden */
-        $7::integer[],  /* attempted */
-        $8::integer[],  /* registered */
-        $9::integer[],  /* conflicted */
-        $10::integer[]  /* unconfirmed */
-      ) as change (
-        project_id, batch_id, revision, status, reason, is_hidden,
-        attempted, registered, conflicted, unconfirmed
-      )
-      where b.project_id = change.project_id
-        and b.batch_id = change.batch_id`,
-    values: [
-      changes.map(({ projectId }) => projectId),
-      changes.map(({ batchId }) => batchId),
-      changes.map(({ revision }) => revision),
-      changes.map(({ status }) => status),
-      changes.map(({ reason }) => reason),
-      changes.map(({ isHidden }) => isHidden),
-      changes.map(({ attempted }) => attempted),
-      changes.map(({ registered }) => registered),
-      changes.map(({ conflicted }) => conflicted),
-      changes.map(({ unconfirmed }) => unconfirmed),
-    ],
-  });
+  const change = rowsAs(
+    'change',
+    {
+      project_id: ['text', ({ projectId }) => projectId],
+      batch_id: ['text', ({ batchId }) => batchId],
+      revision: ['bigint', ({ revision }) => revision],
+      status: ['text', ({ status }) => status],
+      reason: ['text', ({ reason }) => reason],
+      is_hidden: ['boolean', ({ isHidden }) => isHidden],
+      attempted: ['integer', ({ attempted }) => attempted],
+      registered: ['integer', ({ registered }) => registered],
+      conflicted: ['integer', ({ conflicted }) => conflicted],
+      unconfirmed: ['integer', ({ unconfirmed }) => unconfirmed],
+    },
+    changes,
+  );
+  await tx.query(sql`
+    update ${deveui.batches} b
+    set revision = change.revision,
+        status = coalesce(change.status, b.status),
+        reason = case when change.status is null then b.reason else change.reason end,
+        is_hidden = coalesce(change.is_hidden, b.is_hidden),
+        attempted = b.attempted + change.attempted,
+        registered = b.registered + change.registered,
+        conflicted = b.conflicted + change.conflicted,
+        unconfirmed = b.unconfirmed + change.unconfirmed
+    from ${change}
+    where b.project_id = change.project_id
+      and b.batch_id = change.batch_id`);
 }
 
 function changesOf(applied: readonly Applied[]): BatchChange[] {
@@ -295,53 +223,45 @@ async function addDevEuis(
   attempted: readonly OfType<'DevEuiAttempted'>[],
   tx: Queryable,
 ): Promise<void> {
-  // One without a place was drawn before.
+  // An attempt without a candidate number sends a DevEUI again that was drawn before.
   const drawn = attempted.filter(({ event }) => event.data.candidate !== null);
   if (drawn.length === 0) return;
-  await tx.query({
-    name: 'add-deveuis',
-    text: `
-      insert into deveuis (project_id, batch_id, dev_eui, short_code, candidate, status)
-      select project_id, batch_id, dev_eui, right(dev_eui, 5), candidate, 'in_flight'
-      from unnest(
-        $1::text[],   /* projects */
-        $2::text[],   /* batches */
-        $3::text[],   /* DevEUIs */
-        $4::integer[] /* candidates */
-      ) as drawn (project_id, batch_id, dev_eui, candidate)`,
-    values: [
-      drawn.map(({ projectId }) => projectId),
-      drawn.map(({ event }) => event.data.batchId),
-      drawn.map(({ event }) => event.data.devEui),
-      drawn.map(({ event }) => event.data.candidate),
-    ],
-  });
+  await tx.query(
+    insertRows(
+      deveui.deveuis,
+      {
+        project_id: ['text', ({ projectId }) => projectId],
+        batch_id: ['text', ({ event }) => event.data.batchId],
+        dev_eui: ['text', ({ event }) => event.data.devEui],
+        short_code: ['text', ({ event }) => event.data.devEui.slice(-5)],
+        candidate: ['integer', ({ event }) => event.data.candidate],
+        status: ['text', () => 'in_flight'],
+      },
+      drawn,
+    ),
+  );
 }
 
 async function answerDevEuis(
-  answered: readonly OfType<(typeof ANSWERS)[number]>[],
+  answers: readonly OfType<(typeof ANSWERS)[number]>[],
   tx: Queryable,
 ): Promise<void> {
-  if (answered.length === 0) return;
-  await tx.query({
-    name: 'answer-deveuis',
-    text: `
-      update deveuis d
-      set status = answered.status
-      from unnest(
-        $1::text[], /* projects */
-        $2::text[], /* batches */
-        $3::text[], /* DevEUIs */
-        $4::text[]  /* statuses */
-      ) as answered (project_id, batch_id, dev_eui, status)
-      where d.project_id = answered.project_id
-        and d.batch_id = answered.batch_id
-        and d.dev_eui = answered.dev_eui`,
-    values: [
-      answered.map(({ projectId }) => projectId),
-      answered.map(({ event }) => event.data.batchId),
-      answered.map(({ event }) => event.data.devEui),
-      answered.map(({ event }) => answerOf[event.type]),
-    ],
-  });
+  if (answers.length === 0) return;
+  const answered = rowsAs(
+    'answered',
+    {
+      project_id: ['text', ({ projectId }) => projectId],
+      batch_id: ['text', ({ event }) => event.data.batchId],
+      dev_eui: ['text', ({ event }) => event.data.devEui],
+      status: ['text', ({ event }) => answerOf[event.type]],
+    },
+    answers,
+  );
+  await tx.query(sql`
+    update ${deveui.deveuis} d
+    set status = answered.status
+    from ${answered}
+    where d.project_id = answered.project_id
+      and d.batch_id = answered.batch_id
+      and d.dev_eui = answered.dev_eui`);
 }

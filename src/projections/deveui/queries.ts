@@ -1,24 +1,64 @@
+import { sql, type Sql } from '../../database/sql.ts';
 import type { Position } from '../../event-store/port.ts';
-import type { Versioned, ReadModels, ReadOptions } from '../engine/reading/read-models.ts';
-import {
-  attemptView,
-  batchSummary,
-  devEuiView,
-  partitionEntry,
-  type AttemptRow,
-  type AttemptView,
-  type BatchCounts,
-  type BatchRow,
-  type BatchSummary,
-  type BatchView,
-  type DevEuiRow,
-  type DevEuiView,
-  type PartitionEntry,
-  type PartitionRow,
-  type SummaryRow,
-} from './queries/views.ts';
+import type { ReadModels, ReadOptions, Versioned } from '../engine/reading/read-models.ts';
+import { tenancy } from '../tenancy/tables.ts';
+import { deveui } from './tables.ts';
 
-/** Where a list of DevEUIs goes on: one may be in several batches. */
+type BatchStatus = 'Processing' | 'Stopped' | 'Failed' | 'Completed';
+type DevEuiStatus = 'in_flight' | 'registered' | 'conflicted' | 'unconfirmed';
+
+/** Numbers of DevEUIs: attempted = registered + conflicted + unconfirmed + in flight. */
+export interface BatchCounts {
+  readonly requested: number;
+  readonly attempted: number;
+  readonly registered: number;
+  readonly conflicted: number;
+  readonly unconfirmed: number;
+  readonly inFlight: number;
+}
+
+export interface BatchSummary {
+  readonly batchId: string;
+  readonly position: Position;
+  readonly status: BatchStatus;
+  /** Why it failed, else null. */
+  readonly reason: string | null;
+  readonly requestedAt: Date;
+  readonly counts: BatchCounts;
+}
+
+export interface BatchView extends BatchSummary {
+  /** The registered DevEUIs, in the order in which they were drawn. */
+  readonly devEuis: readonly string[];
+  readonly unconfirmed: readonly string[];
+  /** Sent without a known outcome yet, also when no request is under way at the moment. */
+  readonly inFlight: readonly string[];
+}
+
+export interface PartitionEntry {
+  readonly devEui: string;
+  readonly shortCode: string;
+  readonly status: DevEuiStatus;
+}
+
+export interface AttemptView {
+  readonly position: Position;
+  readonly devEui: string;
+  readonly attempt: number;
+  readonly outcome: DevEuiStatus | 'failed';
+  readonly reason: string | null;
+  readonly providerStatus: number | null;
+  readonly sentAt: Date;
+  readonly endedAt: Date | null;
+}
+
+export interface DevEuiView extends PartitionEntry {
+  readonly batchId: string;
+  /** The device of the project that is linked to it now. */
+  readonly deviceId: string | null;
+}
+
+/** The last DevEUI of a page: the same one may be in several batches. */
 interface DevEuiPlace {
   readonly devEui: string;
   readonly batchId: string;
@@ -26,40 +66,56 @@ interface DevEuiPlace {
 
 export const DEVEUIS_PER_PARTITION = 1_000;
 
-/** Of a batch that has none: one row, of nulls. */
+/** A row of a batch that may have none: it then consists of nulls. */
 type RowOrNone<Row> = Row | { readonly [Column in keyof Row]: null };
 
-const SUMMARY_COLUMNS = `
-  b.batch_id, b.position, b.status, b.reason, b.requested_at,
-  b.size, b.attempted, b.registered, b.conflicted, b.unconfirmed`;
+/** The columns of a batch `b`. */
+const SUMMARY = sql`
+  b.batch_id as "batchId",
+  b.position,
+  b.status,
+  b.reason,
+  b.requested_at as "requestedAt",
+  json_build_object(
+    'requested', b.size,
+    'attempted', b.attempted,
+    'registered', b.registered,
+    'conflicted', b.conflicted,
+    'unconfirmed', b.unconfirmed,
+    'inFlight', b.attempted - b.registered - b.conflicted - b.unconfirmed
+  ) as counts`;
 
-const DEVEUI_COLUMNS = `
-  d.dev_eui, d.short_code, d.batch_id, d.status,
+/** The columns of a DevEUI `d`. */
+const DEVEUI = sql`
+  d.dev_eui as "devEui",
+  d.short_code as "shortCode",
+  d.status,
+  d.batch_id as "batchId",
   (
     select min(v.device_id)
-    from read_tenancy.devices v
+    from ${tenancy.devices} v
     where v.project_id = d.project_id
       and v.dev_eui = d.dev_eui
       and v.to_position is null
       and v.retired_at is null
-  ) as device_id`;
+  ) as "deviceId"`;
 
-/** Those of the batch `b` that are in one situation, in the order in which they were drawn. */
-function devEuisOf(status: 'registered' | 'unconfirmed' | 'in_flight'): string {
-  return `
+/** The DevEUIs of a batch `b` that have one status, in the order in which they were drawn. */
+function devEuisWith(status: DevEuiStatus): Sql {
+  return sql`
     array(
       select d.dev_eui
-      from read_deveui.deveuis d
+      from ${deveui.deveuis} d
       where d.project_id = b.project_id
         and d.batch_id = b.batch_id
-        and d.status = '${status}'
+        and d.status = ${status}
       order by d.candidate
     )`;
 }
 
 /**
- * A batch that is hidden is as if it were not there. Its DevEUIs are still found by themselves: what is
- * registered was paid for.
+ * A hidden batch is not found. Its DevEUIs still are when they are asked for directly, since each
+ * registered one was paid for.
  */
 export class DevEuiQueries {
   readonly #models: ReadModels;
@@ -73,74 +129,49 @@ export class DevEuiQueries {
     batchId: string,
     options: ReadOptions,
   ): Promise<Versioned<BatchView | undefined>> {
-    const { value, position } = await this.#models.read<BatchRow>(
-      'deveui',
-      {
-        name: 'batch',
-        text: `
-          select
-            ${SUMMARY_COLUMNS},
-            ${devEuisOf('registered')} as registered_deveuis,
-            ${devEuisOf('unconfirmed')} as unconfirmed_deveuis,
-            ${devEuisOf('in_flight')} as open_deveuis
-          from read_deveui.batches b
-          where b.project_id = $1 /* project */
-            and b.batch_id = $2 /* batch */
-            and not b.is_hidden`,
-        values: [projectId, batchId],
-      },
+    const { value, position } = await this.#models.select<BatchView>(
+      sql`
+        select
+          ${SUMMARY},
+          ${devEuisWith('registered')} as "devEuis",
+          ${devEuisWith('unconfirmed')} as unconfirmed,
+          ${devEuisWith('in_flight')} as "inFlight"
+        from ${deveui.batches} b
+        where b.project_id = ${projectId}
+          and b.batch_id = ${batchId}
+          and not b.is_hidden`,
       options,
     );
-    const [row] = value;
-    const view = row && {
-      ...batchSummary(row),
-      devEuis: row.registered_deveuis,
-      unconfirmed: row.unconfirmed_deveuis,
-      inFlight: row.open_deveuis,
-    };
-    return { value: view, position };
+    return { value: value[0], position };
   }
 
-  /** A batch without its DevEUIs, which may be many: to look at often. */
+  /** A batch without its DevEUIs, which may be many: for whoever reads it often. */
   async summary(
     projectId: string,
     batchId: string,
     options: ReadOptions,
   ): Promise<Versioned<BatchSummary | undefined>> {
-    const { value, position } = await this.#models.read<SummaryRow>(
-      'deveui',
-      {
-        name: 'batch-summary',
-        text: `
-          select ${SUMMARY_COLUMNS}
-          from read_deveui.batches b
-          where b.project_id = $1 /* project */
-            and b.batch_id = $2 /* batch */
-            and not b.is_hidden`,
-        values: [projectId, batchId],
-      },
+    const { value, position } = await this.#models.select<BatchSummary>(
+      sql`
+        select ${SUMMARY}
+        from ${deveui.batches} b
+        where b.project_id = ${projectId}
+          and b.batch_id = ${batchId}
+          and not b.is_hidden`,
       options,
     );
-    const [row] = value;
-    return { value: row && batchSummary(row), position };
+    return { value: value[0], position };
   }
 
   /** How many batches of the project are being worked on, as far as the tables know; at most `limit`. */
   async openBatches(projectId: string, limit: number): Promise<number> {
-    const { value } = await this.#models.readAsIs<{ open: bigint }>('deveui', {
-      name: 'open-batches',
-      text: `
-        select count(*) as open
-        from (
-          select
-          from read_deveui.batches
-          where project_id = $1 /* project */
-            and status = 'Processing'
-          limit $2 /* limit */
-        ) found`,
-      values: [projectId, limit],
-    });
-    return Number(value[0]?.open ?? 0);
+    const { value } = await this.#models.selectAsIs(sql`
+      select
+      from ${deveui.batches}
+      where project_id = ${projectId}
+        and status = 'Processing'
+      limit ${limit}`);
+    return value.length;
   }
 
   /** Newest first, before a position if one is given. */
@@ -149,27 +180,20 @@ export class DevEuiQueries {
     { before, limit }: { readonly before?: Position; readonly limit: number },
     options: ReadOptions,
   ): Promise<Versioned<BatchSummary[]>> {
-    const { value, position } = await this.#models.read<SummaryRow>(
-      'deveui',
-      {
-        name: 'batches',
-        text: `
-          select ${SUMMARY_COLUMNS}
-          from read_deveui.batches b
-          where b.project_id = $1 /* project */
-            and b.position < coalesce($2, 9223372036854775807) /* before */
-            and not b.is_hidden
-          order by b.position desc
-          limit $3 /* limit */`,
-        values: [projectId, before ?? null, limit],
-        orderBy: 'found.position desc',
-      },
+    return this.#models.select<BatchSummary>(
+      sql`
+        select ${SUMMARY}
+        from ${deveui.batches} b
+        where b.project_id = ${projectId}
+          and b.position < coalesce(${before}, 9223372036854775807)
+          and not b.is_hidden
+        order by b.position desc
+        limit ${limit}`,
       options,
     );
-    return { value: value.map(batchSummary), position };
   }
 
-  /** How many DevEUIs each partition holds: the first always is, be it empty. */
+  /** How many DevEUIs each partition holds; there is always a first one, which may be empty. */
   async partitions(
     projectId: string,
     batchId: string,
@@ -180,8 +204,8 @@ export class DevEuiQueries {
   }
 
   /**
-   * One slice of the DevEUIs that are not somebody else's, in the order in which they were drawn;
-   * `number` from 1. Undefined where there is no such partition, or no such batch.
+   * A part of the DevEUIs of a batch but the conflicted ones, in the order in which they were drawn.
+   * @param number from 1; undefined is returned when there is no such partition or batch.
    */
   async partition(
     projectId: string,
@@ -189,32 +213,27 @@ export class DevEuiQueries {
     number: number,
     options: ReadOptions,
   ): Promise<Versioned<PartitionEntry[] | undefined>> {
-    const { value, position } = await this.#models.read<RowOrNone<PartitionRow>>(
-      'deveui',
-      {
-        name: 'batch-partition',
-        text: `
-          select d.dev_eui, d.short_code, d.status, d.candidate
-          from read_deveui.batches b
-          left join lateral (
-            select *
-            from read_deveui.deveuis
-            where project_id = b.project_id
-              and batch_id = b.batch_id
-              and status <> 'conflicted'
-            order by candidate
-            offset $3 /* skipped */
-            limit $4 /* limit */
-          ) d on true
-          where b.project_id = $1 /* project */
-            and b.batch_id = $2 /* batch */
-            and not b.is_hidden`,
-        values: [projectId, batchId, (number - 1) * DEVEUIS_PER_PARTITION, DEVEUIS_PER_PARTITION],
-        orderBy: 'candidate',
-      },
+    const { value, position } = await this.#models.select<RowOrNone<PartitionEntry>>(
+      sql`
+        select d.dev_eui as "devEui", d.short_code as "shortCode", d.status
+        from ${deveui.batches} b
+        left join lateral (
+          select *
+          from ${deveui.deveuis}
+          where project_id = b.project_id
+            and batch_id = b.batch_id
+            and status <> 'conflicted'
+          order by candidate
+          offset ${(number - 1) * DEVEUIS_PER_PARTITION}
+          limit ${DEVEUIS_PER_PARTITION}
+        ) d on true
+        where b.project_id = ${projectId}
+          and b.batch_id = ${batchId}
+          and not b.is_hidden
+        order by d.candidate`,
       options,
     );
-    const entries = value.filter(isPresent).map(partitionEntry);
+    const entries = value.filter(isPresent);
     const isThere = entries.length > 0 || (value.length > 0 && number === 1);
     return { value: isThere ? entries : undefined, position };
   }
@@ -226,64 +245,55 @@ export class DevEuiQueries {
     { after, limit }: { readonly after?: Position; readonly limit: number },
     options: ReadOptions,
   ): Promise<Versioned<AttemptView[] | undefined>> {
-    const { value, position } = await this.#models.read<RowOrNone<AttemptRow>>(
-      'deveui',
-      {
-        name: 'batch-attempts',
-        text: `
-          select
-            a.position, a.dev_eui, a.attempt, a.outcome, a.reason, a.provider_status,
-            a.sent_at, a.ended_at
-          from read_deveui.batches b
-          left join lateral (
-            select *
-            from read_deveui.attempts
-            where project_id = b.project_id
-              and batch_id = b.batch_id
-              and position > $3 /* after */
-            order by position
-            limit $4 /* limit */
-          ) a on true
-          where b.project_id = $1 /* project */
-            and b.batch_id = $2 /* batch */
-            and not b.is_hidden`,
-        values: [projectId, batchId, after ?? 0n, limit],
-        orderBy: 'found.position',
-      },
+    const { value, position } = await this.#models.select<RowOrNone<AttemptView>>(
+      sql`
+        select
+          a.position,
+          a.dev_eui as "devEui",
+          a.attempt,
+          a.outcome,
+          a.reason,
+          a.provider_status as "providerStatus",
+          a.sent_at as "sentAt",
+          a.ended_at as "endedAt"
+        from ${deveui.batches} b
+        left join lateral (
+          select *
+          from ${deveui.attempts}
+          where project_id = b.project_id
+            and batch_id = b.batch_id
+            and position > ${after ?? 0n}
+          order by position
+          limit ${limit}
+        ) a on true
+        where b.project_id = ${projectId}
+          and b.batch_id = ${batchId}
+          and not b.is_hidden
+        order by a.position`,
       options,
     );
-    const views = value.filter(isPresent).map(attemptView);
-    return { value: value.length === 0 ? undefined : views, position };
+    return { value: value.length === 0 ? undefined : value.filter(isPresent), position };
   }
 
-  /** One DevEUI, in the batch where it got furthest. */
+  /** A DevEUI with its status in the batch where it got furthest. */
   async devEui(
     projectId: string,
     devEui: string,
     options: ReadOptions,
   ): Promise<Versioned<DevEuiView | undefined>> {
-    const { value, position } = await this.#models.read<DevEuiRow>(
-      'deveui',
-      {
-        name: 'deveui',
-        joins: ['tenancy'],
-        text: `
-          select ${DEVEUI_COLUMNS}
-          from read_deveui.deveuis d
-          where d.project_id = $1 /* project */
-            and d.dev_eui = $2 /* DevEUI */
-          order by
-            array_position(
-              array['registered', 'unconfirmed', 'in_flight', 'conflicted'], d.status
-            ),
-            d.batch_id
-          limit 1`,
-        values: [projectId, devEui],
-      },
+    const { value, position } = await this.#models.select<DevEuiView>(
+      sql`
+        select ${DEVEUI}
+        from ${deveui.deveuis} d
+        where d.project_id = ${projectId}
+          and d.dev_eui = ${devEui}
+        order by
+          array_position(array['registered', 'unconfirmed', 'in_flight', 'conflicted'], d.status),
+          d.batch_id
+        limit 1`,
       options,
     );
-    const [row] = value;
-    return { value: row && devEuiView(row), position };
+    return { value: value[0], position };
   }
 
   /** The DevEUIs of a project, in each of their batches; all, or those with a short code. */
@@ -293,38 +303,24 @@ export class DevEuiQueries {
     options: ReadOptions,
   ): Promise<Versioned<DevEuiView[]>> {
     const { shortCode, after, limit } = page;
-    // Two statements, so that each has the plan of its own index.
-    const isByShortCode = shortCode !== undefined;
-    const { value, position } = await this.#models.read<DevEuiRow>(
-      'deveui',
-      {
-        name: isByShortCode ? 'deveuis-by-short-code' : 'deveuis',
-        joins: ['tenancy'],
-        text: `
-          select ${DEVEUI_COLUMNS}
-          from read_deveui.deveuis d
-          where d.project_id = $1 /* project */
-            and (d.dev_eui, d.batch_id) > ($2, $3) /* after */
-            ${isByShortCode ? 'and d.short_code = $5 /* short code */' : ''}
-          order by d.dev_eui, d.batch_id
-          limit $4 /* limit */`,
-        values: [
-          projectId,
-          after?.devEui ?? '',
-          after?.batchId ?? '',
-          limit,
-          ...(isByShortCode ? [shortCode] : []),
-        ],
-        orderBy: 'dev_eui, batch_id',
-      },
+    // Two statements, so that each has the plan for its own index.
+    const filter = shortCode === undefined ? sql`` : sql`and d.short_code = ${shortCode}`;
+    return this.#models.select<DevEuiView>(
+      sql`
+        select ${DEVEUI}
+        from ${deveui.deveuis} d
+        where d.project_id = ${projectId}
+          and (d.dev_eui, d.batch_id) > (${after?.devEui ?? ''}, ${after?.batchId ?? ''})
+          ${filter}
+        order by d.dev_eui, d.batch_id
+        limit ${limit}`,
       options,
     );
-    return { value: value.map(devEuiView), position };
   }
 }
 
-function isPresent<Row extends { readonly dev_eui: string }>(row: RowOrNone<Row>): row is Row {
-  return row.dev_eui !== null;
+function isPresent<Row extends { readonly devEui: string }>(row: RowOrNone<Row>): row is Row {
+  return row.devEui !== null;
 }
 
 function partitionSizes({ attempted, conflicted }: BatchCounts): number[] {

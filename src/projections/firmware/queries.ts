@@ -1,11 +1,14 @@
+import { sql } from '../../database/sql.ts';
 import type { Position } from '../../event-store/port.ts';
 import {
   atLeast,
-  type Versioned,
   type ReadModels,
   type ReadOptions,
+  type Versioned,
 } from '../engine/reading/read-models.ts';
+import { tenancy } from '../tenancy/tables.ts';
 import { clockOf, type ReportClock } from './report-clock.ts';
+import { firmware } from './tables.ts';
 
 export interface FirmwareReportView {
   readonly eventId: string;
@@ -24,7 +27,7 @@ export interface FirmwareReportView {
 export interface CurrentFirmware {
   readonly component: string;
   readonly version: string;
-  /** The other one that it had before. */
+  /** The last version before it that differs. */
   readonly previousVersion: string | null;
   readonly reportedAt: Date;
   readonly receivedAt: Date;
@@ -34,7 +37,7 @@ export interface VersionSpread {
   readonly component: string;
   readonly version: string;
   readonly devices: number;
-  /** Of the devices that have the component, 0 to 1. */
+  /** The part of the devices with this component, 0 to 1. */
   readonly share: number;
   readonly firstSeenAt: Date;
   readonly lastSeenAt: Date;
@@ -60,55 +63,30 @@ export class FirmwareQueries {
     page: { readonly after?: ReportPlace; readonly limit: number; readonly asOf?: Position },
     options: ReadOptions,
   ): Promise<Versioned<FirmwareReportView[]>> {
-    const { value, position } = await this.#models.read<{
-      event_id: string;
-      component: string;
-      version: string;
-      hardware: string | null;
-      ordered_at: Date;
-      reported_at: Date;
-      received_at: Date;
-      report_position: bigint;
-    }>(
-      'firmware',
-      {
-        name: 'firmware-reports',
-        text: `
-          select
-            event_id, component, version, hardware, ordered_at, reported_at, received_at,
-            position as report_position
-          from read_firmware.reports
-          where project_id = $1 /* project */
-            and device_id = $2 /* device */
-            and position <= coalesce($3, 9223372036854775807) /* as of */
-            and (ordered_at, position) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::bigint, 0)) /* after */
-          order by ordered_at desc, position desc
-          limit $6 /* limit */`,
-        values: [
-          projectId,
-          deviceId,
-          page.asOf ?? null,
-          page.after?.orderedAt ?? null,
-          page.after?.before ?? null,
-          page.limit,
-        ],
-        orderBy: 'ordered_at desc, report_position desc',
-      },
-      atLeast(options, page.asOf),
+    const { after, limit, asOf } = page;
+    const { value, position } = await this.#models.select<Omit<FirmwareReportView, 'clock'>>(
+      sql`
+        select
+          event_id as "eventId",
+          device_id as "deviceId",
+          component,
+          version,
+          hardware,
+          reported_at as "reportedAt",
+          received_at as "receivedAt",
+          ordered_at as "orderedAt",
+          position
+        from ${firmware.reports}
+        where project_id = ${projectId}
+          and device_id = ${deviceId}
+          and position <= coalesce(${asOf}, 9223372036854775807)
+          and (ordered_at, position)
+            < (coalesce(${after?.orderedAt}::timestamptz, 'infinity'), coalesce(${after?.before}, 0))
+        order by ordered_at desc, position desc
+        limit ${limit}`,
+      atLeast(options, asOf),
     );
-    const views = value.map((row) => ({
-      eventId: row.event_id,
-      deviceId,
-      component: row.component,
-      version: row.version,
-      hardware: row.hardware,
-      reportedAt: row.reported_at,
-      receivedAt: row.received_at,
-      orderedAt: row.ordered_at,
-      clock: clockOf(row.reported_at),
-      position: row.report_position as Position,
-    }));
-    return { value: views, position };
+    return { value: value.map((row) => ({ ...row, clock: clockOf(row.reportedAt) })), position };
   }
 
   /** What each component of a device has, or had as of a position. */
@@ -118,30 +96,65 @@ export class FirmwareQueries {
     asOf: Position | undefined,
     options: ReadOptions,
   ): Promise<Versioned<CurrentFirmware[]>> {
-    const { value, position } = await this.#models.read<{
-      component: string;
-      version: string;
-      previous_version: string | null;
-      reported_at: Date;
-      received_at: Date;
-    }>(
-      'firmware',
-      {
-        name: asOf === undefined ? 'current-firmware' : 'current-firmware-as-of',
-        text: asOf === undefined ? CURRENT : CURRENT_AS_OF,
-        values: asOf === undefined ? [projectId, deviceId] : [projectId, deviceId, asOf],
-        orderBy: 'component',
-      },
+    if (asOf !== undefined) return this.#currentAsOf(projectId, deviceId, asOf, options);
+    return this.#models.select<CurrentFirmware>(
+      sql`
+        select
+          component,
+          version,
+          previous_version as "previousVersion",
+          reported_at as "reportedAt",
+          received_at as "receivedAt"
+        from ${firmware.current}
+        where project_id = ${projectId}
+          and device_id = ${deviceId}
+        order by component`,
+      options,
+    );
+  }
+
+  #currentAsOf(
+    projectId: string,
+    deviceId: string,
+    asOf: Position,
+    options: ReadOptions,
+  ): Promise<Versioned<CurrentFirmware[]>> {
+    return this.#models.select<CurrentFirmware>(
+      sql`
+        select
+          newest.component,
+          newest.version,
+          previous.version as "previousVersion",
+          newest.reported_at as "reportedAt",
+          newest.received_at as "receivedAt"
+        from ${firmware.current} c
+        cross join lateral (
+          select *
+          from ${firmware.reports} r
+          where r.project_id = c.project_id
+            and r.device_id = c.device_id
+            and r.component = c.component
+            and r.position <= ${asOf}
+          order by r.ordered_at desc, r.position desc
+          limit 1
+        ) newest
+        left join lateral (
+          select r.version
+          from ${firmware.reports} r
+          where r.project_id = c.project_id
+            and r.device_id = c.device_id
+            and r.component = c.component
+            and r.position <= ${asOf}
+            and (r.ordered_at, r.position) < (newest.ordered_at, newest.position)
+            and r.version <> newest.version
+          order by r.ordered_at desc, r.position desc
+          limit 1
+        ) previous on true
+        where c.project_id = ${projectId}
+          and c.device_id = ${deviceId}
+        order by newest.component`,
       atLeast(options, asOf),
     );
-    const views = value.map((row) => ({
-      component: row.component,
-      version: row.version,
-      previousVersion: row.previous_version,
-      reportedAt: row.reported_at,
-      receivedAt: row.received_at,
-    }));
-    return { value: views, position };
   }
 
   /** Whether a device is known, or was as of a position: retired or not. */
@@ -151,23 +164,17 @@ export class FirmwareQueries {
     asOf: Position | undefined,
     options: ReadOptions,
   ): Promise<boolean> {
-    const { value } = await this.#models.read<{ is_known: boolean }>(
-      'tenancy',
-      {
-        name: 'has-device',
-        text: `
-          select exists (
-            select
-            from read_tenancy.devices
-            where project_id = $1 /* project */
-              and device_id = $2 /* device */
-              and from_position <= coalesce($3::bigint, 9223372036854775807) /* as of */
-          ) as is_known`,
-        values: [projectId, deviceId, asOf ?? null],
-      },
+    const { value } = await this.#models.select(
+      sql`
+        select
+        from ${tenancy.devices}
+        where project_id = ${projectId}
+          and device_id = ${deviceId}
+          and from_position <= coalesce(${asOf}, 9223372036854775807)
+        limit 1`,
       atLeast(options, asOf),
     );
-    return value[0]?.is_known === true;
+    return value.length > 0;
   }
 
   /** Which versions the devices of a project have, or had as of a position: those that are not retired. */
@@ -176,115 +183,58 @@ export class FirmwareQueries {
     asOf: Position | undefined,
     options: ReadOptions,
   ): Promise<Versioned<VersionSpread[]>> {
-    const { value, position } = await this.#models.read<{
-      component: string;
-      version: string;
-      devices: number;
-      share: number;
-      first_seen_at: Date;
-      last_seen_at: Date;
-    }>(
-      'firmware',
-      {
-        name: asOf === undefined ? 'firmware-spread' : 'firmware-spread-as-of',
-        joins: ['tenancy'],
-        text: `
-          with fleet as (${asOf === undefined ? FLEET_NOW : FLEET_AS_OF}),
-          spread as (
-            select
-              component, version,
-              count(*)::integer as devices,
-              count(*)::double precision / sum(count(*)) over (partition by component) as share
-            from fleet
-            group by component, version
-          )
-          select spread.*, seen.first_seen_at, seen.last_seen_at
-          from spread
-          cross join lateral (
-            select min(r.ordered_at) as first_seen_at, max(r.ordered_at) as last_seen_at
-            from read_firmware.reports r
-            where r.project_id = $1 /* project */
-              and r.component = spread.component
-              and r.version = spread.version
-              and r.position <= coalesce($2, 9223372036854775807) /* as of */
-          ) seen`,
-        values: [projectId, asOf ?? null],
-        orderBy: 'component, devices desc, version',
-      },
+    const fleetNow = sql`
+      select c.component, c.version
+      from ${firmware.current} c
+      join ${tenancy.devices} d
+        on d.project_id = c.project_id
+        and d.device_id = c.device_id
+        and d.to_position is null
+        and d.retired_at is null
+      where c.project_id = ${projectId}`;
+    const fleetAsOf = sql`
+      select newest.component, newest.version
+      from ${firmware.current} c
+      join ${tenancy.devices} d
+        on d.project_id = c.project_id
+        and d.device_id = c.device_id
+        and d.from_position <= ${asOf}
+        and (d.to_position is null or d.to_position > ${asOf})
+        and d.retired_at is null
+      cross join lateral (
+        select r.component, r.version
+        from ${firmware.reports} r
+        where r.project_id = c.project_id
+          and r.device_id = c.device_id
+          and r.component = c.component
+          and r.position <= ${asOf}
+        order by r.ordered_at desc, r.position desc
+        limit 1
+      ) newest
+      where c.project_id = ${projectId}`;
+    return this.#models.select<VersionSpread>(
+      sql`
+        with fleet as (${asOf === undefined ? fleetNow : fleetAsOf}),
+        spread as (
+          select
+            component, version,
+            count(*)::integer as devices,
+            count(*)::double precision / sum(count(*)) over (partition by component) as share
+          from fleet
+          group by component, version
+        )
+        select spread.*, seen.first_seen_at as "firstSeenAt", seen.last_seen_at as "lastSeenAt"
+        from spread
+        cross join lateral (
+          select min(r.ordered_at) as first_seen_at, max(r.ordered_at) as last_seen_at
+          from ${firmware.reports} r
+          where r.project_id = ${projectId}
+            and r.component = spread.component
+            and r.version = spread.version
+            and r.position <= coalesce(${asOf}, 9223372036854775807)
+        ) seen
+        order by component, devices desc, version`,
       atLeast(options, asOf),
     );
-    const views = value.map((row) => ({
-      component: row.component,
-      version: row.version,
-      devices: row.devices,
-      share: row.share,
-      firstSeenAt: row.first_seen_at,
-      lastSeenAt: row.last_seen_at,
-    }));
-    return { value: views, position };
   }
-}
-
-const CURRENT = `
-  select component, version, previous_version, reported_at, received_at
-  from read_firmware.current
-  where project_id = $1 /* project */
-    and device_id = $2 /* device */`;
-
-const CURRENT_AS_OF = `
-  select
-    newest.component, newest.version, previous.version as previous_version,
-    newest.reported_at, newest.received_at
-  from read_firmware.current c
-  ${newestAsOf('$3')}
-  left join lateral (
-    select r.version
-    from read_firmware.reports r
-    where r.project_id = c.project_id
-      and r.device_id = c.device_id
-      and r.component = c.component
-      and r.position <= $3 /* as of */
-      and (r.ordered_at, r.position) < (newest.ordered_at, newest.position)
-      and r.version <> newest.version
-    order by r.ordered_at desc, r.position desc
-    limit 1
-  ) previous on true
-  where c.project_id = $1 /* project */
-    and c.device_id = $2 /* device */`;
-
-const FLEET_NOW = `
-  select c.component, c.version
-  from read_firmware.current c
-  join read_tenancy.devices d
-    on d.project_id = c.project_id
-    and d.device_id = c.device_id
-    and d.to_position is null
-    and d.retired_at is null
-  where c.project_id = $1 /* project */`;
-
-const FLEET_AS_OF = `
-  select newest.component, newest.version
-  from read_firmware.current c
-  join read_tenancy.devices d
-    on d.project_id = c.project_id
-    and d.device_id = c.device_id
-    and d.from_position <= $2 /* as of */
-    and (d.to_position is null or d.to_position > $2) /* as of */
-    and d.retired_at is null
-  ${newestAsOf('$2')}
-  where c.project_id = $1 /* project */`;
-
-/** The newest report of a component `c`, up to a position. */
-function newestAsOf(asOf: '$2' | '$3'): string {
-  return `
-    cross join lateral (
-      select r.component, r.version, r.ordered_at, r.reported_at, r.received_at, r.position
-      from read_firmware.reports r
-      where r.project_id = c.project_id
-        and r.device_id = c.device_id
-        and r.component = c.component
-        and r.position <= ${asOf} /* as of */
-      order by r.ordered_at desc, r.position desc
-      limit 1
-    ) newest`;
 }

@@ -1,4 +1,4 @@
-/** No device of a fleet is older: a clock that shows less was reset, to 1970 or to the year it was made. */
+/** No device is older: a clock that shows an earlier time was reset, to 1970 or to its year of make. */
 const PLAUSIBLE_SINCE = new Date('2015-01-01T00:00:00Z');
 
 export type ReportClock = 'plausible' | 'implausible';
@@ -8,9 +8,9 @@ export function clockOf(reportedAt: Date): ReportClock {
 }
 
 /**
- * The time by which a report takes its place among those of its device: the device's own, where that is
- * plausible and not after its arrival. A clock that was reset would leave an old version current, and one
- * that is ahead would hide the next version until the clocks of others have come as far.
+ * The time that orders the reports of a device: the device's own time where it is plausible and not
+ * after the arrival, else the time of arrival. A clock that was reset would leave an old version
+ * current, and a clock that is ahead would hide the next version until that time has come.
  */
 export function orderingTime(reportedAt: Date, receivedAt: Date): Date {
   if (clockOf(reportedAt) === 'implausible') return receivedAt;

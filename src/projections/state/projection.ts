@@ -1,6 +1,6 @@
 import type { Queryable } from '../../database/database.ts';
 import { insertRows, rowsAs } from '../../database/rows.ts';
-import { sql, tablesOf } from '../../database/sql.ts';
+import { sql } from '../../database/sql.ts';
 import type { SensorEvent } from '../../events/state.ts';
 import { domainEvent } from '../../events/registry.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
@@ -8,6 +8,7 @@ import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { mergePatch } from '../../shared/merge-patch.ts';
 import type { Projection } from '../engine/projection.ts';
+import { state, stateDdl } from './tables.ts';
 
 /**
  * Every 16th patch of a sensor is kept with the whole state, so that any past state is folded from few
@@ -21,51 +22,12 @@ export const PATCHES_PER_KEYFRAME = 16;
  */
 const MAX_SENSORS_AT_ONCE = 1_000;
 
-/** The tables of the projection, for its queries and those that join them. */
-export const state = tablesOf('state', ['sensors', 'history', 'settings']);
-
 /** Sensors with their current state, and every patch that they took. */
 export const stateProjection: Projection = {
   name: 'state',
   version: 4,
   handles: ['SensorPatched', 'SensorDedupSet'],
-  tables: `
-    create table sensors (
-      project_id     text        not null collate "C",
-      sensor_id      text        not null collate "C",
-      revision       bigint      not null,
-      state          json        not null,
-      since_keyframe integer     not null,
-      updated_at     timestamptz not null,
-      primary key (project_id, sensor_id)
-    );
-
-    create table history (
-      project_id  text        not null collate "C",
-      sensor_id   text        not null collate "C",
-      position    bigint      not null,
-      event_id    uuid        not null,
-      revision    bigint      not null,
-      patch       json        not null,
-      state       json,
-      occurred_at timestamptz,
-      recorded_at timestamptz not null,
-      actor       text        not null
-    );
-
-    /* The events of a sensor that are no patch: they change its revision and nothing else here. */
-    create table settings (
-      project_id  text        not null collate "C",
-      sensor_id   text        not null collate "C",
-      position    bigint      not null,
-      revision    bigint      not null
-    )`,
-  // `apply` reads neither table, so their keys can wait until a rebuild has written all rows.
-  indexes: `
-    alter table history add primary key (project_id, sensor_id, position);
-    /* Leads from a revision to its place: an index of all revisions would cost 16 times as much. */
-    create index keyframes on history (project_id, sensor_id, revision) where state is not null;
-    alter table settings add primary key (project_id, sensor_id, position)`,
+  ...stateDdl,
   apply,
 };
 

@@ -8,7 +8,8 @@ import {
   type ReadModels,
   type ReadOptions,
 } from '../engine/reading/read-models.ts';
-import { PATCHES_PER_KEYFRAME, state } from './projection.ts';
+import { PATCHES_PER_KEYFRAME } from './projection.ts';
+import { state } from './tables.ts';
 
 export interface SensorView {
   readonly sensorId: string;

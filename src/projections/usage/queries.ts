@@ -1,24 +1,25 @@
+import { sql, type Sql } from '../../database/sql.ts';
 import type { Position } from '../../event-store/port.ts';
 import {
   atLeast,
-  type Versioned,
   type ReadModels,
   type ReadOptions,
+  type Versioned,
 } from '../engine/reading/read-models.ts';
 import { holderAt } from '../tenancy/projection/sim-assignments.ts';
-import type { Edges } from './queries/buckets.ts';
 import { QUARTER_HOUR_MS } from './projection/rollups.ts';
 import { usageSubject } from './projection.ts';
+import type { Edges } from './queries/buckets.ts';
+import { usage } from './tables.ts';
 
-/** Whose usage. */
+/** What the usage is of: `nobody` stands for the SIM cards that belong to no organization. */
 export type Subject =
   | { readonly kind: 'organization'; readonly id: string }
-  /** Of the SIM cards that nobody holds. */
   | { readonly kind: 'nobody' }
   | { readonly kind: 'simcard'; readonly id: string };
 
 export interface UsedInBucket {
-  /** Where the bucket begins: one of the edges. Epoch milliseconds. */
+  /** The start of the bucket, which is one of the edges, in epoch milliseconds. */
   readonly startMs: number;
   readonly bytes: bigint;
 }
@@ -30,7 +31,7 @@ export interface PageOf {
 
 export interface Counted<Item> {
   readonly items: Item[];
-  /** On all pages. */
+  /** The number of items on all pages. */
   readonly total: number;
 }
 
@@ -54,45 +55,35 @@ export class UsageQueries {
     options: ReadOptions,
   ): Promise<Versioned<Counted<UsedInBucket>>> {
     const isOfRecords = asOf !== undefined || edges.some((edge) => edge % QUARTER_HOUR_MS !== 0);
-    const source = (isOfRecords ? FROM_RECORDS : FROM_SUMS)[subject.kind];
-    const { value, position } = await this.#models.read<{
+    const within = { from: new Date(edges[0] ?? 0), to: new Date(edges.at(-1) ?? 0) };
+    const used = isOfRecords
+      ? recordsOf(projectId, subject, within, asOf)
+      : sumsOf(projectId, subject, within);
+    const edgesText = `{${edges.map(edgeText).join(',')}}`;
+    const { value, position } = await this.#models.select<{
       total: bigint;
       bucket: number | null;
       bytes: string | null;
     }>(
-      'usage',
-      {
-        name: `usage-of-${subject.kind}-from-${isOfRecords ? 'records' : 'sums'}`,
-        text: `
-          with buckets as materialized (
-            select width_bucket(used_at, $3::timestamptz[] /* edges */) as bucket, sum(bytes) as bytes
-            from (${source}) used
-            group by bucket
-          )
-          select counted.total, on_page.bucket, on_page.bytes
-          from (select count(*) as total from buckets) counted
-          left join (
-            select bucket, bytes
-            from buckets
-            order by bucket
-            limit $6 /* limit */
-            offset $7 /* offset */
-          ) on_page on true`,
-        values: [
-          projectId,
-          keyOf(subject),
-          `{${edges.map(edgeText).join(',')}}`,
-          new Date(edges[0] ?? 0),
-          new Date(edges.at(-1) ?? 0),
-          page.limit,
-          page.offset,
-          ...(isOfRecords ? [asOf ?? null] : []),
-        ],
-        orderBy: 'bucket',
-      },
+      sql`
+        with buckets as materialized (
+          select width_bucket(used_at, ${edgesText}::timestamptz[]) as bucket, sum(bytes) as bytes
+          from (${used}) used
+          group by bucket
+        )
+        select counted.total, on_page.bucket, on_page.bytes
+        from (select count(*) as total from buckets) counted
+        left join (
+          select bucket, bytes
+          from buckets
+          order by bucket
+          limit ${page.limit}
+          offset ${page.offset}
+        ) on_page on true
+        order by bucket`,
       atLeast(options, asOf),
     );
-    // Beyond the last page there is one row, with the total alone.
+    // Beyond the last page there is one row, which has only the total.
     const items = value.flatMap(({ bucket, bytes }) => {
       const startMs = bucket === null ? undefined : edges[bucket - 1];
       return startMs === undefined ? [] : [{ startMs, bytes: BigInt(bytes ?? 0) }];
@@ -108,16 +99,34 @@ export class UsageQueries {
     options: ReadOptions,
   ): Promise<boolean> {
     if (subject.kind === 'nobody') return true;
-    const { value } = await this.#models.read<{ is_known: boolean }>(
-      'usage',
-      {
-        name: `is-known-${subject.kind}`,
-        text: KNOWN[subject.kind],
-        values: [projectId, subject.id, asOf ?? null],
-      },
+    const { value } = await this.#models.select(
+      subject.kind === 'organization'
+        ? sql`
+            select
+            from ${usage.sim_assignments}
+            where project_id = ${projectId}
+              and org_id = ${subject.id}
+              and position <= coalesce(${asOf}::bigint, 9223372036854775807)
+            limit 1`
+        : sql`
+            select
+            where exists (
+              select
+              from ${usage.sim_assignments}
+              where project_id = ${projectId}
+                and sim_card_id = ${subject.id}
+                and position <= coalesce(${asOf}::bigint, 9223372036854775807)
+            )
+            or exists (
+              select
+              from ${usage.records}
+              where project_id = ${projectId}
+                and sim_card_id = ${subject.id}
+                and position <= coalesce(${asOf}::bigint, 9223372036854775807)
+            )`,
       atLeast(options, asOf),
     );
-    return value[0]?.is_known === true;
+    return value.length > 0;
   }
 
   /**
@@ -130,20 +139,15 @@ export class UsageQueries {
     { from, to, asOf }: { readonly from: Date; readonly to: Date; readonly asOf: Position },
     options: ReadOptions,
   ): Promise<Versioned<bigint>> {
-    const { value, position } = await this.#models.read<{ bytes: string }>(
-      'usage',
-      {
-        name: 'usage-of-sim',
-        text: `
-          select coalesce(sum(bytes), 0) as bytes
-          from read_usage.records
-          where project_id = $1 /* project */
-            and sim_card_id = $2 /* SIM card */
-            and used_at >= $3 /* from */
-            and used_at < $4 /* to */
-            and position <= $5 /* as of */`,
-        values: [projectId, simCardId, from, to, asOf],
-      },
+    const { value, position } = await this.#models.select<{ bytes: string }>(
+      sql`
+        select coalesce(sum(bytes), 0) as bytes
+        from ${usage.records}
+        where project_id = ${projectId}
+          and sim_card_id = ${simCardId}
+          and used_at >= ${from}
+          and used_at < ${to}
+          and position <= ${asOf}`,
       {
         ...options,
         wait: { ...options.wait, projectId, about: [usageSubject(projectId, simCardId)] },
@@ -165,111 +169,74 @@ function edgeText(epochMs: number): string {
   return epochMs < YEAR_10000_MS ? new Date(epochMs).toISOString() : 'infinity';
 }
 
-/** As the tables name a subject. */
-function keyOf(subject: Subject): string {
-  return subject.kind === 'nobody' ? '' : subject.id;
+interface Within {
+  readonly from: Date;
+  readonly to: Date;
 }
 
-const OF_ORGANIZATION = `
-  select quarter_hour as used_at, bytes
-  from read_usage.org_quarter_hours
-  where project_id = $1 /* project */
-    and org_id = $2 /* organization */
-    and quarter_hour >= $4 /* from */
-    and quarter_hour < $5 /* to */`;
-
-/** $1 project, $2 organization or SIM card, $4 from, $5 to. */
-const FROM_SUMS: Readonly<Record<Subject['kind'], string>> = {
-  organization: OF_ORGANIZATION,
-  nobody: OF_ORGANIZATION,
-  simcard: `
+/** The rollups of a subject, for buckets of whole quarters of an hour. */
+function sumsOf(projectId: string, subject: Subject, { from, to }: Within): Sql {
+  if (subject.kind === 'simcard') {
+    return sql`
+      select quarter_hour as used_at, bytes
+      from ${usage.sim_quarter_hours}
+      where project_id = ${projectId}
+        and sim_card_id = ${subject.id}
+        and quarter_hour >= ${from}
+        and quarter_hour < ${to}`;
+  }
+  return sql`
     select quarter_hour as used_at, bytes
-    from read_usage.sim_quarter_hours
-    where project_id = $1 /* project */
-      and sim_card_id = $2 /* SIM card */
-      and quarter_hour >= $4 /* from */
-      and quarter_hour < $5 /* to */`,
-};
-
-/** The same, and $8 as of, if that is a position. */
-const FROM_RECORDS: Readonly<Record<Subject['kind'], string>> = {
-  // Others than the SIM cards that it ever held need not be looked at.
-  organization: `
-    select used_at, bytes
-    from (
-      ${heldRecords(
-        '$8::bigint',
-        `
-        (
-          select distinct sim_card_id
-          from read_usage.sim_assignments
-          where project_id = $1 /* project */
-            and org_id = $2 /* organization */
-        ) s
-        join read_usage.records r
-          on r.sim_card_id = s.sim_card_id`,
-      )}
-        and r.used_at >= $4 /* from */
-        and r.used_at < $5 /* to */
-    ) held
-    where org_id = $2 /* organization */`,
-  nobody: `
-    select used_at, bytes
-    from (
-      ${heldRecords('$8::bigint')}
-        and r.used_at >= $4 /* from */
-        and r.used_at < $5 /* to */
-    ) held
-    where org_id = $2 /* nobody */`,
-  simcard: `
-    select used_at, bytes
-    from read_usage.records
-    where project_id = $1 /* project */
-      and sim_card_id = $2 /* SIM card */
-      and used_at >= $4 /* from */
-      and used_at < $5 /* to */
-      and position <= coalesce($8::bigint, 9223372036854775807) /* as of */`,
-};
-
-/**
- * The records of a project with who held their SIM cards then, up to a position if `asOf` is one. `from`: with what
- * they are joined, as `r`.
- */
-export function heldRecords(asOf: string, from = 'read_usage.records r'): string {
-  const known = `and a.position <= coalesce(${asOf}, 9223372036854775807) /* as of */`;
-  return `
-      select r.sim_card_id, coalesce(holder.org_id, '') as org_id, r.used_at, r.bytes
-      from ${from}
-      left join lateral (
-        ${holderAt('r', 'r.used_at', { schema: 'read_usage.', known })}
-      ) holder on true
-      where r.project_id = $1 /* project */
-        and r.position <= coalesce(${asOf}, 9223372036854775807) /* as of */`;
+    from ${usage.org_quarter_hours}
+    where project_id = ${projectId}
+      and org_id = ${subject.kind === 'organization' ? subject.id : ''}
+      and quarter_hour >= ${from}
+      and quarter_hour < ${to}`;
 }
 
-const KNOWN = {
-  organization: `
-    select exists (
-      select
-      from read_usage.sim_assignments
-      where project_id = $1 /* project */
-        and org_id = $2 /* organization */
-        and position <= coalesce($3::bigint, 9223372036854775807) /* as of */
-    ) as is_known`,
-  simcard: `
-    select
-      exists (
-        select
-        from read_usage.sim_assignments
-        where project_id = $1 /* project */
-          and sim_card_id = $2 /* SIM card */
-          and position <= coalesce($3::bigint, 9223372036854775807) /* as of */
-      )
-      or exists (
-        select
-        from read_usage.records
-        where project_id = $1 /* project */
-          and sim_card_id = $2 /* SIM card */
-          and position <= coalesce($3::bigint, 9223372036854775807) /* as of */
-      ) as is_known`,
-} as const;
+/** The records of a subject, up to a position if one is given. */
+function recordsOf(
+  projectId: string,
+  subject: Subject,
+  { from, to }: Within,
+  asOf: Position | undefined,
+): Sql {
+  if (subject.kind === 'simcard') {
+    return sql`
+      select used_at, bytes
+      from ${usage.records}
+      where project_id = ${projectId}
+        and sim_card_id = ${subject.id}
+        and used_at >= ${from}
+        and used_at < ${to}
+        and position <= coalesce(${asOf}::bigint, 9223372036854775807)`;
+  }
+  const holder = holderAt(usage.sim_assignments, 'r', sql`r.used_at`, asOf);
+  if (subject.kind === 'nobody') {
+    return sql`
+      select r.used_at, r.bytes
+      from ${usage.records} r
+      left join lateral (${holder}) holder on true
+      where r.project_id = ${projectId}
+        and r.used_at >= ${from}
+        and r.used_at < ${to}
+        and r.position <= coalesce(${asOf}::bigint, 9223372036854775807)
+        and coalesce(holder.org_id, '') = ''`;
+  }
+  // Only SIM cards that the organization ever held can have usage of it.
+  return sql`
+    select r.used_at, r.bytes
+    from (
+      select distinct sim_card_id
+      from ${usage.sim_assignments}
+      where project_id = ${projectId}
+        and org_id = ${subject.id}
+    ) s
+    join ${usage.records} r on r.sim_card_id = s.sim_card_id
+    cross join lateral (${holder}) holder
+    where r.project_id = ${projectId}
+      and r.used_at >= ${from}
+      and r.used_at < ${to}
+      and r.position <= coalesce(${asOf}::bigint, 9223372036854775807)
+      and holder.org_id = ${subject.id}`;
+}

@@ -1,6 +1,9 @@
 import type { Queryable } from '../../../database/database.ts';
+import { insertRows, rowsAs, type Columns } from '../../../database/rows.ts';
+import { sql } from '../../../database/sql.ts';
 import type { BatchEvent } from '../../../events/deveui.ts';
 import type { RecordedEvent } from '../../../event-store/port.ts';
+import { deveui } from '../tables.ts';
 
 type Attempted = Extract<BatchEvent, { type: 'DevEuiAttempted' }>;
 type Failed = Extract<BatchEvent, { type: 'DevEuiAttemptFailed' }>;
@@ -22,40 +25,30 @@ interface Applied<Event extends BatchEvent> {
   readonly event: Event;
 }
 
-/** A request is in the log before it leaves, so each has a row from then on. */
+/** A request is in the log before it leaves, so that each has a row from then on. */
 export async function beginAttempts(
   attempted: readonly Applied<Attempted>[],
   tx: Queryable,
 ): Promise<void> {
   if (attempted.length === 0) return;
-  await tx.query({
-    name: 'begin-attempts',
-    text: `
-      insert into attempts (project_id, batch_id, dev_eui, attempt, position, sent_at, outcome)
-      select attempted.*, 'in_flight'
-      from unnest(
-        $1::text[],       /* projects */
-        $2::text[],       /* batches */
-        $3::text[],       /* DevEUIs */
-        $4::integer[],    /* attempts */
-        $5::bigint[],     /* positions */
-        $6::timestamptz[] /* sent at */
-      ) as attempted`,
-    values: [
-      attempted.map(({ projectId }) => projectId),
-      attempted.map(({ event }) => event.data.batchId),
-      attempted.map(({ event }) => event.data.devEui),
-      attempted.map(({ event }) => event.data.attempt),
-      attempted.map(({ recorded }) => recorded.position),
-      attempted.map(({ event }) => event.data.sentAt),
-    ],
-  });
+  await tx.query(
+    insertRows(
+      deveui.attempts,
+      {
+        ...attemptKey,
+        position: ['bigint', ({ recorded }) => recorded.position],
+        sent_at: ['timestamptz', ({ event }) => event.data.sentAt],
+        outcome: ['text', () => 'in_flight'],
+      },
+      attempted,
+    ),
+  );
 }
 
 /**
- * One that was given up may be answered after all: the answer is then how it ended. What is still in
- * flight for a DevEUI that has been answered is nobody's any more, and no event says so: two leaders
- * asked for it.
+ * An attempt that was given up may be answered after all: the answer is then its outcome. Where two
+ * leaders sent one DevEUI, no event ends the attempt that is still in flight when the other one is
+ * answered: it is superseded.
  */
 export async function endAttempts(
   ended: readonly Applied<Answered | Failed>[],
@@ -65,11 +58,18 @@ export async function endAttempts(
   await supersede(ended.filter(isAnswer), tx);
 }
 
+const attemptKey: Columns<Applied<Attempted | Answered | Failed>> = {
+  project_id: ['text', ({ projectId }) => projectId],
+  batch_id: ['text', ({ event }) => event.data.batchId],
+  dev_eui: ['text', ({ event }) => event.data.devEui],
+  attempt: ['integer', ({ event }) => event.data.attempt],
+};
+
 function isAnswer(applied: Applied<Answered | Failed>): applied is Applied<Answered> {
   return applied.event.type !== 'DevEuiAttemptFailed';
 }
 
-/** The last event of each attempt: of two rows for one, an update would take either. */
+/** The last event of each attempt: an update takes either of two rows for one. */
 function lastOfEach(
   ended: readonly Applied<Answered | Failed>[],
 ): readonly Applied<Answered | Failed>[] {
@@ -81,74 +81,50 @@ function lastOfEach(
   return [...last.values()];
 }
 
-async function saveEnds(
-  ended: readonly Applied<Answered | Failed>[],
-  tx: Queryable,
-): Promise<void> {
-  if (ended.length === 0) return;
-  await tx.query({
-    name: 'end-attempts',
-    text: `
-      update attempts a
-      set outcome = ended.outcome,
-          reason = ended.reason,
-          provider_status = ended.provider_status,
-          ended_at = ended.ended_at
-      from unnest(
-        $1::text[],       /* projects */
-        $2::text[],       /* batches */
-        $3::text[],       /* DevEUIs */
-        $4::integer[],    /* attempts */
-        $5::text[],       /* outcomes */
-        $6::text[],       /* reasons */
-        $7::integer[],    /* statuses of the provider */
-        $8::timestamptz[] /* ended at */
-      ) as ended (
-        project_id, batch_id, dev_eui, attempt, outcome, reason, provider_status, ended_at
-      )
-      where a.project_id = ended.project_id
-        and a.batch_id = ended.batch_id
-        and a.dev_eui = ended.dev_eui
-        and a.attempt = ended.attempt`,
-    values: [
-      ended.map(({ projectId }) => projectId),
-      ended.map(({ event }) => event.data.batchId),
-      ended.map(({ event }) => event.data.devEui),
-      ended.map(({ event }) => event.data.attempt),
-      ended.map(({ event }) =>
-        event.type === 'DevEuiAttemptFailed' ? 'failed' : answerOf[event.type],
-      ),
-      ended.map(({ event }) => ('reason' in event.data ? event.data.reason : null)),
-      ended.map(({ event }) => event.data.providerStatus),
-      ended.map(({ event }) => event.data.endedAt),
-    ],
-  });
+async function saveEnds(ends: readonly Applied<Answered | Failed>[], tx: Queryable): Promise<void> {
+  if (ends.length === 0) return;
+  const ended = rowsAs(
+    'ended',
+    {
+      ...attemptKey,
+      outcome: [
+        'text',
+        ({ event }) => (event.type === 'DevEuiAttemptFailed' ? 'failed' : answerOf[event.type]),
+      ],
+      reason: ['text', ({ event }) => ('reason' in event.data ? event.data.reason : null)],
+      provider_status: ['integer', ({ event }) => event.data.providerStatus],
+      ended_at: ['timestamptz', ({ event }) => event.data.endedAt],
+    },
+    ends,
+  );
+  await tx.query(sql`
+    update ${deveui.attempts} a
+    set outcome = ended.outcome,
+        reason = ended.reason,
+        provider_status = ended.provider_status,
+        ended_at = ended.ended_at
+    from ${ended}
+    where a.project_id = ended.project_id
+      and a.batch_id = ended.batch_id
+      and a.dev_eui = ended.dev_eui
+      and a.attempt = ended.attempt`);
 }
 
-async function supersede(answered: readonly Applied<Answered>[], tx: Queryable): Promise<void> {
-  if (answered.length === 0) return;
-  await tx.query({
-    name: 'supersede-attempts',
-    text: `
-      update attempts a
-      set outcome = 'failed',
-          reason = 'superseded: another request for it was answered',
-          ended_at = answered.ended_at
-      from unnest(
-        $1::text[],       /* projects */
-        $2::text[],       /* batches */
-        $3::text[],       /* DevEUIs */
-        $4::timestamptz[] /* answered at */
-      ) as answered (project_id, batch_id, dev_eui, ended_at)
-      where a.project_id = answered.project_id
-        and a.batch_id = answered.batch_id
-        and a.dev_eui = answered.dev_eui
-        and a.outcome = 'in_flight'`,
-    values: [
-      answered.map(({ projectId }) => projectId),
-      answered.map(({ event }) => event.data.batchId),
-      answered.map(({ event }) => event.data.devEui),
-      answered.map(({ event }) => event.data.endedAt),
-    ],
-  });
+async function supersede(answers: readonly Applied<Answered>[], tx: Queryable): Promise<void> {
+  if (answers.length === 0) return;
+  const answered = rowsAs(
+    'answered',
+    { ...attemptKey, ended_at: ['timestamptz', ({ event }) => event.data.endedAt] },
+    answers,
+  );
+  await tx.query(sql`
+    update ${deveui.attempts} a
+    set outcome = 'failed',
+        reason = 'superseded: another request for it was answered',
+        ended_at = answered.ended_at
+    from ${answered}
+    where a.project_id = answered.project_id
+      and a.batch_id = answered.batch_id
+      and a.dev_eui = answered.dev_eui
+      and a.outcome = 'in_flight'`);
 }

@@ -1,6 +1,9 @@
 import type { Queryable } from '../../../database/database.ts';
+import { insertRows, rowsAs } from '../../../database/rows.ts';
+import { sql } from '../../../database/sql.ts';
 import type { DeviceEvent, DeviceLinks } from '../../../events/tenancy.ts';
 import type { RecordedEvent } from '../../../event-store/port.ts';
+import { tenancy } from '../tables.ts';
 
 export interface AppliedToDevice {
   readonly projectId: string;
@@ -8,10 +11,11 @@ export interface AppliedToDevice {
   readonly event: DeviceEvent;
 }
 
-interface DeviceSpan {
+/** A device as it is from one position up to another, which is null for the current span. */
+interface DeviceSpan extends DeviceLinks {
+  readonly stream: string;
   readonly projectId: string;
   readonly deviceId: string;
-  readonly links: DeviceLinks;
   readonly createdAt: Date;
   readonly retiredAt: Date | null;
   revision: bigint;
@@ -20,8 +24,8 @@ interface DeviceSpan {
 }
 
 /**
- * Ends the span of each device that changed and begins the next; several in one batch in turn. A key
- * is no change of the device, but moves the revision of its stream, and so its ETag.
+ * Ends the span of each device that changed and begins the next one, event by event. A key does not
+ * change the device, but it changes the revision of its stream, and so its ETag.
  */
 export async function changeDevices(
   applied: readonly AppliedToDevice[],
@@ -46,68 +50,50 @@ export async function changeDevices(
   await insertSpans(begun, tx);
 }
 
-/** What became of spans that were there before. */
+/** Writes how spans that were there before have changed. */
 async function saveSpans(spans: readonly DeviceSpan[], tx: Queryable): Promise<void> {
   if (spans.length === 0) return;
-  await tx.query({
-    text: `
-      update devices d
-      set revision = span.revision,
-          to_position = span.to_position
-      from unnest(
-        $1::text[],   /* projects */
-        $2::text[],   /* devices */
-        $3::bigint[], /* from positions */
-        $4::bigint[], /* revisions */
-        $5::bigint[]  /* to positions */
-      ) as span (project_id, device_id, from_position, revision, to_position)
-      where d.project_id = span.project_id
-        and d.device_id = span.device_id
-        and d.from_position = span.from_position`,
-    values: [
-      spans.map((span) => span.projectId),
-      spans.map((span) => span.deviceId),
-      spans.map((span) => span.fromPosition),
-      spans.map((span) => span.revision),
-      spans.map((span) => span.toPosition),
-    ],
-  });
+  const changed = rowsAs(
+    'span',
+    {
+      project_id: ['text', (span) => span.projectId],
+      device_id: ['text', (span) => span.deviceId],
+      from_position: ['bigint', (span) => span.fromPosition],
+      revision: ['bigint', (span) => span.revision],
+      to_position: ['bigint', (span) => span.toPosition],
+    },
+    spans,
+  );
+  await tx.query(sql`
+    update ${tenancy.devices} d
+    set revision = span.revision,
+        to_position = span.to_position
+    from ${changed}
+    where d.project_id = span.project_id
+      and d.device_id = span.device_id
+      and d.from_position = span.from_position`);
 }
 
 async function insertSpans(begun: readonly DeviceSpan[], tx: Queryable): Promise<void> {
   if (begun.length === 0) return;
-  await tx.query({
-    text: `
-      insert into devices (
-        project_id, device_id, dev_eui, sim_card_id, sensor_id,
-        created_at, retired_at, revision, from_position, to_position
-      )
-      select *
-      from unnest(
-        $1::text[],        /* projects */
-        $2::text[],        /* devices */
-        $3::text[],        /* DevEUIs */
-        $4::text[],        /* SIM cards */
-        $5::text[],        /* sensors */
-        $6::timestamptz[], /* created at */
-        $7::timestamptz[], /* retired at */
-        $8::bigint[],      /* revisions */
-        $9::bigint[],      /* from positions */
-        $10::bigint[]      /* to positions */
-      )`,
-    values: [
-      begun.map((span) => span.projectId),
-      begun.map((span) => span.deviceId),
-      begun.map((span) => span.links.devEui),
-      begun.map((span) => span.links.simCardId),
-      begun.map((span) => span.links.sensorId),
-      begun.map((span) => span.createdAt),
-      begun.map((span) => span.retiredAt),
-      begun.map((span) => span.revision),
-      begun.map((span) => span.fromPosition),
-      begun.map((span) => span.toPosition),
-    ],
-  });
+  await tx.query(
+    insertRows(
+      tenancy.devices,
+      {
+        project_id: ['text', (span) => span.projectId],
+        device_id: ['text', (span) => span.deviceId],
+        dev_eui: ['text', (span) => span.devEui],
+        sim_card_id: ['text', (span) => span.simCardId],
+        sensor_id: ['text', (span) => span.sensorId],
+        created_at: ['timestamptz', (span) => span.createdAt],
+        retired_at: ['timestamptz', (span) => span.retiredAt],
+        revision: ['bigint', (span) => span.revision],
+        from_position: ['bigint', (span) => span.fromPosition],
+        to_position: ['bigint', (span) => span.toPosition],
+      },
+      begun,
+    ),
+  );
 }
 
 function nextSpan(
@@ -120,9 +106,12 @@ function nextSpan(
   if (event.type === 'DeviceRegistered') {
     const { deviceId, devEui, simCardId, sensorId, createdAt } = event.data;
     return {
+      stream: recorded.stream,
       projectId,
       deviceId,
-      links: { devEui, simCardId, sensorId },
+      devEui,
+      simCardId,
+      sensorId,
       createdAt: new Date(createdAt),
       retiredAt: null,
       ...begun,
@@ -131,7 +120,7 @@ function nextSpan(
   if (before === undefined) return undefined;
   if (event.type === 'DeviceChanged') {
     const { devEui, simCardId, sensorId } = event.data;
-    return { ...before, links: { devEui, simCardId, sensorId }, ...begun };
+    return { ...before, devEui, simCardId, sensorId, ...begun };
   }
   if (event.type !== 'DeviceRetired' && event.type !== 'DeviceTransferred') return undefined;
   return { ...before, retiredAt: recorded.recordedAt, ...begun };
@@ -141,51 +130,35 @@ async function loadDevices(
   applied: readonly AppliedToDevice[],
   tx: Queryable,
 ): Promise<Map<string, DeviceSpan>> {
-  const streams = new Map<string, { projectId: string; deviceId: string }>();
-  for (const { projectId, recorded } of applied) {
-    const { data } = recorded;
-    // A key event names the device as its holder.
-    const deviceId = (data['deviceId'] ?? data['holder']) as string;
-    streams.set(recorded.stream, { projectId, deviceId });
-  }
-  const names = [...streams.keys()];
-  const wanted = [...streams.values()];
-  const rows = await tx.query<DeviceRow & { ordinal: number }>({
-    text: `
-      select wanted.ordinal::integer, d.*
-      from unnest(
-        $1::text[], /* projects */
-        $2::text[]  /* devices */
-      ) with ordinality as wanted (project_id, device_id, ordinal)
-      join devices d using (project_id, device_id)
-      where d.to_position is null`,
-    values: [wanted.map(({ projectId }) => projectId), wanted.map(({ deviceId }) => deviceId)],
-  });
-  const spans = new Map<string, DeviceSpan>();
-  for (const row of rows) {
-    const stream = names[row.ordinal - 1];
-    const ids = wanted[row.ordinal - 1];
-    if (stream === undefined || ids === undefined) continue;
-    spans.set(stream, {
-      ...ids,
-      links: { devEui: row.dev_eui, simCardId: row.sim_card_id, sensorId: row.sensor_id },
-      createdAt: row.created_at,
-      retiredAt: row.retired_at,
-      revision: row.revision,
-      fromPosition: row.from_position,
-      toPosition: null,
-    });
-  }
-  return spans;
-}
-
-interface DeviceRow {
-  readonly device_id: string;
-  readonly dev_eui: string | null;
-  readonly sim_card_id: string | null;
-  readonly sensor_id: string | null;
-  readonly created_at: Date;
-  readonly retired_at: Date | null;
-  readonly revision: bigint;
-  readonly from_position: bigint;
+  const byStream = new Map(applied.map((change) => [change.recorded.stream, change]));
+  const wanted = rowsAs(
+    'wanted',
+    {
+      stream: ['text', ({ recorded }) => recorded.stream],
+      project_id: ['text', ({ projectId }) => projectId],
+      // A key event names the device as its holder.
+      device_id: [
+        'text',
+        ({ event: { data } }) => ('holder' in data ? data.holder : data.deviceId),
+      ],
+    },
+    [...byStream.values()],
+  );
+  const spans = await tx.query<DeviceSpan>(sql`
+    select
+      wanted.stream,
+      d.project_id as "projectId",
+      d.device_id as "deviceId",
+      d.dev_eui as "devEui",
+      d.sim_card_id as "simCardId",
+      d.sensor_id as "sensorId",
+      d.created_at as "createdAt",
+      d.retired_at as "retiredAt",
+      d.revision,
+      d.from_position as "fromPosition",
+      d.to_position as "toPosition"
+    from ${wanted}
+    join ${tenancy.devices} d using (project_id, device_id)
+    where d.to_position is null`);
+  return new Map(spans.map((span) => [span.stream, span]));
 }

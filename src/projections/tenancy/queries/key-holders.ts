@@ -1,5 +1,8 @@
+import { rowsAs } from '../../../database/rows.ts';
+import { sql } from '../../../database/sql.ts';
 import type { KeyKind, Role } from '../../../events/tenancy.ts';
 import type { Versioned, ReadModels } from '../../engine/reading/read-models.ts';
+import { tenancy } from '../tables.ts';
 
 /** A key with all that decides whether, and for what, it is accepted. */
 export interface KeyHolder extends IssuedKey, HolderStatus {}
@@ -37,7 +40,6 @@ export interface KeyRow {
 }
 
 interface SelectedRow {
-  readonly ordinal: number;
   readonly keyId: string | null;
   readonly kind: KeyKind;
   readonly projectId: string;
@@ -62,56 +64,56 @@ export class KeyQueries {
    * lookup, in its order.
    */
   async keyRows(lookups: readonly KeyLookup[]): Promise<Versioned<KeyRow[]>> {
-    const { value, position } = await this.#models.readAsIs<SelectedRow>('tenancy', {
-      name: 'key-rows',
-      // Subqueries with a limit are looked up row by row, whatever the planner expects of the arrays.
-      text: `
-        select
-          wanted.ordinal::integer as "ordinal",
-          k.key_id as "keyId", k.kind as "kind", k.project_id as "projectId",
-          k.holder as "holder", k.secret_hash as "secretHash",
-          k.revoked_at is not null as "isRevoked",
-          m.role as "role",
-          d.device_id is not null and d.retired_at is null as "isActiveDevice",
-          d.sensor_id as "sensorId"
-        from unnest(
-          $1::text[], /* keys */
-          $2::text[], /* kinds, where the holder is known */
-          $3::text[], /* projects */
-          $4::text[]  /* holders */
-        ) with ordinality as wanted (key_id, kind, project_id, holder, ordinal)
-        left join lateral (
-          select *
-          from read_tenancy.keys
-          where key_id = wanted.key_id
-          limit 1
-        ) k on true
-        left join lateral (
-          select role
-          from read_tenancy.members
-          where coalesce(wanted.kind, k.kind) = 'mem'
-            and project_id = coalesce(wanted.project_id, k.project_id)
-            and member_id = coalesce(wanted.holder, k.holder)
-            and to_position is null
-          limit 1
-        ) m on true
-        left join lateral (
-          select device_id, retired_at, sensor_id
-          from read_tenancy.devices
-          where coalesce(wanted.kind, k.kind) = 'dev'
-            and project_id = coalesce(wanted.project_id, k.project_id)
-            and device_id = coalesce(wanted.holder, k.holder)
-            and to_position is null
-          limit 1
-        ) d on true`,
-      values: [
-        lookups.map(({ keyId }) => keyId),
-        lookups.map(({ address }) => address?.kind ?? null),
-        lookups.map(({ address }) => address?.projectId ?? null),
-        lookups.map(({ address }) => address?.holder ?? null),
-      ],
-      orderBy: '"ordinal"',
-    });
+    const wanted = rowsAs(
+      'wanted',
+      {
+        ordinal: ['integer', ([ordinal]) => ordinal],
+        key_id: ['text', ([, { keyId }]) => keyId],
+        // The holder, where it is known.
+        kind: ['text', ([, { address }]) => address?.kind],
+        project_id: ['text', ([, { address }]) => address?.projectId],
+        holder: ['text', ([, { address }]) => address?.holder],
+      },
+      [...lookups.entries()],
+    );
+    // Subqueries with a limit are executed row by row, whatever the planner expects of the arrays.
+    const { value, position } = await this.#models.selectAsIs<SelectedRow>(sql`
+      select
+        k.key_id as "keyId",
+        k.kind,
+        k.project_id as "projectId",
+        k.holder,
+        k.secret_hash as "secretHash",
+        k.revoked_at is not null as "isRevoked",
+        m.role,
+        d.device_id is not null and d.retired_at is null as "isActiveDevice",
+        d.sensor_id as "sensorId"
+      from ${wanted}
+      left join lateral (
+        select *
+        from ${tenancy.keys}
+        where key_id = wanted.key_id
+        limit 1
+      ) k on true
+      left join lateral (
+        select role
+        from ${tenancy.members}
+        where coalesce(wanted.kind, k.kind) = 'mem'
+          and project_id = coalesce(wanted.project_id, k.project_id)
+          and member_id = coalesce(wanted.holder, k.holder)
+          and to_position is null
+        limit 1
+      ) m on true
+      left join lateral (
+        select device_id, retired_at, sensor_id
+        from ${tenancy.devices}
+        where coalesce(wanted.kind, k.kind) = 'dev'
+          and project_id = coalesce(wanted.project_id, k.project_id)
+          and device_id = coalesce(wanted.holder, k.holder)
+          and to_position is null
+        limit 1
+      ) d on true
+      order by wanted.ordinal`);
     return { value: value.map(keyRow), position };
   }
 }

@@ -1,6 +1,9 @@
+import { rowsAs } from '../../../database/rows.ts';
+import { sql } from '../../../database/sql.ts';
 import type { LinkKind } from '../../../events/tenancy.ts';
 import { Batched } from '../../../shared/batched.ts';
 import type { ReadModels } from '../../engine/reading/read-models.ts';
+import { tenancy } from '../tables.ts';
 
 const MAX_LINKS_PER_QUERY = 500;
 
@@ -24,50 +27,47 @@ export class LinkQueries {
   }
 
   async #read(links: readonly string[]): Promise<Map<string, string[]>> {
-    const parsed = links.map((link) => JSON.parse(link) as [string, LinkKind, string]);
-    const { value } = await this.#models.readAsIs<{ ordinal: number; deviceId: string }>(
-      'tenancy',
+    const wanted = rowsAs(
+      'wanted',
       {
-        name: 'devices-with-links',
-        text: `
-          select wanted.ordinal::integer as "ordinal", d.device_id as "deviceId"
-          from unnest(
-            $1::text[], /* projects */
-            $2::text[], /* kinds */
-            $3::text[]  /* values */
-          ) with ordinality as wanted (project_id, kind, value, ordinal)
-          cross join lateral (
-            select device_id, retired_at
-            from read_tenancy.devices
-            where wanted.kind = 'devEui'
-              and project_id = wanted.project_id
-              and dev_eui = wanted.value
-              and to_position is null
-            union all
-            select device_id, retired_at
-            from read_tenancy.devices
-            where wanted.kind = 'simCardId'
-              and project_id = wanted.project_id
-              and sim_card_id = wanted.value
-              and to_position is null
-            union all
-            select device_id, retired_at
-            from read_tenancy.devices
-            where wanted.kind = 'sensorId'
-              and project_id = wanted.project_id
-              and sensor_id = wanted.value
-              and to_position is null
-          ) d
-          where d.retired_at is null`,
-        values: [
-          parsed.map(([projectId]) => projectId),
-          parsed.map(([, kind]) => kind),
-          parsed.map(([, , linked]) => linked),
-        ],
+        link: ['text', ({ link }) => link],
+        project_id: ['text', ({ projectId }) => projectId],
+        kind: ['text', ({ kind }) => kind],
+        value: ['text', ({ linked }) => linked],
       },
+      links.map((link) => {
+        const [projectId, kind, linked] = JSON.parse(link) as [string, LinkKind, string];
+        return { link, projectId, kind, linked };
+      }),
     );
+    const { value } = await this.#models.selectAsIs<{ link: string; deviceId: string }>(sql`
+      select wanted.link, d.device_id as "deviceId"
+      from ${wanted}
+      cross join lateral (
+        select device_id, retired_at
+        from ${tenancy.devices}
+        where wanted.kind = 'devEui'
+          and project_id = wanted.project_id
+          and dev_eui = wanted.value
+          and to_position is null
+        union all
+        select device_id, retired_at
+        from ${tenancy.devices}
+        where wanted.kind = 'simCardId'
+          and project_id = wanted.project_id
+          and sim_card_id = wanted.value
+          and to_position is null
+        union all
+        select device_id, retired_at
+        from ${tenancy.devices}
+        where wanted.kind = 'sensorId'
+          and project_id = wanted.project_id
+          and sensor_id = wanted.value
+          and to_position is null
+      ) d
+      where d.retired_at is null`);
     const found = new Map(links.map((link): [string, string[]] => [link, []]));
-    for (const { ordinal, deviceId } of value) found.get(links[ordinal - 1] ?? '')?.push(deviceId);
+    for (const { link, deviceId } of value) found.get(link)?.push(deviceId);
     return found;
   }
 }
