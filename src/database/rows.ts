@@ -46,8 +46,8 @@ export function insertRows<Row>(table: Table, columns: Columns<Row>, rows: reado
 const SEPARATOR = '\u001E';
 
 /**
- * An array as PostgreSQL reads it fastest. An array of JSON would be escaped, at twice its size; what
- * needs no quotes is joined here, as the driver looks for quotes in each element.
+ * An array as PostgreSQL reads it fastest. An array of JSON would be escaped, at twice its size;
+ * what needs no quotes is joined here, as the driver looks for quotes in each element.
  */
 function arrayOf<Row>(column: Column<Row>, rows: readonly Row[]): Sql {
   switch (column[0]) {

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 
-/** A statement as it is sent. One with a `name` is kept prepared by each connection that runs it. */
+/**
+ * A statement as it is sent. One with a `name` is kept prepared by each connection that runs it.
+ */
 export interface Statement {
   readonly name?: string;
   readonly text: string;
@@ -12,8 +14,8 @@ type Scalar = string | number | bigint | boolean | Date | Uint8Array | null | un
 export type SqlValue = Scalar | readonly Scalar[] | Sql | Table | typeof readPosition;
 
 /**
- * SQL as a template: `` sql`select * from ${state.sensors} where sensor_id = ${sensorId}` ``. Values
- * become parameters where they stand; `undefined` is null. Templates can stand in templates.
+ * SQL as a template: `` sql`select * from ${state.sensors} where sensor_id = ${sensorId}` ``.
+ * Values become parameters where they stand; `undefined` is null. Templates can stand in templates.
  *
  * Names that are known only when a statement runs stay open until then: each generation of a
  * projection has a schema of its own, so the same query has one text for each.
@@ -75,8 +77,8 @@ export interface Names {
 const IN_SEARCH_PATH: Names = { table: ({ name }) => name };
 
 /**
- * The statement as it is sent. One with parameters is kept prepared under a name made from its text,
- * so that no two texts ever share a name.
+ * The statement as it is sent. One with parameters is kept prepared under a name made from its
+ * text, so that no two texts ever share a name.
  */
 export function render(statement: Sql, names: Names = IN_SEARCH_PATH): Statement {
   const parameters: unknown[] = [];

@@ -8,6 +8,7 @@ import { LedgerError } from '../../src/shared/errors.ts';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
+import { sql, tablesOf } from '../../src/database/sql.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { closedGate } from '../gate.ts';
@@ -40,13 +41,14 @@ test('a read that takes too long is given up, and says so; the next one is answe
   const notes = new Notes(database);
   const projection = notes.projection('slowly-read');
   const { models } = await prepare({ projections: [projection], readTimeoutMs: 50 });
-  const read = (name: string, text: string) =>
-    models.readAsIs(projection.name, { name, text, values: [] });
-  await expect(read('slow', 'select pg_sleep(30)')).rejects.toMatchObject({
+  const { checkpoint } = tablesOf(projection.name, ['checkpoint']);
+  await expect(models.readAsIs(sql`select pg_sleep(30) from ${checkpoint}`)).rejects.toMatchObject({
     code: 'read-too-slow',
     message: expect.stringContaining('ask for less'),
   });
-  expect(await read('fast', 'select 1 as one')).toMatchObject({ value: [{ one: 1 }] });
+  expect(await models.readAsIs(sql`select 1 as one from ${checkpoint}`)).toMatchObject({
+    value: [{ one: 1 }],
+  });
 });
 
 describe('effects and checkpoint', () => {

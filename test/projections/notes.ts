@@ -1,5 +1,6 @@
 import { expect, vi } from 'vitest';
 import type { Database } from '../../src/database/database.ts';
+import { sql, tablesOf, type Table } from '../../src/database/sql.ts';
 import type { EventStore, Position } from '../../src/event-store/port.ts';
 import { testStreamName } from '../event-store/test-stream-name.ts';
 import type { ProjectionStatus } from '../../src/projections/engine/administration.ts';
@@ -16,6 +17,7 @@ let ledgers = 0;
 export class Notes {
   readonly name: string;
   readonly type: string;
+  readonly table: Table;
 
   readonly #database: Database;
 
@@ -24,6 +26,7 @@ export class Notes {
     ledgers += 1;
     this.name = name ?? `notes_${ledgers}`;
     this.type = type ?? `Noted${ledgers}`;
+    this.table = tablesOf(this.name, ['notes']).notes;
   }
 
   projection(writer: string, options: Partial<NotesOptions> = {}) {
@@ -66,13 +69,7 @@ export class Notes {
   /** As queries read it. */
   read({ models }: ReadProcess, minPosition?: Position, wait: WaitOptions = {}) {
     return models.read<{ note: string }>(
-      this.name,
-      {
-        name: `${this.name}-all`,
-        text: `select position, note from read_${this.name}.notes order by position`,
-        values: [],
-        orderBy: 'found.position',
-      },
+      sql`select position, note from ${this.table} order by position`,
       minPosition === undefined ? { wait } : { wait, minPosition },
     );
   }

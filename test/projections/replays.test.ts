@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
+import { sql } from '../../src/database/sql.ts';
 import { projectionDecider, projectionStream } from '../../src/commands/projections/decider.ts';
 import type { Position } from '../../src/event-store/port.ts';
 import type { Stop } from '../../src/projections/engine/generations/generations.ts';
@@ -261,11 +262,9 @@ describe('a rebuild', () => {
     const reading = numbered(20).map(async () => {
       let last = 0n;
       while (!load.isOver) {
-        const { position } = await process.models.read(notes.name, {
-          name: `${notes.name}-count`,
-          text: `select count(*) as notes from read_${notes.name}.notes`,
-          values: [],
-        });
+        const { position } = await process.models.read(
+          sql`select count(*) as notes from ${notes.table}`,
+        );
         expect(position).toBeGreaterThanOrEqual(last);
         last = position;
       }
@@ -378,13 +377,9 @@ describe('a release with another version of a projection', () => {
     await prepare(notes.projection('older'));
     const newer = await prepare(nextRelease(notes, 'newer'));
 
-    await expect(
-      newer.models.read(notes.name, {
-        name: 'of-a-new-column',
-        text: `select mood from read_${notes.name}.notes`,
-        values: [],
-      }),
-    ).rejects.toMatchObject({ code: 'read-model-behind' });
+    await expect(newer.models.read(sql`select mood from ${notes.table}`)).rejects.toMatchObject({
+      code: 'read-model-behind',
+    });
   });
 
   test('drops the tables that no release has answered from for long', async () => {

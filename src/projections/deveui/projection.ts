@@ -53,8 +53,9 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
   });
   const attempted = ofTypes(applied, 'DevEuiAttempted');
   const answered = ofTypes(applied, ...ANSWERS);
-  // In this order an event that ends something finds the row of the one that began it, also where both
-  // are applied together. That is enough, since a DevEUI is drawn once, answered once, and not sent again.
+  // In this order an event that ends something finds the row of the one that began it, also where
+  // both are applied together. That is enough, since a DevEUI is drawn once, answered once, and not
+  // sent again.
   await addBatches(ofTypes(applied, 'BatchRequested'), tx);
   await changeBatches(applied, tx);
   await addDevEuis(attempted, tx);

@@ -129,7 +129,7 @@ export class DevEuiQueries {
     batchId: string,
     options: ReadOptions,
   ): Promise<Versioned<BatchView | undefined>> {
-    const { value, position } = await this.#models.select<BatchView>(
+    const { value, position } = await this.#models.read<BatchView>(
       sql`
         select
           ${SUMMARY},
@@ -151,7 +151,7 @@ export class DevEuiQueries {
     batchId: string,
     options: ReadOptions,
   ): Promise<Versioned<BatchSummary | undefined>> {
-    const { value, position } = await this.#models.select<BatchSummary>(
+    const { value, position } = await this.#models.read<BatchSummary>(
       sql`
         select ${SUMMARY}
         from ${deveui.batches} b
@@ -163,9 +163,12 @@ export class DevEuiQueries {
     return { value: value[0], position };
   }
 
-  /** How many batches of the project are being worked on, as far as the tables know; at most `limit`. */
+  /**
+   * How many batches of the project are being worked on, as far as the tables know; at most
+   * `limit`.
+   */
   async openBatches(projectId: string, limit: number): Promise<number> {
-    const { value } = await this.#models.selectAsIs(sql`
+    const { value } = await this.#models.readAsIs(sql`
       select
       from ${deveui.batches}
       where project_id = ${projectId}
@@ -180,7 +183,7 @@ export class DevEuiQueries {
     { before, limit }: { readonly before?: Position; readonly limit: number },
     options: ReadOptions,
   ): Promise<Versioned<BatchSummary[]>> {
-    return this.#models.select<BatchSummary>(
+    return this.#models.read<BatchSummary>(
       sql`
         select ${SUMMARY}
         from ${deveui.batches} b
@@ -204,7 +207,8 @@ export class DevEuiQueries {
   }
 
   /**
-   * A part of the DevEUIs of a batch but the conflicted ones, in the order in which they were drawn.
+   * A part of the DevEUIs of a batch but the conflicted ones, in the order in which they were
+   * drawn.
    * @param number from 1; undefined is returned when there is no such partition or batch.
    */
   async partition(
@@ -213,7 +217,7 @@ export class DevEuiQueries {
     number: number,
     options: ReadOptions,
   ): Promise<Versioned<PartitionEntry[] | undefined>> {
-    const { value, position } = await this.#models.select<RowOrNone<PartitionEntry>>(
+    const { value, position } = await this.#models.read<RowOrNone<PartitionEntry>>(
       sql`
         select d.dev_eui as "devEui", d.short_code as "shortCode", d.status
         from ${deveui.batches} b
@@ -245,7 +249,7 @@ export class DevEuiQueries {
     { after, limit }: { readonly after?: Position; readonly limit: number },
     options: ReadOptions,
   ): Promise<Versioned<AttemptView[] | undefined>> {
-    const { value, position } = await this.#models.select<RowOrNone<AttemptView>>(
+    const { value, position } = await this.#models.read<RowOrNone<AttemptView>>(
       sql`
         select
           a.position,
@@ -281,7 +285,7 @@ export class DevEuiQueries {
     devEui: string,
     options: ReadOptions,
   ): Promise<Versioned<DevEuiView | undefined>> {
-    const { value, position } = await this.#models.select<DevEuiView>(
+    const { value, position } = await this.#models.read<DevEuiView>(
       sql`
         select ${DEVEUI}
         from ${deveui.deveuis} d
@@ -305,7 +309,7 @@ export class DevEuiQueries {
     const { shortCode, after, limit } = page;
     // Two statements, so that each has the plan for its own index.
     const filter = shortCode === undefined ? sql`` : sql`and d.short_code = ${shortCode}`;
-    return this.#models.select<DevEuiView>(
+    return this.#models.read<DevEuiView>(
       sql`
         select ${DEVEUI}
         from ${deveui.deveuis} d

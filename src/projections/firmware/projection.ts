@@ -9,9 +9,9 @@ import { firmware, firmwareDdl } from './tables.ts';
 import { orderingTime } from './report-clock.ts';
 
 /**
- * Every firmware report, and the current one of each component of a device: the report with the newest
- * `ordered_at` (see `orderingTime`), so that a late report changes the history only. `previous_version`
- * is the last version before it that differs.
+ * Every firmware report, and the current one of each component of a device: the report with the
+ * newest `ordered_at` (see `orderingTime`), so that a late report changes the history only.
+ * `previous_version` is the last version before it that differs.
  */
 export const firmwareProjection: Projection = {
   name: 'firmware',
@@ -84,9 +84,9 @@ function touchedBy(reports: readonly Report[]): Touched[] {
 }
 
 /**
- * Takes the current report of each component from all that is in the table by now, whatever order the
- * reports came in. The previous version is looked for only where it may have changed: otherwise each
- * report of a device that has had one version for years would be read back to the first.
+ * Takes the current report of each component from all that is in the table by now, whatever order
+ * the reports came in. The previous version is looked for only where it may have changed: otherwise
+ * each report of a device that has had one version for years would be read back to the first.
  */
 async function moveCurrent(components: readonly Touched[], tx: Queryable): Promise<void> {
   const touched = rowsAs(

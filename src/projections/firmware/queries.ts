@@ -64,7 +64,7 @@ export class FirmwareQueries {
     options: ReadOptions,
   ): Promise<Versioned<FirmwareReportView[]>> {
     const { after, limit, asOf } = page;
-    const { value, position } = await this.#models.select<Omit<FirmwareReportView, 'clock'>>(
+    const { value, position } = await this.#models.read<Omit<FirmwareReportView, 'clock'>>(
       sql`
         select
           event_id as "eventId",
@@ -97,7 +97,7 @@ export class FirmwareQueries {
     options: ReadOptions,
   ): Promise<Versioned<CurrentFirmware[]>> {
     if (asOf !== undefined) return this.#currentAsOf(projectId, deviceId, asOf, options);
-    return this.#models.select<CurrentFirmware>(
+    return this.#models.read<CurrentFirmware>(
       sql`
         select
           component,
@@ -119,7 +119,7 @@ export class FirmwareQueries {
     asOf: Position,
     options: ReadOptions,
   ): Promise<Versioned<CurrentFirmware[]>> {
-    return this.#models.select<CurrentFirmware>(
+    return this.#models.read<CurrentFirmware>(
       sql`
         select
           newest.component,
@@ -164,7 +164,7 @@ export class FirmwareQueries {
     asOf: Position | undefined,
     options: ReadOptions,
   ): Promise<boolean> {
-    const { value } = await this.#models.select(
+    const { value } = await this.#models.read(
       sql`
         select
         from ${tenancy.devices}
@@ -177,7 +177,10 @@ export class FirmwareQueries {
     return value.length > 0;
   }
 
-  /** Which versions the devices of a project have, or had as of a position: those that are not retired. */
+  /**
+   * Which versions the devices of a project have, or had as of a position: those that are not
+   * retired.
+   */
   async spread(
     projectId: string,
     asOf: Position | undefined,
@@ -212,7 +215,7 @@ export class FirmwareQueries {
         limit 1
       ) newest
       where c.project_id = ${projectId}`;
-    return this.#models.select<VersionSpread>(
+    return this.#models.read<VersionSpread>(
       sql`
         with fleet as (${asOf === undefined ? fleetNow : fleetAsOf}),
         spread as (

@@ -1,4 +1,6 @@
-/** No device is older: a clock that shows an earlier time was reset, to 1970 or to its year of make. */
+/**
+ * No device is older: a clock that shows an earlier time was reset, to 1970 or to its year of make.
+ */
 const PLAUSIBLE_SINCE = new Date('2015-01-01T00:00:00Z');
 
 export type ReportClock = 'plausible' | 'implausible';

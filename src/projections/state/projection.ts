@@ -11,14 +11,14 @@ import type { Projection } from '../engine/projection.ts';
 import { state, stateDdl } from './tables.ts';
 
 /**
- * Every 16th patch of a sensor is kept with the whole state, so that any past state is folded from few
- * rows, and the history does not repeat the whole state for each patch.
+ * Every 16th patch of a sensor is kept with the whole state, so that any past state is folded from
+ * few rows, and the history does not repeat the whole state for each patch.
  */
 export const PATCHES_PER_KEYFRAME = 16;
 
 /**
- * How many sensors are in memory at once: a state may take 256 KiB, and each event of a batch may be
- * about another sensor.
+ * How many sensors are in memory at once: a state may take 256 KiB, and each event of a batch may
+ * be about another sensor.
  */
 const MAX_SENSORS_AT_ONCE = 1_000;
 

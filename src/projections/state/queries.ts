@@ -97,7 +97,7 @@ export class StateQueries {
     sensorId: string,
     options: ReadOptions,
   ): Promise<Versioned<SensorView | undefined>> {
-    const { value, position } = await this.#models.select<SensorView>(
+    const { value, position } = await this.#models.read<SensorView>(
       sql`
         select sensor_id as "sensorId", revision, state, updated_at as "updatedAt"
         from ${state.sensors}
@@ -156,7 +156,7 @@ export class StateQueries {
     { after, limit }: { readonly after?: string; readonly limit: number },
     options: ReadOptions,
   ): Promise<Versioned<SensorView[]>> {
-    return this.#models.select<SensorView>(
+    return this.#models.read<SensorView>(
       sql`
         select sensor_id as "sensorId", revision, state, updated_at as "updatedAt"
         from ${state.sensors}
@@ -202,7 +202,7 @@ export class StateQueries {
   }> {
     // A keyframe to fold the last entry from is at most that many rows further.
     const rows = limit + PATCHES_PER_KEYFRAME - 1;
-    const { value, position } = await this.#models.select<HistoryRow>(
+    const { value, position } = await this.#models.read<HistoryRow>(
       sql`
         select
           revision,

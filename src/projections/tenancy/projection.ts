@@ -12,9 +12,9 @@ import { changeDevices, type AppliedToDevice } from './projection/device-spans.t
 import { addSimAssignments } from './projection/sim-assignments.ts';
 
 /**
- * Projects, members, devices, keys and the SIM inventory. What can change has a row for each span of
- * positions in which it did not (`from_position` inclusive, `to_position` exclusive, null for now), so
- * that one query answers "now" and `as_of`.
+ * Projects, members, devices, keys and the SIM inventory. What can change has a row for each span
+ * of positions in which it did not (`from_position` inclusive, `to_position` exclusive, null for
+ * now), so that one query answers "now" and `as_of`.
  */
 export const tenancyProjection: Projection = {
   name: 'tenancy',
@@ -63,7 +63,8 @@ async function apply(batch: readonly RecordedEvent[], tx: Queryable): Promise<vo
   await addSimAssignments(tenancy.sim_assignments, ofType(applied, 'SimAssigned'), tx);
   const ofDevices = applied.filter(isOfDevice);
   await changeDevices(ofDevices, tx);
-  // Every event of the stream has a row, since the rows are counted to give the revision of a device.
+  // Every event of the stream has a row, since the rows are counted to give the revision of a
+  // device.
   await saveTimelineEvents(tenancy.device_events, ofDevices.map(deviceEvent), tx);
 }
 

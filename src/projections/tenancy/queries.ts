@@ -69,7 +69,7 @@ export class TenancyQueries {
     { only, after, limit }: { only?: string; after?: string; limit: number },
     options: ReadOptions,
   ): Promise<Versioned<ProjectView[]>> {
-    return this.#models.select<ProjectView>(
+    return this.#models.read<ProjectView>(
       sql`
         select project_id as "projectId", name, created_at as "createdAt"
         from ${tenancy.projects}
@@ -87,7 +87,7 @@ export class TenancyQueries {
     { after, limit, asOf }: { after?: Position; limit: number; asOf?: Position },
     options: ReadOptions,
   ): Promise<Versioned<MemberView[]>> {
-    return this.#models.select<MemberView>(
+    return this.#models.read<MemberView>(
       sql`
         select member_id as "memberId", name, role, from_position as "position"
         from ${tenancy.members}
@@ -101,14 +101,17 @@ export class TenancyQueries {
     );
   }
 
-  /** The devices of a project as of a position, by id; each was last seen when its key was used, or its sensor reported. */
+  /**
+   * The devices of a project as of a position, by id; each was last seen when its key was used, or
+   * its sensor reported.
+   */
   async devices(
     projectId: string,
     page: { after?: string; only?: string; limit: number; asOf?: Position } & DeviceFilter,
     options: ReadOptions,
   ): Promise<Versioned<DeviceView[]>> {
     const asOf = page.asOf ?? NEWEST;
-    return this.#models.select<DeviceView>(
+    return this.#models.read<DeviceView>(
       sql`
         select
           d.device_id as "deviceId",
@@ -204,7 +207,7 @@ export class TenancyQueries {
     { after, limit }: { after?: Position; limit: number },
     options: ReadOptions,
   ): Promise<Versioned<KeyView[]>> {
-    return this.#models.select<KeyView>(
+    return this.#models.read<KeyView>(
       sql`
         select
           key_id as "keyId",

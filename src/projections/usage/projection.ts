@@ -19,12 +19,12 @@ export function usageSubject(projectId: string, simCardId: string): string {
 }
 
 /**
- * The usage of SIM cards: each record, for answers as of a position, and rollups. Which organization a
- * record belongs to follows from its SIM card, its time and the inventory of now, so an assignment
- * moves sums from one organization to another. The organization '' stands for none.
+ * The usage of SIM cards: each record, for answers as of a position, and rollups. Which
+ * organization a record belongs to follows from its SIM card, its time and the inventory of now, so
+ * an assignment moves sums from one organization to another. The organization '' stands for none.
  *
- * Rollups are by quarters of an hour: all offsets from UTC in use today are multiples of that, so the
- * hours and days of every time zone consist of whole quarters.
+ * Rollups are by quarters of an hour: all offsets from UTC in use today are multiples of that, so
+ * the hours and days of every time zone consist of whole quarters.
  */
 export const usageProjection: Projection = {
   name: 'usage',
@@ -39,8 +39,9 @@ export const usageProjection: Projection = {
 };
 
 /**
- * Sums follow from all records and all assignments, in whatever order these came: first the sums of the
- * records so far move to the organizations that hold their SIM cards by now, then new records are added.
+ * Sums follow from all records and all assignments, in whatever order these came: first the sums of
+ * the records so far move to the organizations that hold their SIM cards by now, then new records
+ * are added.
  */
 async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
   const used: UsageRow[] = [];

@@ -60,7 +60,7 @@ export class UsageQueries {
       ? recordsOf(projectId, subject, within, asOf)
       : sumsOf(projectId, subject, within);
     const edgesText = `{${edges.map(edgeText).join(',')}}`;
-    const { value, position } = await this.#models.select<{
+    const { value, position } = await this.#models.read<{
       total: bigint;
       bucket: number | null;
       bytes: string | null;
@@ -99,7 +99,7 @@ export class UsageQueries {
     options: ReadOptions,
   ): Promise<boolean> {
     if (subject.kind === 'nobody') return true;
-    const { value } = await this.#models.select(
+    const { value } = await this.#models.read(
       subject.kind === 'organization'
         ? sql`
             select
@@ -130,8 +130,8 @@ export class UsageQueries {
   }
 
   /**
-   * What a SIM card used from one time up to another, in bytes, as of a position. It waits for what this
-   * process recorded of the SIM card, and for no position unless the options say so.
+   * What a SIM card used from one time up to another, in bytes, as of a position. It waits for what
+   * this process recorded of the SIM card, and for no position unless the options say so.
    */
   async ofSim(
     projectId: string,
@@ -139,7 +139,7 @@ export class UsageQueries {
     { from, to, asOf }: { readonly from: Date; readonly to: Date; readonly asOf: Position },
     options: ReadOptions,
   ): Promise<Versioned<bigint>> {
-    const { value, position } = await this.#models.select<{ bytes: string }>(
+    const { value, position } = await this.#models.read<{ bytes: string }>(
       sql`
         select coalesce(sum(bytes), 0) as bytes
         from ${usage.records}
@@ -161,8 +161,9 @@ const FIRST_YEAR_MS = Date.parse('0001-01-01T00:00:00Z');
 const YEAR_10000_MS = Date.parse('+010000-01-01T00:00:00Z');
 
 /**
- * An edge of an array, as PostgreSQL reads it. No usage is beyond the years of four digits. Rejected: dates,
- * which the driver writes one by one, and which keeps the process busy for 100 ms where they are 20,000.
+ * An edge of an array, as PostgreSQL reads it. No usage is beyond the years of four digits.
+ * Rejected: dates, which the driver writes one by one, and which keeps the process busy for 100 ms
+ * where they are 20,000.
  */
 function edgeText(epochMs: number): string {
   if (epochMs < FIRST_YEAR_MS) return '-infinity';

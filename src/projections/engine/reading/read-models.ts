@@ -13,26 +13,6 @@ export interface Versioned<Value> {
   readonly position: Position;
 }
 
-export interface ReadQuery {
-  /** Names the prepared statement. */
-  readonly name: string;
-  /**
-   * A `select` whose tables are named `read_<projection>.<table>`. `read_position` in it is the position
-   * that the answer will be of: what is beyond that in one of several tables may have gaps in another.
-   */
-  readonly text: string;
-  readonly values: readonly unknown[];
-  /** Other projections whose tables it reads: waited for, too; the position is the lowest. */
-  readonly joins?: readonly string[];
-  /**
-   * Other projections whose tables it reads as far as they have come, and what is waited for in each.
-   * The position says nothing of them.
-   */
-  readonly besides?: Readonly<Record<string, WaitOptions>>;
-  /** The order of the answer, by columns of the result: `sensor_id` or `position desc`. */
-  readonly orderBy?: string;
-}
-
 export interface ReadOptions {
   /** What the client has seen: the answer is at least of this position. */
   readonly minPosition?: Position;
@@ -50,7 +30,9 @@ export function atLeast(options: ReadOptions, asOf: Position | undefined): ReadO
   };
 }
 
-/** Read models are queried through this: waiting first, then one statement for rows and position. */
+/**
+ * Read models are queried through this: waiting first, then one statement for rows and position.
+ */
 export class ReadModels {
   readonly #database: Database;
   readonly #freshness: Freshness;
@@ -79,46 +61,31 @@ export class ReadModels {
   }
 
   /**
-   * A position that several read models have reached, with all that this process wrote to any of them, or to
-   * `another` one, which need not have reached it: what is read as of it is of one moment, also in several statements.
+   * A position that several read models have reached, with all that this process wrote to any of
+   * them, or to `another` one, which need not have reached it: what is read as of it is of one
+   * moment, also in several statements.
    * @throws LedgerError as `read`
    */
   async commonPosition(
-    [first, ...others]: readonly [string, ...string[]],
+    projections: readonly [string, ...string[]],
     another: string,
     options: ReadOptions,
   ): Promise<Position> {
-    const name = `common-position-of-${[first, ...others].join('-')}`;
-    const query = { name, joins: others, text: 'select true as is_reached', values: [] };
     const written = this.#freshness.ownWrite(another, options.wait);
-    return (await this.read(first, query, atLeast(options, written))).position;
+    const { minPosition, wait } = atLeast(options, written);
+    await this.#freshness.allReached(projections, minPosition, wait);
+    return (await this.#readFrom(projections, sql`select`)).position;
   }
 
   /**
-   * @throws LedgerError `read-model-behind`, `read-too-slow`, `store-unavailable`
-   */
-  async read<Row extends object>(
-    projection: string,
-    query: ReadQuery,
-    { minPosition, wait }: ReadOptions = {},
-  ): Promise<Versioned<Row[]>> {
-    const projections = [projection, ...(query.joins ?? [])];
-    const besides = Object.entries(query.besides ?? {});
-    await Promise.all([
-      this.#freshness.allReached(projections, this.#shownWith(besides, minPosition), wait),
-      ...besides.map(([name, its]) => this.#freshness.reached(name, minPosition, its)),
-    ]);
-    return this.readAsIs(projection, query);
-  }
-
-  /**
-   * The rows of a `select` over tables of projections, as it orders them. All read models whose tables
-   * it names are waited for, and the position is the lowest of theirs.
-   * @param besides read models that it reads as far as they have come, and what is waited for in each:
+   * The rows of a `select` over tables of projections, as it orders them. All read models whose
+   * tables it names are waited for, and the position is the lowest of theirs.
+   * @param besides read models that it reads as far as they have come, and what is waited for in
+   * each:
    *   the position says nothing about them.
    * @throws LedgerError `read-model-behind`, `read-too-slow`, `store-unavailable`
    */
-  async select<Row extends object>(
+  async read<Row extends object>(
     statement: Sql,
     { minPosition, wait }: ReadOptions = {},
     besides: Readonly<Record<string, WaitOptions>> = {},
@@ -129,19 +96,20 @@ export class ReadModels {
       this.#freshness.allReached(projections, this.#shownWith(others, minPosition), wait),
       ...others.map(([name, its]) => this.#freshness.reached(name, minPosition, its)),
     ]);
-    return this.#selectFrom(projections, statement);
+    return this.#readFrom(projections, statement);
   }
 
   /**
    * The same without waiting for what this process wrote: for a caller who adds that.
-   * @throws LedgerError `read-model-behind` while there are no tables, `read-too-slow`, `store-unavailable`
+   * @throws LedgerError `read-model-behind` while there are no tables, `read-too-slow`,
+   * `store-unavailable`
    */
-  selectAsIs<Row extends object>(statement: Sql): Promise<Versioned<Row[]>> {
-    return this.#selectFrom([...projectionsIn(statement)], statement);
+  readAsIs<Row extends object>(statement: Sql): Promise<Versioned<Row[]>> {
+    return this.#readFrom([...projectionsIn(statement)], statement);
   }
 
   // One statement, hence one snapshot: rows and checkpoint of one generation and one moment.
-  async #selectFrom<Row extends object>(
+  async #readFrom<Row extends object>(
     projections: readonly string[],
     statement: Sql,
   ): Promise<Versioned<Row[]>> {
@@ -179,57 +147,6 @@ export class ReadModels {
       .map(([name, wait]) => this.#freshness.ownWrite(name, wait))
       .reduce((most, its) => (most === undefined || its > most ? its : most), minPosition);
   }
-
-  /**
-   * What the tables hold, without waiting for what this process wrote: for a caller who adds that.
-   * @throws LedgerError `read-model-behind` while there are no tables, `read-too-slow`, `store-unavailable`
-   */
-  async readAsIs<Row extends object>(
-    projection: string,
-    query: ReadQuery,
-  ): Promise<Versioned<Row[]>> {
-    const projections = [projection, ...(query.joins ?? [])];
-    const generations = projections.map((name) => this.#answering.of(name));
-    const besides = Object.keys(query.besides ?? {}).map((name) => this.#answering.of(name));
-    const read = [...generations, ...besides];
-    const checkpoints = generations.map(({ schema }, index) => `${schema}.checkpoint c${index}`);
-    const positions = generations.map((_, index) => `c${index}.position`);
-    const schemas = new Map(read.map(({ projection: name, schema }) => [name, schema]));
-    // One statement, hence one snapshot: rows and checkpoint of one generation and one moment.
-    const rows = await this.#database
-      .query<Row & { read_position: bigint; is_row: true | null }>({
-        // A statement that is kept prepared keeps its text.
-        name: [query.name, ...read.map(({ version }) => version)].join('@'),
-        text: `
-          select least(${positions.join(', ')}) as read_position, found.*
-          from ${checkpoints.join(' cross join ')}
-          left join ${/\bread_position\b/.test(query.text) ? 'lateral' : ''} (
-            select true as is_row, result.*
-            from (${inSchemas(query.text, schemas).replace(
-              /\bread_position\b/g,
-              `least(${positions.join(', ')})`,
-            )}) result
-          ) found on true
-          ${query.orderBy === undefined ? '' : `order by ${query.orderBy}`}`,
-        values: query.values,
-      })
-      .catch(async (error: unknown) => {
-        if (isCancelled(error)) throw tooSlow(error);
-        if (!isOfAnotherShape(error)) throw error;
-        // Of another release, or dropped by one: there may be others by now.
-        await this.#answering.refresh();
-        throw beingRebuilt(projection, error);
-      });
-    const [first] = rows;
-    if (first === undefined) throw new Error(`the checkpoint of '${projection}' holds no row`);
-    for (const name of projections) {
-      this.#freshness.shown(name, first.read_position as Position);
-    }
-    return {
-      value: rows.filter(({ is_row: isRow }) => isRow === true),
-      position: first.read_position as Position,
-    };
-  }
 }
 
 /** The position of an answer is the lowest of those of the read models that it is from. */
@@ -238,8 +155,8 @@ function positionOf(generations: readonly Generation[]): string {
 }
 
 /**
- * A `select` together with the position of its rows, which there is also when there are no rows. The
- * rows are numbered where they are in order: a join may give them in another one.
+ * A `select` together with the position of its rows, which there is also when there are no rows.
+ * The rows are numbered where they are in order: a join may give them in another one.
  */
 function withPosition(statement: Sql, generations: readonly Generation[]): Sql {
   const checkpoints = generations.map(({ schema }, index) => `${schema}.checkpoint c${index}`);
@@ -253,16 +170,9 @@ function withPosition(statement: Sql, generations: readonly Generation[]): Sql {
     order by found.answer_row`;
 }
 
-/** Names the schemas that answer. Only the projections that a query declares can be in its text. */
-function inSchemas(text: string, schemas: ReadonlyMap<string, string>): string {
-  return text.replace(/\bread_(\w+)\./g, (name, projection: string) => {
-    const schema = schemas.get(projection);
-    if (schema === undefined) throw new Error(`the query names ${name} without declaring it`);
-    return `${schema}.`;
-  });
-}
-
-/** No such schema, table, column or type of it: the tables are of another release than the query. */
+/**
+ * No such schema, table, column or type of it: the tables are of another release than the query.
+ */
 function isOfAnotherShape(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return ['3F000', '42P01', '42703', '42883'].includes(code);

@@ -56,7 +56,9 @@ export function subjectOf({ projectId, event }: Omit<KeyChange, 'position'>): st
   }
 }
 
-/** A key has one name, whatever project it is in: a device takes it along when it is transferred. */
+/**
+ * A key has one name, whatever project it is in: a device takes it along when it is transferred.
+ */
 export function keySubject(keyId: string): string {
   return JSON.stringify([keyId]);
 }
@@ -105,7 +107,9 @@ export class KeyChanges {
     this.#isOverfull = true;
   }
 
-  /** Puts what the log holds between `after` and `since` before the others, if it is not too much. */
+  /**
+   * Puts what the log holds between `after` and `since` before the others, if it is not too much.
+   */
   prepend(older: readonly KeyChange[], after: Position): void {
     if (this.#all.length + older.length > this.#maxChanges) {
       this.#isOverfull = true;

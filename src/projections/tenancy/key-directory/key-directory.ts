@@ -34,7 +34,10 @@ const MAX_CACHED_UNKNOWN_IDS = 10_000;
 const MAX_KEYS_PER_QUERY = 500;
 /** About 30 MB. It is reached only while the projection stands still. */
 const MAX_CHANGES = 100_000;
-/** So long a request waits for its key to be looked up, which takes longer only while something is behind. */
+/**
+ * So long a request waits for its key to be looked up, which takes longer only while something is
+ * behind.
+ */
 const MAX_WAIT_MS = 5_000;
 /** With so many it is looked whether the tables hold them by now. */
 const PRUNE_AT_CHANGES = 5_000;
@@ -48,13 +51,14 @@ interface ReadKey extends KeyLookup {
 }
 
 /**
- * Keys by id, for authentication: what the tables of `tenancy` hold, and what the log has told since,
- * in memory. So a key counts from the moment at which its event is in the log, and no longer than
- * until its revocation is, also while the projection is paused, stopped or far behind.
+ * Keys by id, for authentication: what the tables of `tenancy` hold, and what the log has told
+ * since, in memory. So a key counts from the moment at which its event is in the log, and no longer
+ * than until its revocation is, also while the projection is paused, stopped or far behind.
  *
  * What this process appends evicts a key before the append is answered, and what others append when
  * it is heard of. A cached key is answered only if the log has been heard up to its head within the
- * last second: a process that cannot reach the log refuses all keys rather than accept a revoked one.
+ * last second: a process that cannot reach the log refuses all keys rather than accept a revoked
+ * one.
  */
 export class KeyDirectory {
   readonly #queries: KeyQueries;
@@ -68,7 +72,10 @@ export class KeyDirectory {
     dispose: (found) => this.#forget(found),
   });
   readonly #unknown = new LRUCache<string, true>({ max: MAX_CACHED_UNKNOWN_IDS });
-  /** The ids of the cached keys by holder, so that a change evicts those of one holder and looks at no others. */
+  /**
+   * The ids of the cached keys by holder, so that a change evicts those of one holder and looks at
+   * no others.
+   */
   readonly #keyIds = new Map<string, Set<string>>();
   /** By subject, what this process appended and has not yet read in the log. */
   readonly #unheard = new Map<string, Position>();
@@ -100,8 +107,9 @@ export class KeyDirectory {
   }
 
   /**
-   * Follows the log from where the tables stand, until aborted. Resolved when the head is reached, or
-   * after some seconds: until it is, no key is accepted. `ended` rejects when it can follow no longer.
+   * Follows the log from where the tables stand, until aborted. Resolved when the head is reached,
+   * or after some seconds: until it is, no key is accepted. `ended` rejects when it can follow no
+   * longer.
    */
   async follow(signal: AbortSignal): Promise<{ readonly ended: Promise<void> }> {
     const after = await this.#checkpoint();
@@ -206,7 +214,9 @@ export class KeyDirectory {
     return changedKey(row.key, this.#changes.after(position, keySubject(keyId)));
   }
 
-  /** The newest position that this process appended about one of these, if it has not been read yet. */
+  /**
+   * The newest position that this process appended about one of these, if it has not been read yet.
+   */
   #unheardOf(subjects: readonly string[]): Position | undefined {
     const positions = subjects.flatMap((subject) => this.#unheard.get(subject) ?? []);
     return positions.toSorted((a, b) => (a < b ? -1 : Number(a > b))).at(-1);
@@ -217,7 +227,9 @@ export class KeyDirectory {
     return changedKey(undefined, this.#changes.after(BEGINNING, keySubject(keyId)));
   }
 
-  /** The tables may stand before everything that is remembered: others answer, or there were none. */
+  /**
+   * The tables may stand before everything that is remembered: others answer, or there were none.
+   */
   async #rememberSince(position: Position): Promise<void> {
     while (position < this.#changes.since) {
       if (this.#changes.isOverfull) throw tooFarBehind();

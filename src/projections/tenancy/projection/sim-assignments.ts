@@ -5,10 +5,10 @@ import type { SimEvent } from '../../../events/tenancy.ts';
 import type { Position, RecordedEvent } from '../../../event-store/port.ts';
 
 /**
- * DDL of a table with a row for each assignment that was ever recorded; rows never change. The holder of
- * a SIM card at a time is in the row with the greatest `from_time` up to then, and of two from one time
- * in the one with the greater position. So a later correction of the past counts at once, and `as_of`
- * is a bound on the position.
+ * DDL of a table with a row for each assignment that was ever recorded; rows never change. The
+ * holder of a SIM card at a time is in the row with the greatest `from_time` up to then, and of two
+ * from one time in the one with the greater position. So a later correction of the past counts at
+ * once, and `as_of` is a bound on the position.
  */
 export const simAssignmentsTable = `
     create table sim_assignments (
@@ -21,8 +21,8 @@ export const simAssignmentsTable = `
     );`;
 
 /**
- * A `select` of the `org_id` that held the SIM card of a row at a time, and of `from_time`, since when;
- * no row when no organization did.
+ * A `select` of the `org_id` that held the SIM card of a row at a time, and of `from_time`, since
+ * when; no row when no organization did.
  * @param row the alias of the row, which has `project_id` and `sim_card_id`.
  * @param asOf when only the assignments up to a position count.
  */

@@ -77,7 +77,7 @@ export class KeyQueries {
       [...lookups.entries()],
     );
     // Subqueries with a limit are executed row by row, whatever the planner expects of the arrays.
-    const { value, position } = await this.#models.selectAsIs<SelectedRow>(sql`
+    const { value, position } = await this.#models.readAsIs<SelectedRow>(sql`
       select
         k.key_id as "keyId",
         k.kind,

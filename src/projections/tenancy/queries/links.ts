@@ -40,7 +40,7 @@ export class LinkQueries {
         return { link, projectId, kind, linked };
       }),
     );
-    const { value } = await this.#models.selectAsIs<{ link: string; deviceId: string }>(sql`
+    const { value } = await this.#models.readAsIs<{ link: string; deviceId: string }>(sql`
       select wanted.link, d.device_id as "deviceId"
       from ${wanted}
       cross join lateral (

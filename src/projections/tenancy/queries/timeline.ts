@@ -35,12 +35,13 @@ export class TimelineQueries {
   }
 
   /**
-   * Newest first, before a position or as of one if that is given, and as far as all of the read models have come: an entry
-   * that came later below another would be missed by a walk. Usage alone may be behind these, unless it is asked
-   * for as of a position: records of SIM cards come by the million. It is waited for what this process recorded of
-   * its own SIM cards. What its sensor did counts while the device carried
-   * it, and so do the days of its SIM card, each an entry at its first record; of its DevEUI everything does, as that
-   * was registered before it was bound. As of a position, only what it was bound to by then counts.
+   * Newest first, before a position or as of one if that is given, and as far as all of the read
+   * models have come: an entry that came later below another would be missed by a walk. Usage alone
+   * may be behind these, unless it is asked for as of a position: records of SIM cards come by the
+   * million. It is waited for what this process recorded of its own SIM cards. What its sensor did
+   * counts while the device carried it, and so do the days of its SIM card, each an entry at its
+   * first record; of its DevEUI everything does, as that was registered before it was bound. As of
+   * a position, only what it was bound to by then counts.
    */
   async ofDevice(
     projectId: string,
@@ -54,7 +55,7 @@ export class TimelineQueries {
   ): Promise<Versioned<TimelineEntry[]>> {
     const about = await this.#simCards(projectId, deviceId, options);
     const below = lowestOf(before, asOf);
-    const { value, position } = await this.#models.select<TimelineEntry>(
+    const { value, position } = await this.#models.read<TimelineEntry>(
       sql`
         with spans as (
           select dev_eui, sensor_id, sim_card_id, from_position, to_position
@@ -196,7 +197,7 @@ export class TimelineQueries {
 
   /** All that it ever had, as subjects of usage. */
   async #simCards(projectId: string, deviceId: string, options: ReadOptions): Promise<string[]> {
-    const { value } = await this.#models.select<{ simCardId: string }>(
+    const { value } = await this.#models.read<{ simCardId: string }>(
       sql`
         select distinct sim_card_id as "simCardId"
         from ${tenancy.devices}

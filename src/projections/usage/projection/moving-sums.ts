@@ -17,10 +17,10 @@ export interface TouchedSim {
 const MAX_SUMS_AT_ONCE = 100_000;
 
 /**
- * Moves the sums of SIM cards to the organizations that hold them now. An assignment changes the holder
- * up to the next assignment. The sum of a whole quarter of an hour moves as it is; only a quarter in
- * which the holder changes is summed up from its records again. The assignments must have been added
- * before; usage that is applied together with them is added afterwards.
+ * Moves the sums of SIM cards to the organizations that hold them now. An assignment changes the
+ * holder up to the next assignment. The sum of a whole quarter of an hour moves as it is; only a
+ * quarter in which the holder changes is summed up from its records again. The assignments must
+ * have been added before; usage that is applied together with them is added afterwards.
  */
 export async function moveTouched(touched: readonly TouchedSim[], tx: Queryable): Promise<void> {
   if (touched.length === 0) return;
@@ -92,11 +92,11 @@ function inParts(touched: readonly TouchedSim[], sums: readonly number[]): Touch
 }
 
 /**
- * Each sum of a SIM card is written once, in place: to take it out and add it again costs five times
- * as much (decision 19). A row without records is deleted, so that the same events in other batches
- * give the same rows. Those rows are found before anything is written, by a join with the table: two
- * results of this statement are never joined, since PostgreSQL has no statistics for them and may
- * compare every row with every other.
+ * Each sum of a SIM card is written once, in place: to take it out and add it again costs five
+ * times as much (decision 19). A row without records is deleted, so that the same events in other
+ * batches give the same rows. Those rows are found before anything is written, by a join with the
+ * table: two results of this statement are never joined, since PostgreSQL has no statistics for
+ * them and may compare every row with every other.
  */
 const MOVE_SUMS = sql`
   /* Who holds each SIM card, from when to when. */

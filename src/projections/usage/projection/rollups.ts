@@ -21,7 +21,9 @@ export function quarterHourOf(time: Sql): Sql {
   return sql`date_bin('15 minutes', ${time}, timestamptz '2000-01-01 00:00:00Z')`;
 }
 
-/** Keeps the records, and adds them to the sums of the organizations that hold their SIM cards now. */
+/**
+ * Keeps the records, and adds them to the sums of the organizations that hold their SIM cards now.
+ */
 export async function addUsage(used: readonly UsageRow[], tx: Queryable): Promise<void> {
   if (used.length === 0) return;
   const rows = rowsAs(

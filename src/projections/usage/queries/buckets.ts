@@ -1,13 +1,19 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Temporal } from 'temporal-polyfill';
 
-/** How long a bucket is. Minutes and hours are so many of them on the clock; days and more are the calendar's. */
+/**
+ * How long a bucket is. Minutes and hours are so many of them on the clock; days and more are the
+ * calendar's.
+ */
 export interface BucketLength {
   readonly count: number;
   readonly unit: 'minute' | 'hour' | 'day' | 'week' | 'month';
 }
 
-/** A bucket is from its edge to the next one; so there is one edge more than buckets. Epoch milliseconds. */
+/**
+ * A bucket is from its edge to the next one; so there is one edge more than buckets. Epoch
+ * milliseconds.
+ */
 export type Edges = readonly number[];
 
 export const MAX_BUCKETS = 20_000;
@@ -22,9 +28,10 @@ const UNIT_MS = {
 } as const;
 
 /**
- * The buckets that begin at or after `start`, and at or before `end`. The first begins with the first minute, hour,
- * day, Monday or month of the zone that does, and each where the one before it ends. So a day is 23 or 25 hours
- * long where clocks change, and begins when its first hour does, also where midnight comes twice or not at all.
+ * The buckets that begin at or after `start`, and at or before `end`. The first begins with the
+ * first minute, hour, day, Monday or month of the zone that does, and each where the one before it
+ * ends. So a day is 23 or 25 hours long where clocks change, and begins when its first hour does,
+ * also where midnight comes twice or not at all.
  *
  * Undefined when there would be more than `MAX_BUCKETS`.
  */
@@ -66,12 +73,15 @@ function onTheClock(firstMs: number, endMs: number, stepMs: number): number[] {
   return [...edges, edge];
 }
 
-/** After so many changes of clocks, which take a millisecond at most each, other work gets a turn. */
+/**
+ * After so many changes of clocks, which take a millisecond at most each, other work gets a turn.
+ */
 const CHANGES_PER_TURN = 8;
 
 /**
- * Clocks change some times a year, so most days begin as long after the one before as the calendar says:
- * only where a change lies between them is the zone asked, which takes a millisecond. Asked for each of
+ * Clocks change some times a year, so most days begin as long after the one before as the calendar
+ * says: only where a change lies between them is the zone asked, which takes a millisecond. Asked
+ * for each of
  * 20,000 days, it takes a second.
  */
 async function onTheCalendar(
@@ -94,7 +104,8 @@ async function onTheCalendar(
       changes += 1;
       if (changes % CHANGES_PER_TURN === 0) await nextTurn();
     }
-    // A day that a zone left out, as it changed sides of the date line, begins and ends with the next one.
+    // A day that a zone left out, as it changed sides of the date line, begins and ends with the
+    // next one.
     if (edge !== edges.at(-1)) edges.push(edge);
     if (edge > endMs) return edges;
     clockMs = later(clockMs, length);
@@ -126,15 +137,17 @@ function later(
 }
 
 /**
- * When the clocks of the zone first show a whole unit, at `startMs` or after it. Rejected: rounding the local time up
- * and looking for its instant, as a local time that comes twice is found only once.
+ * When the clocks of the zone first show a whole unit, at `startMs` or after it. Rejected: rounding
+ * the local time up and looking for its instant, as a local time that comes twice is found only
+ * once.
  */
 function firstOnTheClock(startMs: number, unitMs: number, timeZone: string): number {
   for (let fromMs = startMs; ;) {
     const local = zonedAt(fromMs, timeZone);
     const offsetMs = offsetOf(local);
     const wholeMs = Math.ceil((fromMs + offsetMs) / unitMs) * unitMs - offsetMs;
-    // No clock changes twice within an hour. The search for a change is slow, and most hours have none.
+    // No clock changes twice within an hour. The search for a change is slow, and most hours have
+    // none.
     if (offsetOf(zonedAt(wholeMs, timeZone)) === offsetMs) return wholeMs;
     // Never without one: the offsets differ.
     fromMs = local.getTimeZoneTransition('next')?.epochMilliseconds ?? wholeMs;
@@ -151,8 +164,8 @@ function firstDay(
   unit: 'day' | 'week' | 'month',
   timeZone: string,
 ): Temporal.PlainDate {
-  // The day after that of the start may have begun before it, too: clocks that go back over midnight show the day
-  // before again.
+  // The day after that of the start may have begun before it, too: clocks that go back over
+  // midnight show the day before again.
   let day = zonedAt(startMs, timeZone).toPlainDate();
   for (;;) {
     const first = firstDayOf(unit, day);

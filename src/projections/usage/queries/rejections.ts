@@ -29,7 +29,7 @@ export class UsageRejections {
     { before, limit }: { readonly before?: Position; readonly limit: number },
     options: ReadOptions,
   ): Promise<Versioned<RejectedUsage[]>> {
-    return this.#models.select<RejectedUsage>(
+    return this.#models.read<RejectedUsage>(
       sql`
         select
           event_id as "eventId",

@@ -117,7 +117,7 @@ export class UsageTotals {
         : isEver
           ? totalsEver(projectId, grouping, page)
           : totalsWithin(projectId, grouping, within, page);
-    const { value, position } = await this.#models.select<TotalRow>(
+    const { value, position } = await this.#models.read<TotalRow>(
       statement,
       atLeast(options, asOf),
     );
@@ -197,9 +197,9 @@ function totalsAsOf(
 }
 
 /**
- * Whole quarters of an hour come from the rollups, the rest of the period from the records. Only the
- * groups on the page are summed up: for all others it is enough that there is usage. The page is cut
- * out before, since a select list is also computed for the rows that an offset skips.
+ * Whole quarters of an hour come from the rollups, the rest of the period from the records. Only
+ * the groups on the page are summed up: for all others it is enough that there is usage. The page
+ * is cut out before, since a select list is also computed for the rows that an offset skips.
  */
 function totalsWithin(
   projectId: string,
