@@ -42,7 +42,7 @@ export class WebhookQueries {
     },
     options: ReadOptions,
   ): Promise<Versioned<WebhookView[]>> {
-    return this.#models.select<WebhookView>(
+    return this.#models.read<WebhookView>(
       sql`
         ${viewsOf(projectId, asOf)}
           and created_position > ${after ?? -1}::bigint
@@ -58,7 +58,7 @@ export class WebhookQueries {
     asOf: Position | undefined,
     options: ReadOptions,
   ): Promise<Versioned<WebhookView | undefined>> {
-    const { value, position } = await this.#models.select<WebhookView>(
+    const { value, position } = await this.#models.read<WebhookView>(
       sql`
         ${viewsOf(projectId, asOf)}
           and webhook_id = ${webhookId}`,
