@@ -25,7 +25,7 @@ const result = await measureBacklog(async () => {
 });
 
 const [row] = await database.query<{ history: bigint }>({
-  text: 'select count(*) as history from read_state_v4.history',
+  text: 'select count(*) as history from read_state_g1.history',
 });
 if (row?.history !== BigInt(backlog.events)) {
   throw new Error(`${row?.history} of ${backlog.events} events were projected`);

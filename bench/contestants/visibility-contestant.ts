@@ -27,7 +27,7 @@ export async function openLedgerVisibility(
     async finish(appended) {
       await ledger.engine.stop();
       const [row] = await ledger.database.query<{ history: bigint }>({
-        text: 'select count(*) as history from read_state_v4.history',
+        text: 'select count(*) as history from read_state_g1.history',
       });
       await ledger.close();
       if (row?.history !== BigInt(appended)) {

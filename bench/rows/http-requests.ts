@@ -36,7 +36,7 @@ export const httpPatchRow = httpRow({
   title: 'HTTP PATCH, 64 connections',
   kind: 'patch',
   eventType: 'SensorPatched',
-  schema: 'read_state_v4',
+  schema: 'read_state_g1',
   table: 'history',
   keyOf: memberKey,
 });
@@ -46,7 +46,7 @@ export const httpFirmwareRow = httpRow({
   title: 'HTTP POST /firmware, 64 connections',
   kind: 'firmware',
   eventType: 'FirmwareReported',
-  schema: 'read_firmware_v1',
+  schema: 'read_firmware_g1',
   table: 'reports',
   keyOf: deviceKey,
 });

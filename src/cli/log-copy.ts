@@ -2,7 +2,7 @@ import { takeInstallationSecret } from '../database/installation-secret.ts';
 import { PRESENCE_MS, PresenceWatch } from '../database/presence.ts';
 import { copyLog, digestOf, type LogDigest } from '../event-store/log-copy.ts';
 import { CopyRefusedError, type OpenEventStore, type Position } from '../event-store/port.ts';
-import { Rate } from '../projections/engine/running/rate.ts';
+import { Rate } from './rate.ts';
 import { createLogger } from '../shared/logger.ts';
 import { ExitCode, Interrupted, onAskedToEnd } from './ending.ts';
 import { Places } from './log-places.ts';

@@ -119,7 +119,9 @@ describe('without a service', { tags: ['slow'] }, () => {
     const server = await open('tool');
     const reader = await connect(server.url);
     await reader.query('begin');
-    await reader.query(`lock table ${liveSchema('state')}.checkpoint in access share mode`);
+    await reader.query(
+      `select from ${await liveSchema(server.url, 'state')}.checkpoint for update`,
+    );
     const rebuilding = startCli(['projections', 'rebuild', 'state']);
     let id = '';
     await until(async () => {
@@ -184,11 +186,12 @@ describe('beside a service', () => {
     return items.toReversed();
   }
 
-  /** Rows that were read in a transaction that goes on: nothing is swapped meanwhile. */
+  /** A transaction that holds the checkpoint: nothing is swapped meanwhile. */
   async function holdTables(): Promise<{ release(): Promise<void> }> {
     const reader = await connect(database.url);
     await reader.query('begin');
-    await reader.query(`lock table ${liveSchema('state')}.checkpoint in access share mode`);
+    const schema = await liveSchema(database.url, 'state');
+    await reader.query(`select from ${schema}.checkpoint for update`);
     return {
       async release() {
         await reader.query('rollback');
@@ -199,7 +202,7 @@ describe('beside a service', () => {
   async function changeByHand(): Promise<void> {
     const client = await connect(database.url);
     const changed = await client.query(
-      `update ${liveSchema('state')}.sensors set state = '{"n":"by hand"}' where sensor_id = 's-2'`,
+      `update ${await liveSchema(database.url, 'state')}.sensors set state = '{"n":"by hand"}' where sensor_id = 's-2'`,
     );
     expect(changed.rowCount).toBe(1);
   }
@@ -312,7 +315,7 @@ describe('beside a service', () => {
     { tags: ['slow'] },
     async () => {
       const client = await connect(database.url);
-      const table = `alter table ${liveSchema('state')}.sensors`;
+      const table = `alter table ${await liveSchema(database.url, 'state')}.sensors`;
       await client.query(`${table} add constraint by_hand check (sensor_id not like 'bad-%')`);
       await project.owner.patch('/sensors/bad-1', { json: { data: { n: 1 } } });
       await until(async () => (await status()).status === 'stopped');

@@ -127,7 +127,7 @@ describe('with tables that are filled by hand', () => {
       processId: 'by-hand',
     });
     await engine.prepare();
-    engine.answering.close();
+    engine.active.close();
     queries = new DevEuiQueries(new ReadModels(database, engine, store));
     tables = await tablesByHand(database, deveuiProjection, store.logId);
     const another = { ...deveuiProjection, name: 'deveui_one_by_one' };

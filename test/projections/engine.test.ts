@@ -78,7 +78,7 @@ describe('effects and checkpoint', () => {
           async after() {
             if (!isFailing) return;
             failures += 1;
-            throw Object.assign(new Error('could not serialize access'), { code: '40001' });
+            throw new LedgerError('store-unavailable', 'could not serialize access');
           },
         }),
       ],

@@ -31,7 +31,7 @@ beforeAll(async () => {
   const options = { database, store, projections, logger, processId: 'by-hand' };
   const engine = new ProjectionEngine(options);
   await engine.prepare();
-  engine.answering.close();
+  engine.active.close();
   queries = new FirmwareQueries(new ReadModels(database, engine, store));
   tables = await tablesByHand(database, firmwareProjection, store.logId);
   const another = { ...firmwareProjection, name: 'firmware_one_by_one' };

@@ -44,7 +44,7 @@ class Ledger {
   constructor(process: ReadProcess) {
     this.process = process;
     this.queries = new KeyQueries(process.models);
-    this.#schema = process.engine.answering.of('tenancy').schema;
+    this.#schema = process.engine.active.of('tenancy').schema;
   }
 
   static async start(): Promise<Ledger> {

@@ -229,7 +229,7 @@ async function giveLease(notes: Notes, holder: string): Promise<void> {
         where projection = $1 /* name */
         returning token
       )
-      update read_${notes.name}_v1.checkpoint
+      update ${await notes.schema()}.checkpoint
       set token = given.token
       from given`,
     values: [notes.name, holder],

@@ -3,8 +3,9 @@ import type { Database } from '../../src/database/database.ts';
 import { sql, tablesOf, type Table } from '../../src/database/sql.ts';
 import type { EventStore, Position } from '../../src/event-store/port.ts';
 import { testStreamName } from '../event-store/test-stream-name.ts';
+import { liveGenerations } from '../../src/projections/engine/generations/generations.ts';
 import type { ProjectionStatus } from '../../src/projections/engine/administration.ts';
-import type { WaitOptions } from '../../src/projections/engine/freshness.ts';
+import type { WaitOptions } from '../../src/projections/engine/reading/freshness.ts';
 import { newEventId } from '../../src/shared/ids.ts';
 import { notesProjection, type NotesOptions } from './notes-projection.ts';
 import type { ReadProcess } from './read-process.ts';
@@ -44,10 +45,18 @@ export class Notes {
     return positions;
   }
 
+  /** The schema of the live tables. */
+  async schema(version = 1): Promise<string> {
+    const generations = await liveGenerations(this.#database, this.name);
+    const live = generations.find((generation) => generation.version === version);
+    if (live === undefined) throw new Error(`'${this.name}' has no live tables`);
+    return live.schema;
+  }
+
   /** In the order in which they were written down, by whom. */
   async rows(): Promise<{ position: bigint; note: string; writer: string }[]> {
     return this.#database.query({
-      text: `select position, note, writer from read_${this.name}_v1.notes order by position`,
+      text: `select position, note, writer from ${await this.schema()}.notes order by position`,
     });
   }
 
@@ -61,7 +70,7 @@ export class Notes {
 
   async checkpoint(): Promise<Position> {
     const [row] = await this.#database.query<{ position: bigint }>({
-      text: `select position from read_${this.name}_v1.checkpoint`,
+      text: `select position from ${await this.schema()}.checkpoint`,
     });
     return row?.position as Position;
   }

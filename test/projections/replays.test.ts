@@ -5,7 +5,7 @@ import { migrate } from '../../src/database/migrations.ts';
 import { sql } from '../../src/database/sql.ts';
 import { projectionDecider, projectionStream } from '../../src/commands/projections/decider.ts';
 import type { Position } from '../../src/event-store/port.ts';
-import type { Stop } from '../../src/projections/engine/generations/generations.ts';
+import type { Stop } from '../../src/projections/engine/running/stops.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
 import type { Replay, ReplayKind } from '../../src/projections/engine/replaying/replays.ts';
 import { createLogger } from '../../src/shared/logger.ts';
@@ -76,7 +76,7 @@ async function schemasOf({ name }: Notes): Promise<string[]> {
 
 async function eventuallyOnlyLive(notes: Notes): Promise<void> {
   await vi.waitFor(
-    async () => expect(await schemasOf(notes)).toEqual([`read_${notes.name}_v1`]),
+    async () => expect(await schemasOf(notes)).toEqual([await notes.schema()]),
     EVENTUALLY,
   );
   expect(
@@ -98,7 +98,7 @@ describe('a rebuild', () => {
     const process = await run(notes.projection('one', { isUnique: true }));
     await notes.append(process.store, numbered(20));
     await notes.eventuallyNotes(numbered(20));
-    await database.query({ text: `delete from read_${notes.name}_v1.notes where note = '7'` });
+    await database.query({ text: `delete from ${await notes.schema()}.notes where note = '7'` });
 
     const progress = await ended(process, await request(process, notes, 'rebuild'));
 
@@ -339,7 +339,7 @@ describe('a rebuild', () => {
     expect(
       await database.query({
         text: `select from pg_indexes where schemaname = $1 and indexname = 'notes_by_text'`,
-        values: [`read_${notes.name}_v1`],
+        values: [await notes.schema()],
       }),
     ).toHaveLength(1);
   });
@@ -369,7 +369,7 @@ describe('a release with another version of a projection', () => {
     expect((await notes.read(newer, position)).value).toHaveLength(6);
     expect(await notes.writers()).toEqual(['older']);
     expect(await older.administration.status(notes.name)).toMatchObject({ version: 1 });
-    expect(await schemasOf(notes)).toEqual([`read_${notes.name}_v1`, `read_${notes.name}_v2`]);
+    expect(await schemasOf(notes)).toEqual([await notes.schema(1), await notes.schema(2)]);
   });
 
   test('says that it is behind where the older tables do not fit its queries', async () => {
@@ -395,7 +395,7 @@ describe('a release with another version of a projection', () => {
       EVENTUALLY,
     );
     await newer.stop();
-    const both = [`read_${notes.name}_v1`, `read_${notes.name}_v2`];
+    const both = [await notes.schema(1), await notes.schema(2)];
     expect(await schemasOf(notes)).toEqual(both);
 
     await database.query({
@@ -408,7 +408,7 @@ describe('a release with another version of a projection', () => {
     await run(nextRelease(notes, 'newest'));
 
     await vi.waitFor(
-      async () => expect(await schemasOf(notes)).toEqual([`read_${notes.name}_v2`]),
+      async () => expect(await schemasOf(notes)).toEqual([await notes.schema(2)]),
       EVENTUALLY,
     );
   });
@@ -444,7 +444,7 @@ describe('a release with another version of a projection', () => {
       error: expect.stringContaining('version 1'),
     });
     await vi.waitFor(
-      async () => expect(await schemasOf(notes)).toEqual([`read_${notes.name}_v2`]),
+      async () => expect(await schemasOf(notes)).toEqual([await notes.schema(2)]),
       EVENTUALLY,
     );
   });
@@ -491,7 +491,7 @@ describe('a verification', () => {
     const process = await run(notes.projection('one', { isUnique: true }));
     const positions = await notes.append(process.store, numbered(5));
     await notes.eventuallyNotes(numbered(5));
-    const table = `read_${notes.name}_v1.notes`;
+    const table = `${await notes.schema()}.notes`;
     await database.query({ text: `update ${table} set note = 'other' where note = '1'` });
     await database.query({ text: `delete from ${table} where note = '3'` });
     await database.query({ text: `insert into ${table} values (0, 'mine', 'me')` });

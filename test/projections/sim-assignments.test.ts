@@ -51,7 +51,7 @@ beforeAll(async () => {
     processId: 'by-hand',
   });
   await engine.prepare();
-  engine.answering.close();
+  engine.active.close();
   queries = new InventoryQueries(new ReadModels(database, engine, store));
   tables = await tablesByHand(database, tenancyProjection, store.logId);
   const another = { ...tenancyProjection, name: 'tenancy_one_by_one' };

@@ -60,7 +60,7 @@ describe('with tables that are filled by hand', () => {
       processId: 'by-hand',
     });
     await engine.prepare();
-    engine.answering.close();
+    engine.active.close();
     queries = new StateQueries(new ReadModels(database, engine, store));
     tables = await tablesByHand(database, stateProjection, store.logId);
     const another = { ...stateProjection, name: 'state_one_by_one' };

@@ -108,7 +108,7 @@ describe('with tables that are filled by hand', () => {
       processId: 'by-hand',
     });
     await engine.prepare();
-    engine.answering.close();
+    engine.active.close();
     const models = new ReadModels(database, engine, store);
     queries = new TenancyQueries(models);
     keys = new KeyQueries(models);

@@ -150,7 +150,7 @@ test('a table that somebody holds is waited for, and no event is blamed', async 
   const process = await prepare(
     notes.projection('one', { before: async () => void (attempts += 1) }),
   );
-  const holder = await holding(`read_${notes.name}_v1.notes`);
+  const holder = await holding(`${await notes.schema()}.notes`);
   process.engine.start();
   await notes.append(process.store, ['0']);
   await vi.waitFor(() => expect(attempts).toBeGreaterThan(3), EVENTUALLY);

@@ -33,7 +33,7 @@ beforeAll(async () => {
   const options = { database, store, projections, logger, processId: 'by-hand' };
   const engine = new ProjectionEngine(options);
   await engine.prepare();
-  engine.answering.close();
+  engine.active.close();
   const models = new ReadModels(database, engine, store);
   [queries, totals] = [new UsageQueries(models), new UsageTotals(models)];
   tables = await tablesByHand(database, usageProjection, store.logId);

@@ -2,15 +2,10 @@ import type { Database } from '../../database/database.ts';
 import { BEGINNING, type EventStore, type Position } from '../../event-store/port.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { ProjectionEngine } from './engine.ts';
-import {
-  clearStop,
-  liveGenerations,
-  lockGenerations,
-  readCheckpoint,
-  readStop,
-  type Generation,
-  type Stop,
-} from './generations/generations.ts';
+import { readCheckpoint } from './generations/checkpoint.ts';
+import { liveGenerations, type Generation } from './generations/generations.ts';
+import { ProjectionLock } from './generations/state-machine.ts';
+import { clearStop, readStop, type Stop } from './running/stops.ts';
 import { clearPaused, isPaused, setPaused } from './running/paused-projections.ts';
 import type { Projection } from './projection.ts';
 import {
@@ -91,7 +86,7 @@ export class ProjectionAdministration {
     const { name: known } = this.#projection(name);
     await this.#database.transaction(async (tx) => {
       // A swap that is under way must not move it on behind the pause.
-      await lockGenerations(tx, known);
+      await ProjectionLock.take(tx, known);
       await setPaused(tx, known, actor);
     });
     for (const generation of await liveGenerations(this.#database, known)) {
@@ -111,7 +106,7 @@ export class ProjectionAdministration {
   async stopOf(name: string): Promise<Stop> {
     const stop = await readStop(
       this.#database,
-      await this.#answeringOrThrow(this.#projection(name).name),
+      await this.#activeOrThrow(this.#projection(name).name),
     );
     if (stop !== undefined) return stop;
     throw new LedgerError(
@@ -156,7 +151,7 @@ export class ProjectionAdministration {
   async cancel(replay: Replay): Promise<boolean> {
     // What it was to reach: the head moves on without it.
     const target = await this.#store.head();
-    const isCancelled = await endReplay(this.#database, replay, { status: 'cancelled', target });
+    const isCancelled = await endReplay(this.#database, replay, 'cancel', { target });
     this.#engine.checkForWork();
     return isCancelled;
   }
@@ -167,30 +162,40 @@ export class ProjectionAdministration {
 
   async #statusAt(projection: Projection, head: Position): Promise<ProjectionStatus> {
     const { name, version } = projection;
-    const generation = await this.#answering(name);
-    if (generation === undefined) return notAnswering({ name, version, head });
-    const [stop, isHeld, { position, updatedAt, readAt }, eventsPerSecond, isRunning] =
-      await Promise.all([
-        readStop(this.#database, generation),
-        isPaused(this.#database, name),
-        readCheckpoint(this.#database, generation.schema),
-        this.#engine.leases.eventsPerSecond(generation),
-        runningReplayOf(this.#database, projection).then((running) => running !== undefined),
-      ]);
+    if ((await this.#active(name)) === undefined) return notAnswering({ name, version, head });
+    return this.#engine.active.onActive([name], async ([generation]) =>
+      generation === undefined ? undefined : this.#statusOf(projection, generation, head),
+    );
+  }
+
+  /** Undefined when the generation is retired. */
+  async #statusOf(
+    projection: Projection,
+    generation: Generation,
+    head: Position,
+  ): Promise<ProjectionStatus | undefined> {
+    const [stop, isHeld, checkpoint, running] = await Promise.all([
+      readStop(this.#database, generation),
+      isPaused(this.#database, projection.name),
+      readCheckpoint(this.#database, generation.schema),
+      runningReplayOf(this.#database, projection),
+    ]);
+    const { position, readAt, updatedAt, eventsPerSecond } = checkpoint;
+    if (checkpoint.isRetired) return undefined;
     const { lagEvents, lagSeconds } = await this.#lag(position, head, readAt);
     const unmovedMs = readAt.getTime() - updatedAt.getTime();
     return {
-      name,
+      name: projection.name,
       version: generation.version,
       generation: generation.generation,
       status: isHeld ? 'paused' : stop === undefined ? 'live' : 'stopped',
       position,
-      // It was asked for first: the projection may have moved on since.
+      // The head was read first: the projection may have moved on since.
       head: head > position ? head : position,
       lagEvents,
       lagSeconds,
       isStalled: lagSeconds * 1_000 > STALLED_AFTER_MS && unmovedMs > STALLED_AFTER_MS,
-      isBeingBuilt: generation.version !== version && isRunning,
+      isBeingBuilt: generation.version !== projection.version && running !== undefined,
       eventsPerSecond,
       lastError: stop,
     };
@@ -220,14 +225,14 @@ export class ProjectionAdministration {
   }
 
   /** Asked anew: another process may have put another generation in its place. */
-  async #answering(name: string): Promise<Generation | undefined> {
-    await this.#engine.answering.refresh();
-    return this.#engine.answering.find(name);
+  async #active(name: string): Promise<Generation | undefined> {
+    await this.#engine.active.refresh();
+    return this.#engine.active.find(name);
   }
 
-  async #answeringOrThrow(name: string): Promise<Generation> {
-    await this.#answering(name);
-    return this.#engine.answering.of(name);
+  async #activeOrThrow(name: string): Promise<Generation> {
+    await this.#active(name);
+    return this.#engine.active.of(name);
   }
 
   /** @throws LedgerError `not-found` */

@@ -1,9 +1,8 @@
 import type { Database } from '../../database/database.ts';
 import type { EventStore } from '../../event-store/port.ts';
 import type { Logger } from '../../shared/logger.ts';
-import { dropAbandoned } from './generations/abandoned.ts';
 import { ActiveGenerations } from './reading/active-generations.ts';
-import { Freshness } from './freshness.ts';
+import { Freshness } from './reading/freshness.ts';
 import { Leases } from './running/lease.ts';
 import type { Projection } from './projection.ts';
 import { ReplayWorker } from './replaying/replay-worker.ts';
@@ -25,29 +24,26 @@ export interface EngineOptions {
   readonly replayTurnMs?: number;
 }
 
-const CLEAN_INTERVAL_MS = 600_000;
-
 /** The projections of this installation: their tables, and what runs them in this process. */
 export class ProjectionEngine {
   readonly freshness: Freshness;
-  readonly answering: ActiveGenerations;
+  readonly active: ActiveGenerations;
   readonly leases: Leases;
   readonly #options: EngineOptions;
   readonly #runners = new Map<string, Runner>();
   #worker: ReplayWorker | undefined;
-  #cleaning: NodeJS.Timeout | undefined;
 
   constructor(options: EngineOptions) {
     const { database, store, projections, logger, processId, waitForMs } = options;
     this.#options = options;
     this.leases = new Leases(database, processId, logger);
-    this.answering = new ActiveGenerations(database, projections, store.logId, (projection) =>
+    this.active = new ActiveGenerations(database, projections, store.logId, (projection) =>
       this.freshness.changed(projection),
     );
     this.freshness = new Freshness(
       database,
       projections,
-      this.answering,
+      this.active,
       (projection) => this.#runners.get(projection)?.wake(),
       waitForMs,
     );
@@ -55,7 +51,7 @@ export class ProjectionEngine {
 
   /** Makes the tables, so that queries find them, also where no projection runs. */
   async prepare(): Promise<void> {
-    await this.answering.prepare();
+    await this.active.prepare();
   }
 
   start(): void {
@@ -71,10 +67,11 @@ export class ProjectionEngine {
         projection,
         logger,
         applyTimeoutMs,
-        onMoved: (position) => {
-          // Of its own tables, which may not be those that answer yet.
-          if (this.answering.isOwn(name)) this.freshness.moved(name, position);
-          else void this.answering.refresh().catch(() => undefined);
+        onMoved: ({ generation }, position) => {
+          // The generation that this process reads may be another one, until it looks again.
+          if (this.active.find(name)?.generation === generation) {
+            this.freshness.moved(name, position);
+          } else void this.active.refresh().catch(() => undefined);
         },
         isAwaited: () => this.freshness.isAwaited(name),
       });
@@ -82,14 +79,6 @@ export class ProjectionEngine {
       runner.start();
     }
     this.startReplays();
-    this.#cleaning = setInterval(() => {
-      for (const projection of projections) {
-        dropAbandoned(database, projection).catch((error: unknown) => {
-          logger.debug({ err: error }, 'tables out of use could not be dropped; later they will');
-        });
-      }
-    }, CLEAN_INTERVAL_MS);
-    this.#cleaning.unref();
   }
 
   /** Carries out replays only: for a tool that waits for one, with no service beside it. */
@@ -104,7 +93,7 @@ export class ProjectionEngine {
       applyTimeoutMs,
       turnMs: replayTurnMs,
       onEnded: async () => {
-        await this.answering.refresh();
+        await this.active.refresh();
         this.checkForWork();
       },
     });
@@ -118,8 +107,7 @@ export class ProjectionEngine {
   }
 
   async stop(): Promise<void> {
-    this.answering.close();
-    clearInterval(this.#cleaning);
+    this.active.close();
     await Promise.all([
       this.#worker?.stop(),
       ...[...this.#runners.values()].map((runner) => runner.stop()),

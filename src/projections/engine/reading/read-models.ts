@@ -2,10 +2,11 @@ import type { Database } from '../../../database/database.ts';
 import { projectionsIn, readPosition, render, sql, type Sql } from '../../../database/sql.ts';
 import type { EventStore, Position } from '../../../event-store/port.ts';
 import { LedgerError } from '../../../shared/errors.ts';
-import type { ActiveGenerations } from './active-generations.ts';
+import { RETIRED_TOKEN } from '../generations/checkpoint.ts';
 import type { Generation } from '../generations/generations.ts';
+import type { ActiveGenerations } from './active-generations.ts';
 import type { ProjectionEngine } from '../engine.ts';
-import type { Freshness, WaitOptions } from '../freshness.ts';
+import type { Freshness, WaitOptions } from './freshness.ts';
 
 /** Rows, and the position of the snapshot that they were taken from. */
 export interface Versioned<Value> {
@@ -36,17 +37,17 @@ export function atLeast(options: ReadOptions, asOf: Position | undefined): ReadO
 export class ReadModels {
   readonly #database: Database;
   readonly #freshness: Freshness;
-  readonly #answering: ActiveGenerations;
+  readonly #active: ActiveGenerations;
   readonly store: EventStore;
 
   constructor(
     database: Database,
-    { freshness, answering }: Pick<ProjectionEngine, 'freshness' | 'answering'>,
+    { freshness, active }: Pick<ProjectionEngine, 'freshness' | 'active'>,
     store: EventStore,
   ) {
     this.#database = database;
     this.#freshness = freshness;
-    this.#answering = answering;
+    this.#active = active;
     this.store = store;
   }
 
@@ -108,34 +109,50 @@ export class ReadModels {
     return this.#readFrom([...projectionsIn(statement)], statement);
   }
 
-  // One statement, hence one snapshot: rows and checkpoint of one generation and one moment.
+  /** @param projections those that the position is of; the statement may name others. */
   async #readFrom<Row extends object>(
     projections: readonly string[],
     statement: Sql,
   ): Promise<Versioned<Row[]>> {
-    const generations = projections.map((name) => this.#answering.of(name));
+    const named = [...projectionsIn(statement)].filter((name) => !projections.includes(name));
+    const answer = await this.#active.onActive([...projections, ...named], (generations) =>
+      this.#readOnce<Row>(statement, generations, projections.length),
+    );
+    for (const name of projections) this.#freshness.shown(name, answer.position);
+    return answer;
+  }
+
+  /**
+   * Rows and checkpoints in one statement, hence of one snapshot: of one generation and one moment.
+   * @param positioned how many of the generations, from the first, the position is taken from.
+   * @returns undefined when one of the generations is retired.
+   */
+  async #readOnce<Row extends object>(
+    statement: Sql,
+    generations: readonly Generation[],
+    positioned: number,
+  ): Promise<Versioned<Row[]> | undefined> {
+    const schemas = new Map(generations.map(({ projection, schema }) => [projection, schema]));
     const rendered = render(withPosition(statement, generations), {
-      table: ({ projection, name }) => `${this.#answering.of(projection).schema}.${name}`,
-      readPosition: positionOf(generations),
+      table: ({ projection, name }) => `${schemas.get(projection)}.${name}`,
+      readPosition: positionOf(positioned),
     });
-    const rows = await this.#database
-      .query<Row & { answer_position: bigint; answer_row: bigint | null }>(rendered)
-      .catch(async (error: unknown) => {
-        if (isCancelled(error)) throw tooSlow(error);
-        if (!isOfAnotherShape(error)) throw error;
-        // Of another release, or dropped by one: there may be others by now.
-        await this.#answering.refresh();
-        throw beingRebuilt(projections.join(', '), error);
-      });
-    let position: Position | undefined;
+    interface Beside {
+      answer_position: bigint;
+      answer_is_retired: boolean;
+      answer_row: bigint | null;
+    }
+    const rows = await this.#database.query<Row & Beside>(rendered).catch((error: unknown) => {
+      throw isCancelled(error) ? tooSlow(error) : error;
+    });
+    const [first] = rows;
+    if (first === undefined) throw new Error(`no checkpoint of ${[...schemas.keys()].join(', ')}`);
+    if (first.answer_is_retired) return undefined;
     const value: Row[] = [];
-    for (const { answer_position: its, answer_row: number, ...row } of rows) {
-      position = its as Position;
+    for (const { answer_position: _, answer_is_retired: __, answer_row: number, ...row } of rows) {
       if (number !== null) value.push(row as Row);
     }
-    if (position === undefined) throw new Error(`no checkpoint of ${projections.join(', ')}`);
-    for (const name of projections) this.#freshness.shown(name, position);
-    return { value, position };
+    return { value, position: first.answer_position as Position };
   }
 
   /** What this process wrote to the other projections shows up to the position of the answer. */
@@ -150,32 +167,29 @@ export class ReadModels {
 }
 
 /** The position of an answer is the lowest of those of the read models that it is from. */
-function positionOf(generations: readonly Generation[]): string {
-  return `least(${generations.map((_, index) => `c${index}.position`).join(', ')})`;
+function positionOf(positioned: number): string {
+  return `least(${Array.from({ length: positioned }, (_, index) => `c${index}.position`).join(', ')})`;
 }
 
 /**
- * A `select` together with the position of its rows, which there is also when there are no rows.
- * The rows are numbered where they are in order: a join may give them in another one.
+ * A `select` together with the position of its rows and the mark of a retired generation, which
+ * there are also when there are no rows. The rows are numbered where they are in order: a join may
+ * give them in another one.
  */
 function withPosition(statement: Sql, generations: readonly Generation[]): Sql {
   const checkpoints = generations.map(({ schema }, index) => `${schema}.checkpoint c${index}`);
+  const tokens = generations.map((_, index) => `c${index}.token`);
   return sql`
-    select ${readPosition} as answer_position, found.*
+    select
+      ${readPosition} as answer_position,
+      ${sql.raw(`${RETIRED_TOKEN} in (${tokens.join(', ')})`)} as answer_is_retired,
+      found.*
     from ${sql.raw(checkpoints.join(' cross join '))}
     left join lateral (
       select row_number() over () as answer_row, answer.*
       from (${statement}) answer
     ) found on true
     order by found.answer_row`;
-}
-
-/**
- * No such schema, table, column or type of it: the tables are of another release than the query.
- */
-function isOfAnotherShape(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return ['3F000', '42P01', '42703', '42883'].includes(code);
 }
 
 /** The server gave the statement up: it exceeded the time limit of its session. */
@@ -189,14 +203,6 @@ function tooSlow({ cause }: LedgerError): LedgerError {
   return new LedgerError(
     'read-too-slow',
     'The read took too long and was cancelled: ask for less, for example for a shorter time.',
-    { cause },
-  );
-}
-
-function beingRebuilt(projection: string, cause: unknown): LedgerError {
-  return new LedgerError(
-    'read-model-behind',
-    `The read model '${projection}' is being rebuilt for this release: try again in a moment.`,
     { cause },
   );
 }

@@ -1,6 +1,7 @@
 import type { Database, Queryable } from '../../../database/database.ts';
 import type { Position } from '../../../event-store/port.ts';
-import { readCheckpoint, type Generation } from '../generations/generations.ts';
+import { lockCheckpoint, readCheckpoint } from '../generations/checkpoint.ts';
+import type { Generation } from '../generations/generations.ts';
 import type { DifferingRow } from './replays.ts';
 import { withinLimit } from '../running/time-limit.ts';
 
@@ -41,8 +42,7 @@ export async function compareGenerations(
     await connection.query({ text: 'begin isolation level repeatable read read only' });
     const position = await database.transaction(async (holding) => {
       await holding.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
-      await holding.query({ text: `select from ${live.schema}.checkpoint for update` });
-      const { position } = await readCheckpoint(holding, live.schema);
+      const { position } = await lockCheckpoint(holding, live.schema);
       await catchUp(position);
       // The first statement takes the snapshot.
       await readCheckpoint(connection, live.schema);

@@ -2,16 +2,12 @@ import { isDisconnected, type Database } from '../../../database/database.ts';
 import type { Batch, EventStore, Position } from '../../../event-store/port.ts';
 import { compareGenerations } from './comparison.ts';
 import { GenerationWriter, type BatchLimit } from '../running/generation-writer.ts';
-import {
-  liveGenerations,
-  makeIndexes,
-  ownLiveGeneration,
-  readCheckpoint,
-  type Generation,
-  type Stop,
-} from '../generations/generations.ts';
+import { liveGenerations, ownLiveGeneration, type Generation } from '../generations/generations.ts';
 import type { Lease } from '../running/lease.ts';
 import { isPaused } from '../running/paused-projections.ts';
+import { makeIndexes } from '../generations/generation-tables.ts';
+import { readCheckpoint } from '../generations/checkpoint.ts';
+import type { Stop } from '../running/stops.ts';
 import type { Projection } from '../projection.ts';
 import { endReplay, type Replay } from './replays.ts';
 import { readSkips } from '../running/skips.ts';
@@ -157,13 +153,13 @@ async function finishRebuild(
   const { signal } = options;
   for (let attempt = 1; !signal.aborted; attempt += 1) {
     try {
-      const outcome = await swapIn({ ...options, writer }, attempt);
+      const outcome = await swapIn({ ...options, writer });
       if (outcome === 'paused') return 'paused';
       if (outcome !== 'behind') return 'ended';
       const stopped = await fill(options, writer);
       if (stopped !== undefined) return failedAt(stopped);
     } catch (error) {
-      // Readers held on to a table. (What else passes has most likely cost us the connection.)
+      // The runner holds the checkpoint for longer than we wait for it.
       if (!isTransient(error) || isDisconnected(error)) throw error;
       await sleep(Math.random() * Math.min(attempt * 50, MAX_PAUSE_BEFORE_SWAP_MS));
     }
@@ -190,11 +186,6 @@ async function finishVerification(
       }
     },
   );
-  const { events } = lease.rate;
-  await endReplay(
-    database,
-    replay,
-    { status: 'completed', position, target: position, events, ...found },
-    lease.token,
-  );
+  const result = { target: position, ...found };
+  await endReplay(database, replay, 'completeVerification', result, lease.token);
 }

@@ -1,7 +1,8 @@
 import type { Database } from '../../../database/database.ts';
 import type { EventStore } from '../../../event-store/port.ts';
 import type { Logger } from '../../../shared/logger.ts';
-import { dropAbandoned } from '../generations/abandoned.ts';
+import { dropUnused } from '../generations/clean-up.ts';
+import { endAbandonedReplays } from './abandoned.ts';
 import { LeaseLostError, type BatchLimit } from '../running/generation-writer.ts';
 import type { Lease, Leases } from '../running/lease.ts';
 import { Pause } from '../running/pause.ts';
@@ -24,6 +25,7 @@ export interface ReplayWorkerOptions {
 }
 
 const LOOK_INTERVAL_MS = 500;
+const CLEAN_UP_INTERVAL_MS = 5_000;
 /** A swap among many readers needs some of it. */
 const TURN_MS = 60_000;
 /** Until it is asked again whether a paused projection was resumed. */
@@ -41,6 +43,7 @@ export class ReplayWorker {
   readonly #turns = new Turns();
   /** By replay, of those that this process has worked at. */
   readonly #batchLimits = new Map<string, BatchLimit>();
+  #cleanedUpAtMs = Number.NEGATIVE_INFINITY;
   #done: Promise<void> = Promise.resolve();
 
   constructor(options: ReplayWorkerOptions) {
@@ -78,7 +81,25 @@ export class ReplayWorker {
       } catch (error) {
         logger.warn({ err: error }, 'the replays that are running cannot be listed yet');
       }
+      await this.#cleanUpAll();
       if (!hasWorked) await this.#pause.for(LOOK_INTERVAL_MS);
+    }
+  }
+
+  async #cleanUpAll(): Promise<void> {
+    if (performance.now() - this.#cleanedUpAtMs < CLEAN_UP_INTERVAL_MS) return;
+    for (const projection of this.#options.projections) await this.#cleanUp(projection);
+    this.#cleanedUpAtMs = performance.now();
+  }
+
+  /** Ends what no release carries out any more, and drops what nobody uses. */
+  async #cleanUp(projection: Projection): Promise<void> {
+    const { database, logger } = this.#options;
+    try {
+      await endAbandonedReplays(database, projection);
+      await dropUnused(database, projection);
+    } catch (error) {
+      logger.debug({ err: error }, 'tables out of use cannot be dropped yet; it is tried again');
     }
   }
 
@@ -114,7 +135,7 @@ export class ReplayWorker {
 
   /** Undefined where it is not ours. */
   async #takeTurn(replay: Replay): Promise<TurnOutcome | undefined> {
-    const { database, store, leases, logger, projections, turnMs = TURN_MS } = this.#options;
+    const { database, store, leases, projections, turnMs = TURN_MS } = this.#options;
     const projection = projections.find(
       ({ name, version }) => name === replay.projection && version === replay.version,
     );
@@ -149,19 +170,16 @@ export class ReplayWorker {
     } finally {
       clearTimeout(timer);
       await lease.release().catch(() => undefined);
-      await dropAbandoned(database, projection).catch((error: unknown) => {
-        logger.warn({ err: error }, 'replaced tables could not be dropped; the next start will');
-      });
       await this.#options.onEnded();
+      await this.#cleanUp(projection);
     }
   }
 
-  async #fail(replay: Replay, error: string, { token, rate }: Lease): Promise<void> {
+  async #fail(replay: Replay, error: string, { token }: Lease): Promise<void> {
     const { database, store, logger } = this.#options;
     const target = await store.head();
-    const end = { status: 'failed', error, target, events: rate.events } as const;
-    // Not if it was taken over: what failed here may be what the other one has done.
-    if (await endReplay(database, replay, end, token)) {
+    // Not if it was taken over: what failed here may be what the other process has done.
+    if (await endReplay(database, replay, 'fail', { error, target }, token)) {
       logger.error({ ...replay, error }, 'a replay has failed');
     }
   }

@@ -2,14 +2,21 @@ import type { Database, Queryable } from '../../../database/database.ts';
 import type { Position } from '../../../event-store/port.ts';
 import { LedgerError } from '../../../shared/errors.ts';
 import type { Json } from '../../../shared/json.ts';
+import { lockCheckpointOf, readCheckpoint, type Checkpoint } from '../generations/checkpoint.ts';
+import { createGeneration } from '../generations/generation-tables.ts';
 import {
   ABANDONED_AFTER,
   changeStatus,
-  createGeneration,
-  generationOf,
-  lockGenerations,
+  GENERATION_COLUMNS,
+  isMissingTable,
   type Generation,
 } from '../generations/generations.ts';
+import {
+  ProjectionLock,
+  TRANSITIONS,
+  type ReplayEnding,
+  type ReplayStatus,
+} from '../generations/state-machine.ts';
 import type { Projection } from '../projection.ts';
 
 /** A rebuild puts its generation in the live one's place; a verification compares the two. */
@@ -29,21 +36,21 @@ export interface Replay {
 export type ReplayProgress =
   | {
       readonly status: 'running';
-      /** Of its last report; undefined before the first. */
+      /** Undefined where its tables are gone: it is just being ended. */
       readonly position: Position | undefined;
       readonly eventsPerSecond: number;
       readonly positionsPerSecond: number;
     }
   | {
-      readonly status: 'completed' | 'cancelled' | 'failed';
+      readonly status: Exclude<ReplayStatus, 'running'>;
       readonly endedAt: Date;
-      /** From its start to its end, on average. */
+      /** The average from its start to its end. */
       readonly eventsPerSecond: number;
       readonly position: Position | undefined;
       readonly target: Position | undefined;
-      /** Of a completed verification. */
+      /** How many rows a completed verification compared. */
       readonly rowCount: bigint | undefined;
-      /** How many differ; of these the first are in `differing`. */
+      /** How many differ; the first of them are in `differing`. */
       readonly differingCount: bigint | undefined;
       readonly differing: readonly DifferingRow[];
       readonly error: string | undefined;
@@ -57,12 +64,9 @@ export interface DifferingRow {
   readonly replayed: Json;
 }
 
-export interface ReplayEnd {
-  readonly status: 'completed' | 'cancelled' | 'failed';
-  readonly position?: Position;
+/** What is recorded of the end of a replay, beside where its checkpoint stands. */
+export interface ReplayResult {
   readonly target?: Position;
-  /** How many were applied; otherwise as of the last report. */
-  readonly events?: bigint;
   readonly rowCount?: bigint;
   readonly differingCount?: bigint;
   readonly differing?: readonly DifferingRow[];
@@ -75,8 +79,10 @@ export interface ReplayRequest {
   readonly actor: string;
 }
 
+const REQUESTS = { rebuild: 'requestRebuild', verification: 'requestVerification' } as const;
+
 /**
- * Makes the generation and notes the replay, for whichever process runs projections to carry out.
+ * Makes the generation and records the replay, which a process that runs projections carries out.
  * The same id again is the same replay.
  * @throws LedgerError `projection-busy` while another of this projection is running.
  */
@@ -88,7 +94,7 @@ export async function requestReplay(
 ): Promise<Replay> {
   const { replayId } = request;
   return database.transaction(async (tx) => {
-    await lockGenerations(tx, projection.name);
+    const lock = await ProjectionLock.take(tx, projection.name);
     const [known] = await selectReplays(tx, { where: 'r.replay_id = $1', values: [replayId] });
     if (known !== undefined) return known;
     const running = await runningReplayOf(tx, projection);
@@ -99,19 +105,20 @@ export async function requestReplay(
         { conflicting: { kind: running.kind, id: running.replayId } },
       );
     }
-    return insertReplay(tx, projection, logId, request);
+    return insertReplay(lock, projection, logId, request);
   });
 }
 
-/** In a transaction that holds the lock, with no other of this version running. */
+/** Records a replay where no other of this version is running. */
 export async function insertReplay(
-  tx: Queryable,
+  lock: ProjectionLock,
   projection: Projection,
   logId: string,
   { replayId, kind, actor }: ReplayRequest,
 ): Promise<Replay> {
-  const status = kind === 'rebuild' ? 'building' : 'shadow';
-  const { generation } = await createGeneration(tx, projection, logId, status);
+  const { tx } = lock;
+  const { generation } = await createGeneration(lock, projection, logId, REQUESTS[kind]);
+  const { to: status } = TRANSITIONS[REQUESTS[kind]].replay;
   await tx.query({
     text: `
       insert into engine.replays
@@ -122,10 +129,10 @@ export async function insertReplay(
         $3, /* projection */
         $4, /* version */
         $5, /* generation */
-        'running',
-        $6  /* actor */
+        $6, /* status */
+        $7  /* actor */
       )`,
-    values: [replayId, kind, projection.name, projection.version, generation, actor],
+    values: [replayId, kind, projection.name, projection.version, generation, status, actor],
   });
   const [replay] = await selectReplays(tx, { where: 'r.replay_id = $1', values: [replayId] });
   if (replay === undefined) throw new Error('a replay that was inserted is not there');
@@ -204,123 +211,111 @@ export async function runningReplayOf(
   return running;
 }
 
-/** The generation that a replay fills; undefined when it is gone. */
+/** The generation that a replay fills; undefined when the replay has ended. */
 export async function generationOfReplay(
   database: Queryable,
-  { projection, generation }: Replay,
+  { projection, generation }: Pick<Replay, 'projection' | 'generation'>,
 ): Promise<Generation | undefined> {
-  const [row] = await database.query<Parameters<typeof generationOf>[0]>({
+  const [found] = await database.query<Generation>({
     text: `
-      select projection, version, generation, log_id, status
-      from engine.generations
-      where projection = $1 /* projection */
-        and generation = $2 /* generation */
-        and status in ('building', 'shadow')`,
+      select ${GENERATION_COLUMNS}
+      from engine.generations g
+      where g.projection = $1 /* projection */
+        and g.generation = $2 /* generation */
+        and g.status in ('building', 'shadow')`,
     values: [projection, generation],
   });
-  return row && generationOf(row);
+  return found;
 }
 
 /**
- * Ends a replay that is running, and leaves its generation to be dropped. False when it had ended.
- * `leaseToken`: only if this is still the lease that it is written under.
+ * Ends a running replay without a swap, and retires its generation.
+ * @param leaseToken where it is given, the replay ends only if this lease still writes it.
+ * @returns false when it had ended, or another lease writes it.
  */
 export async function endReplay(
   database: Database,
   replay: Replay,
-  end: ReplayEnd,
+  transition: Exclude<ReplayEnding, 'swapIn'>,
+  result: ReplayResult = {},
   leaseToken?: bigint,
 ): Promise<boolean> {
   return database.transaction(async (tx) => {
-    await lockGenerations(tx, replay.projection);
+    const lock = await ProjectionLock.take(tx, replay.projection);
     const generation = await generationOfReplay(tx, replay);
-    if (leaseToken !== undefined) {
-      if (generation === undefined) return false;
-      const [held] = await tx.query({
-        text: `
-          select token
-          from ${generation.schema}.checkpoint
-          where token = $1 /* lease */
-          for update`,
-        values: [leaseToken],
-      });
-      if (held === undefined) return false;
+    if (generation === undefined) {
+      return leaseToken === undefined && markEnded(lock, replay, transition, undefined, result);
     }
-    const isEnded = await markEnded(tx, replay, end);
-    if (isEnded && generation !== undefined) {
-      await changeStatus(tx, generation, 'retired');
-      // Whoever is writing it finds at his next commit that it is not his any more.
-      await tx.query({ text: `update ${generation.schema}.checkpoint set token = -1` });
-    }
-    return isEnded;
+    const { schema } = generation;
+    if (leaseToken !== undefined && !(await lockCheckpointOf(tx, schema, leaseToken))) return false;
+    const reached = await readCheckpoint(tx, schema);
+    if (!(await markEnded(lock, replay, transition, reached, result))) return false;
+    await changeStatus(lock, generation, transition);
+    return true;
   });
 }
 
-/** In a transaction of the caller's. False when it had ended. */
-export async function markEnded(tx: Queryable, replay: Replay, end: ReplayEnd): Promise<boolean> {
+/**
+ * Changes the status of a replay as the table of transitions says.
+ * @param reached the checkpoint of its generation, unless the generation is gone.
+ * @returns false when it had ended.
+ */
+export async function markEnded(
+  { tx }: ProjectionLock,
+  { replayId }: Replay,
+  transition: ReplayEnding,
+  reached: Pick<Checkpoint, 'position' | 'events'> | undefined,
+  { target, rowCount, differingCount, differing, error }: ReplayResult,
+): Promise<boolean> {
+  const { from, to } = TRANSITIONS[transition].replay;
   const ended = await tx.query({
     text: `
       update engine.replays
-      set status = $2,    /* status */
+      set status = $1, /* to */
           ended_at = clock_timestamp(),
-          position = coalesce($3, (
-            select l.position
-            from engine.leases l
-            where l.projection = replays.projection
-              and l.generation = replays.generation
-          )),             /* position */
-          target = $4,    /* target */
-          row_count = $5, /* rows */
-          differing = $6, /* differing */
-          error = $7,     /* error */
-          differing_count = $8, /* count of differing */
-          events_per_second = coalesce(
-            $9, /* events */
-            (
-              select l.events
-              from engine.leases l
-              where l.projection = replays.projection
-                and l.generation = replays.generation
-            ),
-            0
-          ) / greatest(extract(epoch from clock_timestamp() - started_at), 0.001)
-      where replay_id = $1 /* id */
-        and status = 'running'
+          events_per_second = $2::bigint /* events */
+            / greatest(extract(epoch from clock_timestamp() - started_at), 0.001),
+          position = $3,        /* position */
+          target = $4,          /* target */
+          row_count = $5,       /* row count */
+          differing_count = $6, /* differing count */
+          differing = $7,       /* differing */
+          error = $8            /* error */
+      where replay_id = $9 /* id */
+        and status = any($10::text[]) /* from */
       returning replay_id`,
     values: [
-      replay.replayId,
-      end.status,
-      end.position ?? null,
-      end.target ?? null,
-      end.rowCount ?? null,
-      end.differing === undefined ? null : JSON.stringify(end.differing),
-      end.error ?? null,
-      end.differingCount ?? null,
-      end.events ?? null,
+      to,
+      reached?.events ?? 0n,
+      reached?.position ?? null,
+      target ?? null,
+      rowCount ?? null,
+      differingCount ?? null,
+      differing === undefined ? null : JSON.stringify(differing),
+      error ?? null,
+      replayId,
+      from,
     ],
   });
   return ended.length > 0;
 }
 
 interface ReplayRow {
-  readonly replay_id: string;
+  readonly replayId: string;
   readonly kind: ReplayKind;
   readonly projection: string;
   readonly version: number;
   readonly generation: number;
-  readonly status: ReplayProgress['status'];
-  readonly started_at: Date;
-  readonly ended_at: Date | null;
-  readonly position: bigint | null;
-  readonly target: bigint | null;
-  readonly row_count: bigint | null;
-  readonly differing_count: bigint | null;
+  readonly status: ReplayStatus;
+  readonly startedAt: Date;
+  readonly endedAt: Date | null;
+  readonly position: Position | null;
+  readonly target: Position | null;
+  readonly rowCount: bigint | null;
+  readonly differingCount: bigint | null;
   readonly differing: readonly DifferingRow[] | null;
   readonly error: string | null;
-  readonly lease_position: bigint | null;
-  readonly average_events_per_second: number | null;
-  readonly events_per_second: number;
-  readonly positions_per_second: number;
+  readonly eventsPerSecond: number | null;
 }
 
 async function selectReplays(
@@ -330,51 +325,51 @@ async function selectReplays(
   const rows = await database.query<ReplayRow>({
     text: `
       select
-        r.replay_id, r.kind, r.projection, r.version, r.generation, r.status, r.started_at,
-        r.ended_at, r.position, r.target, r.row_count, r.differing_count, r.differing, r.error,
-        r.events_per_second as average_events_per_second, l.position as lease_position,
-        case when l.expires_at > clock_timestamp() then l.events_per_second else 0 end
-          as events_per_second,
-        case when l.expires_at > clock_timestamp() then l.positions_per_second else 0 end
-          as positions_per_second
+        r.replay_id as "replayId", r.kind, r.projection, r.version, r.generation, r.status,
+        r.started_at as "startedAt", r.ended_at as "endedAt", r.position, r.target,
+        r.row_count as "rowCount", r.differing_count as "differingCount", r.differing, r.error,
+        r.events_per_second as "eventsPerSecond"
       from engine.replays r
-      left join engine.leases l using (projection, generation)
       where ${where}`,
     values,
   });
-  return rows.map((row) => ({
-    replayId: row.replay_id,
-    kind: row.kind,
-    projection: row.projection,
-    version: row.version,
-    generation: row.generation,
-    startedAt: row.started_at,
-    progress: progressOf(row),
-  }));
+  const replays: Replay[] = [];
+  for (const row of rows) {
+    const { replayId, kind, projection, version, generation, startedAt } = row;
+    const progress = endOf(row) ?? (await progressOf(database, row));
+    replays.push({ replayId, kind, projection, version, generation, startedAt, progress });
+  }
+  return replays;
 }
 
-function progressOf(row: ReplayRow): ReplayProgress {
-  if (row.status === 'running' || row.ended_at === null) {
-    return {
-      status: 'running',
-      position: asPosition(row.lease_position),
-      eventsPerSecond: row.events_per_second,
-      positionsPerSecond: row.positions_per_second,
-    };
-  }
+function endOf(row: ReplayRow): ReplayProgress | undefined {
+  if (row.status === 'running' || row.endedAt === null) return undefined;
   return {
     status: row.status,
-    endedAt: row.ended_at,
-    eventsPerSecond: row.average_events_per_second ?? 0,
-    position: asPosition(row.position),
-    target: asPosition(row.target),
-    rowCount: row.row_count ?? undefined,
-    differingCount: row.differing_count ?? undefined,
+    endedAt: row.endedAt,
+    eventsPerSecond: row.eventsPerSecond ?? 0,
+    position: row.position ?? undefined,
+    target: row.target ?? undefined,
+    rowCount: row.rowCount ?? undefined,
+    differingCount: row.differingCount ?? undefined,
     differing: row.differing ?? [],
     error: row.error ?? undefined,
   };
 }
 
-function asPosition(position: bigint | null): Position | undefined {
-  return position === null ? undefined : (position as Position);
+async function progressOf(database: Queryable, row: ReplayRow): Promise<ReplayProgress> {
+  const generation = await generationOfReplay(database, row);
+  const reached =
+    generation &&
+    (await readCheckpoint(database, generation.schema).catch((error: unknown) => {
+      // The replay has ended and its tables were dropped since the statement before.
+      if (isMissingTable(error)) return undefined;
+      throw error;
+    }));
+  return {
+    status: 'running',
+    position: reached?.position,
+    eventsPerSecond: reached?.eventsPerSecond ?? 0,
+    positionsPerSecond: reached?.positionsPerSecond ?? 0,
+  };
 }

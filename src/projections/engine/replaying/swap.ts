@@ -6,21 +6,17 @@ import {
   type EventStore,
   type Position,
 } from '../../../event-store/port.ts';
+import { lockCheckpoint, lockCheckpointOf, readCheckpoint } from '../generations/checkpoint.ts';
+import { changeStatus, liveGenerations, type Generation } from '../generations/generations.ts';
+import { ProjectionLock } from '../generations/state-machine.ts';
+import type { Projection } from '../projection.ts';
 import {
   LeaseLostError,
   NotAppliedError,
   type GenerationWriter,
 } from '../running/generation-writer.ts';
-import {
-  changeStatus,
-  liveGenerations,
-  lockGenerations,
-  readCheckpoint,
-  type Generation,
-} from '../generations/generations.ts';
 import type { Lease } from '../running/lease.ts';
 import { isPaused } from '../running/paused-projections.ts';
-import type { Projection } from '../projection.ts';
 import { markEnded, type Replay } from './replays.ts';
 
 export interface SwapOptions {
@@ -34,108 +30,70 @@ export interface SwapOptions {
 
 /**
  * - `swapped`: the new generation is the live one.
- * - `behind`: too far behind the live one to catch up while readers wait.
- * - `paused`: beyond the checkpoint of the live one, which is paused.
- * - `ended`: the rebuild is not running any more.
+ * - `behind`: too far behind the live one to catch up while that stands still.
+ * - `paused`: beyond the checkpoint of the live one, whose projection is paused.
+ * - `ended`: the rebuild does not run any more.
  */
 export type SwapOutcome = 'swapped' | 'behind' | 'paused' | 'ended';
 
-/**
- * For so long we wait for the tables, and all new readers behind us. Mostly not at all: somebody may
- * hold one for minutes (a dump). Among many readers with short queries it takes a wait, for those
- * before us to end. And an autovacuum gives way only to who has waited for a second.
- */
-function lockTimeoutMs(attempt: number): number {
-  if (attempt % 40 === 0) return 1_500;
-  return attempt % 4 === 0 ? 200 : 1;
-}
-
-/** So much is caught up with while readers wait. */
+/** A runner holds its checkpoint for as long as it applies a batch. What takes longer is tried again. */
+const LOCK_TIMEOUT_MS = 3_000;
+/** So much is caught up with while the live generation stands still. */
 const MAX_GAP_EVENTS = 1_000;
 const MAX_GAP_BATCHES = 5;
 const MAX_GAP_READING_MS = 1_000;
-/** Of each of its batches. */
+/** The limit for each of these batches. */
 const MAX_GAP_APPLYING_MS = 2_000;
 
 /**
- * Puts a generation in the live one's place, in one transaction. It holds all tables of the old one,
- * so no reader is in the midst of them and no runner writes them; it catches up to the old one's
- * checkpoint, so no position goes back; and it renames both schemas. Who waited for the tables then
- * looks their names up again (PostgreSQL plans a statement anew when a schema it names has changed),
- * and takes rows and checkpoint from the new ones.
+ * Makes a generation the live one, in one transaction. It locks the checkpoint of the generation that
+ * answers, so that no runner moves it; catches up to that checkpoint, so that no position goes back;
+ * marks it as retired; and makes the new one live.
  *
- * The checkpoint is locked first: each reader takes it with its rows, so new readers stop there, and
- * none is left in the midst, holding one table and waiting for another.
- * @param attempt from 1, of this swap.
- * @throws what passes, a lock not to be had in time among it: to be tried again.
+ * Readers are not held up, and hold nothing up: until the commit they see the old generation as it
+ * was, and after it they find the mark beside the rows, and read again (see `ActiveGenerations`).
+ * @throws what is transient: to be tried again.
  */
-export async function swapIn(options: SwapOptions, attempt: number): Promise<SwapOutcome> {
-  const { writer } = options;
+export async function swapIn(options: SwapOptions): Promise<SwapOutcome> {
   try {
-    return await writer.connection.transaction((tx) => swapInTransaction(tx, options, attempt));
+    return await options.writer.connection.transaction((tx) => swapInTransaction(tx, options));
   } catch (error) {
-    // Whether it can be applied at all shows outside, where nobody waits.
+    // Whether the events can be applied at all is found out where nobody waits for it.
     if (error instanceof NotAppliedError) return 'behind';
     throw error;
   }
 }
 
-async function swapInTransaction(
-  tx: Queryable,
-  options: SwapOptions,
-  attempt: number,
-): Promise<SwapOutcome> {
+async function swapInTransaction(tx: Queryable, options: SwapOptions): Promise<SwapOutcome> {
   const { store, projection, replay, generation, lease, writer } = options;
   await tx.query({ text: 'set local synchronous_commit to on' });
-  await lockGenerations(tx, projection.name);
+  await tx.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
+  const lock = await ProjectionLock.take(tx, projection.name);
   const live = await liveGenerations(tx, projection.name);
   const replaced = live.find(({ version }) => version === projection.version);
-  if (replaced !== undefined) await lockTables(tx, replaced, lockTimeoutMs(attempt));
   const answering = replaced ?? live[0];
+  const locked = answering && (await lockCheckpoint(tx, answering.schema));
   const isOfThisLog = answering?.logId === store.logId;
-  const reached = isOfThisLog ? (await readCheckpoint(tx, answering.schema)).position : BEGINNING;
-  // A pause waits for the lock that is held here: it comes before, or after the swap.
+  const reached = isOfThisLog && locked ? locked.position : BEGINNING;
+  // A pause waits for the lock of the projection, so it comes before this swap or after it.
   if (isOfThisLog && writer.position > reached && (await isPaused(tx, projection.name))) {
     return 'paused';
   }
-  // The log may be elsewhere, and slow, while readers wait.
+  // The log may be in another store, and slow, while the live generation stands still.
   const reading = gapUntil(reached, options);
   const gap = await Promise.race([reading, delay(MAX_GAP_READING_MS)]);
   reading.catch(() => undefined);
   if (gap === undefined) return 'behind';
-  const position = await catchUp(tx, options, gap);
-  const { events } = lease.rate;
-  const end = { status: 'completed', position, target: position, events } as const;
-  if (!(await markEnded(tx, replay, end))) return 'ended';
-  if (replaced !== undefined) await changeStatus(tx, replaced, 'retired');
-  await changeStatus(tx, generation, 'live');
+  if (!(await lockCheckpointOf(tx, generation.schema, lease.token))) throw new LeaseLostError();
+  await catchUp(tx, writer, gap);
+  const end = await readCheckpoint(tx, generation.schema);
+  if (!(await markEnded(lock, replay, 'swapIn', end, { target: end.position }))) return 'ended';
+  if (replaced !== undefined) await changeStatus(lock, replaced, 'retireReplaced');
+  await changeStatus(lock, generation, 'swapIn');
   return 'swapped';
 }
 
-async function lockTables(tx: Queryable, { schema }: Generation, timeoutMs: number): Promise<void> {
-  const tables = await tx.query<{ name: string }>({
-    text: `
-      select relname as name
-      from pg_class
-      where relnamespace = $1::regnamespace /* schema */
-        and relkind = 'r'
-      order by relname <> 'checkpoint', relname`,
-    values: [schema],
-  });
-  const [before] = await tx.query<{ timeout: string }>({
-    text: `select current_setting('lock_timeout') as timeout`,
-  });
-  await tx.query({ text: `set local lock_timeout to ${timeoutMs}` });
-  const names = tables.map(({ name }) => `${schema}.${name}`);
-  await tx.query({ text: `lock table ${names.join(', ')} in access exclusive mode` });
-  // Not `to default`: that is the limit of the role, and not the writer's own.
-  await tx.query({
-    text: `select set_config('lock_timeout', $1, true)`,
-    values: [before?.timeout],
-  });
-}
-
-/** What is missing; undefined when it is too much. Positions do not tell: they are no count of events. */
+/** What is missing; undefined when it is too much. Positions do not count events in every log. */
 async function gapUntil(
   until: Position,
   { store, projection, writer }: SwapOptions,
@@ -153,19 +111,13 @@ async function gapUntil(
 
 async function catchUp(
   tx: Queryable,
-  { lease, writer }: SwapOptions,
+  writer: GenerationWriter,
   gap: readonly Batch[],
-): Promise<Position> {
-  const held = await tx.query({
-    text: 'select token from checkpoint where token = $1 /* lease */ for update',
-    values: [lease.token],
-  });
-  if (held.length === 0) throw new LeaseLostError();
+): Promise<void> {
   await tx.query({ text: `set local statement_timeout to ${MAX_GAP_APPLYING_MS}` });
   let { position } = writer;
   for (const batch of gap) {
     await writer.writeIn(tx, position, batch, MAX_GAP_APPLYING_MS);
     position = batch.position;
   }
-  return position;
 }

@@ -1,9 +1,11 @@
 import { type Connection, type Database, type Queryable } from '../../../database/database.ts';
 import type { Batch, EventStore, Position, RecordedEvent } from '../../../event-store/port.ts';
-import { readCheckpoint, type Generation, type Stop } from '../generations/generations.ts';
+import { addProgressColumns, moveCheckpoint, readCheckpoint } from '../generations/checkpoint.ts';
+import type { Generation } from '../generations/generations.ts';
 import type { Lease } from './lease.ts';
 import type { Projection } from '../projection.ts';
 import { readSkips } from './skips.ts';
+import type { Stop } from './stops.ts';
 import { TooSlowError, withinLimit } from './time-limit.ts';
 import { errorMessage, isTransient } from '../../../shared/errors.ts';
 
@@ -90,6 +92,7 @@ export class GenerationWriter {
         text: `set lock_timeout to ${Math.min(LOCK_TIMEOUT_MS, applyTimeoutMs / 2)}`,
       });
       if (isBulk) await connection.query({ text: 'set synchronous_commit to off' });
+      await addProgressColumns(connection, generation.schema);
       const { position } = await readCheckpoint(connection, generation.schema);
       return new GenerationWriter(options, connection, skipped, position);
     } catch (error) {
@@ -159,19 +162,8 @@ export class GenerationWriter {
     limitMs = this.#applyTimeoutMs,
   ): Promise<void> {
     const { projection, lease } = this.#options;
-    // First: it fences before any work is done, and takes the locks in the order of readers and swaps.
-    const moved = await tx.query({
-      name: 'move-checkpoint',
-      text: `
-        update checkpoint
-        set position = $1, /* to */
-            updated_at = now()
-        where position = $2 /* from */
-          and token = $3 /* lease */
-        returning position`,
-      values: [batch.position, from, lease.token],
-    });
-    if (moved.length === 0) throw new LeaseLostError();
+    const move = { from, to: batch.position, events: batch.events.length };
+    if (!(await moveCheckpoint(tx, move, lease.token))) throw new LeaseLostError();
     const events = batch.events.filter(({ id }) => !this.skipped.has(id));
     if (events.length === 0) return;
     try {
@@ -199,7 +191,6 @@ export class GenerationWriter {
     const { events, position } = batch;
     if (events.length === 0 && position === this.#position) return;
     await this.connection.transaction((tx) => this.writeIn(tx, this.#position, batch));
-    this.#options.lease.rate.count(events.length, this.#position, position);
     this.#position = position;
   }
 }

@@ -1,15 +1,13 @@
 import type { Database } from '../../../database/database.ts';
 import type { Logger } from '../../../shared/logger.ts';
+import { RETIRED_TOKEN } from '../generations/checkpoint.ts';
 import type { Generation } from '../generations/generations.ts';
-import { Rate } from './rate.ts';
 
 /** The right to write one generation, while `signal` is not aborted and `token` is the highest. */
 export interface Lease {
   readonly token: bigint;
   /** Aborted when the lease is known to be lost. */
   readonly signal: AbortSignal;
-  /** Told of what is written: others see how fast the holder goes. */
-  readonly rate: Rate;
   release(): Promise<void>;
 }
 
@@ -25,7 +23,6 @@ interface HeldLease {
   readonly generation: Generation;
   readonly token: bigint;
   readonly lost: AbortController;
-  readonly rate: Rate;
 }
 
 /**
@@ -54,7 +51,7 @@ export class Leases {
   async tryAcquire(generation: Generation): Promise<Lease | undefined> {
     // One statement, so that no process can stall in the midst of it. Tokens are never given twice, also
     // not for another generation: after a swap the same name is that of other tables.
-    const [row] = await this.#database.query<{ token: bigint; events: bigint }>({
+    const [row] = await this.#database.query<{ token: bigint }>({
       text: `
         with acquired as (
           insert into engine.leases as held (projection, generation, holder, token, expires_at)
@@ -71,16 +68,15 @@ export class Leases {
           on conflict (projection, generation) do update
           set holder = excluded.holder,
               token = excluded.token,
-              expires_at = excluded.expires_at,
-              events_per_second = 0,
-              positions_per_second = 0
+              expires_at = excluded.expires_at
           where held.expires_at < clock_timestamp()
-          returning token, events
+          returning token
         )
-        update ${generation.schema}.checkpoint
+        update ${generation.schema}.checkpoint c
         set token = acquired.token
         from acquired
-        returning acquired.token, acquired.events`,
+        where c.token <> ${RETIRED_TOKEN}
+        returning acquired.token`,
       values: [
         generation.projection,
         generation.generation,
@@ -90,27 +86,7 @@ export class Leases {
       ],
     });
     if (row === undefined) return undefined;
-    return this.#hold({
-      generation,
-      token: row.token,
-      lost: new AbortController(),
-      rate: new Rate(row.events),
-    });
-  }
-
-  /** How fast the holder goes; 0 when there is none. */
-  async eventsPerSecond(generation: Generation): Promise<number> {
-    const [row] = await this.#database.query<{ events_per_second: number }>({
-      name: 'events-per-second',
-      text: `
-        select events_per_second
-        from engine.leases
-        where projection = $1 /* projection */
-          and generation = $2 /* generation */
-          and expires_at > clock_timestamp()`,
-      values: [generation.projection, generation.generation],
-    });
-    return row?.events_per_second ?? 0;
+    return this.#hold({ generation, token: row.token, lost: new AbortController() });
   }
 
   /** Takes the lease away from whoever holds it: what that has not committed by now, it cannot. */
@@ -125,9 +101,10 @@ export class Leases {
             and generation = $2 /* generation */
           returning token
         )
-        update ${generation.schema}.checkpoint
+        update ${generation.schema}.checkpoint c
         set token = revoked.token
-        from revoked`,
+        from revoked
+        where c.token <> ${RETIRED_TOKEN}`,
       values: [generation.projection, generation.generation],
     });
   }
@@ -138,25 +115,16 @@ export class Leases {
     return {
       token: lease.token,
       signal: lease.lost.signal,
-      rate: lease.rate,
       release: async () => {
         this.#drop(lease);
         await this.#database.query({
           text: `
             update engine.leases
-            set expires_at = '-infinity',
-                position = coalesce($4, position), /* position */
-                events = $5 /* events */
+            set expires_at = '-infinity'
             where projection = $1 /* projection */
               and generation = $2 /* generation */
               and token = $3 /* token */`,
-          values: [
-            lease.generation.projection,
-            lease.generation.generation,
-            lease.token,
-            lease.rate.position ?? null,
-            lease.rate.events,
-          ],
+          values: [lease.generation.projection, lease.generation.generation, lease.token],
         });
       },
     };
@@ -179,23 +147,12 @@ export class Leases {
         name: 'renew-leases',
         text: `
           update engine.leases held
-          set expires_at = clock_timestamp() + $4 * interval '1 millisecond' /* time to live */,
-              events_per_second = mine.events_per_second,
-              positions_per_second = mine.positions_per_second,
-              position = coalesce(mine.position, held.position),
-              events = mine.events
+          set expires_at = clock_timestamp() + $4 * interval '1 millisecond' /* time to live */
           from unnest(
-            $1::text[],             /* projections */
-            $2::integer[],          /* generations */
-            $3::bigint[],           /* tokens */
-            $5::double precision[], /* events per second */
-            $6::double precision[], /* positions per second */
-            $7::bigint[],           /* positions */
-            $8::bigint[]            /* events */
-          ) with ordinality as mine (
-            projection, generation, token, events_per_second, positions_per_second, position, events,
-            ordinal
-          )
+            $1::text[],    /* projections */
+            $2::integer[], /* generations */
+            $3::bigint[]   /* tokens */
+          ) with ordinality as mine (projection, generation, token, ordinal)
           where held.projection = mine.projection
             and held.generation = mine.generation
             and held.token = mine.token
@@ -206,10 +163,6 @@ export class Leases {
           leases.map(({ generation }) => generation.generation),
           leases.map(({ token }) => token),
           TIME_TO_LIVE_MS,
-          leases.map(({ rate }) => rate.eventsPerSecond()),
-          leases.map(({ rate }) => rate.positionsPerSecond()),
-          leases.map(({ rate }) => rate.position ?? null),
-          leases.map(({ rate }) => rate.events),
         ],
       });
       const kept = new Set(renewed.map(({ ordinal }) => Number(ordinal) - 1));

@@ -1,22 +1,15 @@
 import type { Database } from '../../../database/database.ts';
 import type { EventStore, Position } from '../../../event-store/port.ts';
 import type { Logger } from '../../../shared/logger.ts';
-import { dropAbandoned } from '../generations/abandoned.ts';
 import { GenerationWriter, LeaseLostError } from './generation-writer.ts';
-import {
-  clearStop,
-  ownLiveGeneration,
-  readStop,
-  writeStop,
-  type Generation,
-  type Stop,
-} from '../generations/generations.ts';
+import { ownLiveGeneration, type Generation } from '../generations/generations.ts';
 import { RETRY_INTERVAL_MS, type Lease, type Leases } from './lease.ts';
 import { isPaused } from './paused-projections.ts';
 import { Pause } from './pause.ts';
 import type { Projection } from '../projection.ts';
 import type { SharedFeed } from '../../../event-store/shared-feed.ts';
 import { readSkips } from './skips.ts';
+import { clearStop, readStop, writeStop, type Stop } from './stops.ts';
 
 export interface RunnerOptions {
   readonly database: Database;
@@ -26,8 +19,8 @@ export interface RunnerOptions {
   readonly projection: Projection;
   readonly logger: Logger;
   readonly applyTimeoutMs?: number | undefined;
-  /** Called after each commit that moved the checkpoint. */
-  readonly onMoved: (position: Position) => void;
+  /** Called after each commit that moved the checkpoint of the generation. */
+  readonly onMoved: (generation: Generation, position: Position) => void;
   /** Whether somebody waits for a position: then nothing is put off. */
   readonly isAwaited: () => boolean;
 }
@@ -110,7 +103,6 @@ export class Runner {
       // Again: it may have been paused after the look above and before the lease was ours, which a
       // pause takes away only from whoever holds it.
       if (await isPaused(database, projection.name)) return;
-      await this.#dropUnused();
       const { signal } = this.#stopping;
       writer = await GenerationWriter.open({ ...this.#options, generation, lease, signal });
       await this.#follow(generation, lease, writer);
@@ -118,16 +110,6 @@ export class Runner {
       await writer?.close();
       await lease.release().catch(() => undefined);
     }
-  }
-
-  async #dropUnused(): Promise<void> {
-    const { database, projection } = this.#options;
-    await dropAbandoned(database, projection).catch((error: unknown) => {
-      this.#logger.warn(
-        { err: error },
-        'replaced tables could not be dropped; the next start will',
-      );
-    });
   }
 
   async #follow(generation: Generation, lease: Lease, writer: GenerationWriter): Promise<void> {
@@ -171,7 +153,7 @@ export class Runner {
         }
         stopped = await writer.write(batch);
         if (stopped !== undefined) break;
-        this.#options.onMoved(writer.position);
+        this.#options.onMoved(generation, writer.position);
         if (arrived === undefined || isFull) continue;
         if (!this.#options.isAwaited()) await this.#putOff.for(GATHER_MS);
         next = batches.next();

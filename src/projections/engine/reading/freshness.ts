@@ -1,11 +1,11 @@
-import type { Database } from '../../database/database.ts';
-import { BEGINNING, type NewEvent, type Position, type Write } from '../../event-store/port.ts';
-import { INSTALLATION_PROJECT, parseStreamName } from '../../event-store/stream-name.ts';
-import { LedgerError } from '../../shared/errors.ts';
-import type { ActiveGenerations } from './reading/active-generations.ts';
-import { readCheckpoint } from './generations/generations.ts';
+import type { Database } from '../../../database/database.ts';
+import { BEGINNING, type NewEvent, type Position, type Write } from '../../../event-store/port.ts';
+import { INSTALLATION_PROJECT, parseStreamName } from '../../../event-store/stream-name.ts';
+import { LedgerError } from '../../../shared/errors.ts';
+import type { ActiveGenerations } from './active-generations.ts';
+import { readCheckpoint } from '../generations/checkpoint.ts';
 import { LastWrites } from './last-writes.ts';
-import type { Projection } from './projection.ts';
+import type { Projection } from '../projection.ts';
 
 /** How long a query waits for its read model to reach a position, unless the engine is told otherwise. */
 const WAIT_FOR_MS = 5_000;
@@ -86,19 +86,19 @@ function ownWriteFor(watched: Watched, { projectId, about }: WaitOptions): Posit
 export class Freshness {
   readonly #database: Database;
   readonly #watched = new Map<string, Watched>();
-  readonly #answering: Pick<ActiveGenerations, 'of' | 'isMoving'>;
+  readonly #active: Pick<ActiveGenerations, 'of' | 'onActive' | 'isMoving'>;
   readonly #wake: (projection: string) => void;
   readonly #waitForMs: number;
 
   constructor(
     database: Database,
     projections: readonly Projection[],
-    answering: Pick<ActiveGenerations, 'of' | 'isMoving'>,
+    active: Pick<ActiveGenerations, 'of' | 'onActive' | 'isMoving'>,
     wake: (projection: string) => void,
     waitForMs = WAIT_FOR_MS,
   ) {
     this.#database = database;
-    this.#answering = answering;
+    this.#active = active;
     this.#wake = wake;
     this.#waitForMs = waitForMs;
     for (const { name, handles, subjectOf } of projections) {
@@ -191,7 +191,7 @@ export class Freshness {
   ): Promise<void> {
     const watched = this.#watch(projection);
     // Tables that nobody moves on will not hold it, however long one waits: they say how old they are.
-    const isMoving = this.#answering.isMoving(projection);
+    const isMoving = this.#active.isMoving(projection);
     const ownWrite = isMoving ? ownWriteFor(watched, wait) : BEGINNING;
     const target = position > ownWrite ? position : ownWrite;
     if (watched.checkpoint >= target) return;
@@ -225,7 +225,7 @@ export class Freshness {
     wait: WaitOptions = {},
   ): Promise<void> {
     const writes = projections
-      .filter((projection) => this.#answering.isMoving(projection))
+      .filter((projection) => this.#active.isMoving(projection))
       .map((projection) => this.ownWrite(projection, wait));
     const target = writes.reduce((newest, write) => (write > newest ? write : newest), position);
     await Promise.all(projections.map((projection) => this.reached(projection, target, wait)));
@@ -245,10 +245,13 @@ export class Freshness {
   }
 
   async #readCheckpoint(projection: string): Promise<void> {
-    const { schema } = this.#answering.of(projection);
-    const { position } = await readCheckpoint(this.#database, schema);
-    // Other tables may answer by now, which do not stand there yet.
-    if (this.#answering.of(projection).schema === schema) this.moved(projection, position);
+    const { generation, position } = await this.#active.onActive([projection], async ([active]) => {
+      if (active === undefined) return undefined;
+      const checkpoint = await readCheckpoint(this.#database, active.schema);
+      return checkpoint.isRetired ? undefined : { ...active, ...checkpoint };
+    });
+    // Another generation may be active by now, which does not stand there yet.
+    if (this.#active.of(projection).generation === generation) this.moved(projection, position);
   }
 
   #watch(projection: string): Watched {

@@ -1,4 +1,4 @@
-import { BEGINNING, type Position } from '../../event-store/port.ts';
+import { BEGINNING, type Position } from '../../../event-store/port.ts';
 
 /** Writes to keys that are forgotten count as writes to any key. */
 const MAX_KEYS = 10_000;
