@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { parse as parseDotenv } from 'dotenv';
 import { z } from 'zod';
 import { errorMessage } from './shared/errors.ts';
@@ -59,6 +60,32 @@ const brokersField = z
   )
   .transform((text) => parseBrokers(text) ?? []);
 
+/** Several values with commas between them; none without the setting. */
+function listOf(isValid: (text: string) => boolean, rule: string) {
+  return z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').map((one) => one.trim()))
+    .transform((all) => all.filter((one) => one !== ''))
+    .refine((all) => all.every(isValid), rule);
+}
+
+/** An origin as browsers send it: scheme, host and port, without a path. */
+function isOrigin(text: string): boolean {
+  if (text === '*') return true;
+  if (!URL.canParse(text)) return false;
+  const { protocol, origin } = new URL(text);
+  return /^https?:$/.test(protocol) && origin === text;
+}
+
+/** The names are those of Express for the addresses that are never public. */
+function isNetwork(text: string): boolean {
+  if (['loopback', 'linklocal', 'uniquelocal'].includes(text)) return true;
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return Number(bits ?? 0) <= longest;
+}
+
 /** Shorter ones can be guessed, and this key may do everything. */
 const MIN_ADMIN_KEY = 16;
 
@@ -115,6 +142,11 @@ const environment = z.object({
     .default('false')
     .transform((text) => text === 'true'),
   RATE_LIMIT_PER_KEY: wholeNumber(1, 1_000_000, 1_000),
+  CORS_ORIGINS: listOf(isOrigin, 'must be origins such as https://app.example.com, or *'),
+  TRUST_PROXY: listOf(
+    isNetwork,
+    'must be addresses or networks such as 10.0.0.0/8, or loopback, linklocal, uniquelocal',
+  ),
   ROLES: rolesField,
   LOG_LEVEL: z
     .enum(
@@ -180,6 +212,10 @@ export interface Config {
   readonly dataDir: string;
   readonly adminApiKey: string | undefined;
   readonly rateLimits: RateLimitSettings;
+  /** The origins of pages that browsers let call the API; `*`: of all. */
+  readonly corsOrigins: readonly string[];
+  /** The proxies that are believed where a request comes from: addresses or networks. */
+  readonly trustedProxies: readonly string[];
   readonly roles: readonly ProcessRole[];
   /** Whether webhooks may be sent to addresses that are not public. */
   readonly arePrivateWebhooksAllowed: boolean;
@@ -297,6 +333,8 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
       perKey: settings.RATE_LIMIT_PER_KEY,
       failuresPerAddress: FAILURES_PER_ADDRESS,
     },
+    corsOrigins: settings.CORS_ORIGINS,
+    trustedProxies: settings.TRUST_PROXY,
     roles: settings.ROLES,
     arePrivateWebhooksAllowed: settings.WEBHOOKS_ALLOW_PRIVATE,
     logLevel: settings.LOG_LEVEL,

@@ -93,4 +93,32 @@ describe('settings', () => {
       /^ADMIN_API_KEY_FILE: .* keep one of them\nDATABASE_URL_FILE: it cannot be read \(ENOENT.*\nLORAWAN_API_KEY_FILE: .* is empty\nPORT: /,
     );
   });
+
+  test('say which origins and which proxies are trusted', () => {
+    expect(
+      parseConfig({
+        CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
+        TRUST_PROXY: 'loopback, 10.0.0.0/8,2001:db8::/32,192.0.2.1',
+      }),
+    ).toMatchObject({
+      corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
+      trustedProxies: ['loopback', '10.0.0.0/8', '2001:db8::/32', '192.0.2.1'],
+    });
+    expect(parseConfig({ CORS_ORIGINS: '*' }).corsOrigins).toEqual(['*']);
+    expect(parseConfig({})).toMatchObject({ corsOrigins: [], trustedProxies: [] });
+  });
+
+  test.each(['app.example.com', 'https://app.example.com/', 'https://a.b/path', 'ftp://a.b', '**'])(
+    'refuse %j as an origin',
+    (origin) => {
+      expect(() => parseConfig({ CORS_ORIGINS: origin })).toThrow(/^CORS_ORIGINS: must be origins/);
+    },
+  );
+
+  test.each(['true', 'proxy.internal', '10.0.0.0/33', '2001:db8::/129', '10.0.0', '10.0.0.0/'])(
+    'refuse %j as a proxy',
+    (proxy) => {
+      expect(() => parseConfig({ TRUST_PROXY: proxy })).toThrow(/^TRUST_PROXY: must be addresses/);
+    },
+  );
 });

@@ -2,6 +2,7 @@ import { CommandGroup } from '../commands/core/command-group.ts';
 import type { RepeatableRun } from '../commands/core/idempotent-requests.ts';
 import type { AdmittedRequest } from './admitted-request.ts';
 import { CSV } from './csv.ts';
+import { forwardedPrefix } from './forwarded-prefix.ts';
 import { cloudEventOf, isTable } from './request-parts.ts';
 import type { Responder } from './responder.ts';
 import type { Answer, ApiRequest } from './route.ts';
@@ -27,6 +28,7 @@ export function apiRequest<Body>(
     caller,
     projectId: caller.projectId,
     path: request.originalUrl,
+    prefix: forwardedPrefix(request),
     headers: {
       ifMatch: request.headers['if-match'],
       ifNoneMatch: request.headers['if-none-match'],

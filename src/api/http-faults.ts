@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
+import { maxHeaderSize, STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { LedgerError } from '../shared/errors.ts';
 import { problemHeaders, problemOf, statusOf } from './problem.ts';
@@ -47,7 +47,7 @@ export function faultOfConnection({ code }: NodeJS.ErrnoException): LedgerError 
     case 'HPE_HEADER_OVERFLOW':
       return new LedgerError(
         'headers-too-large',
-        'The headers are larger than 16 KiB: send smaller ones.',
+        `The headers are larger than ${maxHeaderSize / 1024} KiB: send smaller ones.`,
       );
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new LedgerError(

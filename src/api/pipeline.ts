@@ -48,7 +48,7 @@ export class Pipeline {
     const correlationId = correlationIdOf(request);
     let isStranger = true;
     try {
-      const address = request.socket.remoteAddress ?? '';
+      const address = request.ip ?? '';
       const caller = await this.#parts.authentication.authenticate(request.headers, address);
       isStranger = false;
       response.set(await this.#parts.limits.countRequest(caller.keyId));

@@ -8,6 +8,7 @@ import type { Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
 import type { Logger } from '../shared/logger.ts';
 import { CSV } from './csv.ts';
+import { forwardedPrefix, withPrefix } from './forwarded-prefix.ts';
 import { isListed } from './precondition.ts';
 import { asLedgerError, problemHeaders, problemOf, statusOf } from './problem.ts';
 import { withoutKeys } from './redaction.ts';
@@ -52,7 +53,10 @@ export class Responder {
     const isUnchanged = isRead && isNoneMatched(request, headers['ETag']);
     const status = isUnchanged ? 304 : answer.status;
     this.#head(response, status, correlationId, answer.position);
-    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    const prefix = forwardedPrefix(request);
+    for (const [name, value] of Object.entries(withPrefix(headers, prefix))) {
+      response.setHeader(name, value);
+    }
     if (isReplayed) response.setHeader('Idempotency-Replayed', 'true');
     // What shows a key must not be kept by anything on the way.
     if (shownKeys.length > 0) response.setHeader('Cache-Control', 'no-store');
@@ -85,10 +89,13 @@ export class Responder {
     }
     if (isStranger) this.#headForStranger(response, status, correlationId);
     else this.#head(response, status, correlationId, undefined);
+    const prefix = forwardedPrefix(request);
     const { 'Content-Type': contentType = '', ...headers } = problemHeaders(ledgerError);
-    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    for (const [name, value] of Object.entries(withPrefix(headers, prefix))) {
+      response.setHeader(name, value);
+    }
     const problem = problemOf(ledgerError, withoutKeys(request.path), correlationId);
-    this.#end(response, contentType, JSON.stringify(problem));
+    this.#end(response, contentType, JSON.stringify({ ...problem, type: prefix + problem.type }));
   }
 
   /**

@@ -117,6 +117,8 @@ export interface ApiRequest<Params, Query, Body> {
   readonly caller: Caller;
   /** The path and query as they were sent: for links. */
   readonly path: string;
+  /** What links in the body begin with: the path below which a proxy serves the API. */
+  readonly prefix: string;
   /** The caller's project; for the admin, who has none, that of the installation. */
   readonly projectId: string;
   readonly headers: RequestHeaders;

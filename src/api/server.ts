@@ -5,7 +5,9 @@ import helmet from 'helmet';
 import { LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { closeUnlessRead, Connections, tooManyRequests } from './admission/connections.ts';
+import { crossOrigin } from './cors.ts';
 import { docsRouter } from './docs.ts';
+import { forwardedPrefix } from './forwarded-prefix.ts';
 import { healthRouter, type Health } from './health.ts';
 import {
   answerFault,
@@ -32,6 +34,9 @@ export interface ServerParts {
   readonly health: Health;
   readonly metrics: Metrics;
   readonly logger: Logger;
+  readonly corsOrigins: readonly string[];
+  /** Proxies whose `X-Forwarded-For` says where a request comes from: addresses or networks. */
+  readonly trustedProxies: readonly string[];
 }
 
 export function createApp({
@@ -41,15 +46,19 @@ export function createApp({
   health,
   metrics,
   logger,
+  corsOrigins,
+  trustedProxies,
 }: ServerParts): express.Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
   // The pipeline reads queries, and refuses what is not UTF-8.
   app.disable('query parser');
+  app.set('trust proxy', trustedProxies);
   app.use(securityHeaders());
   app.use(metrics.middleware);
   if (logger.isLevelEnabled('debug')) app.use(accessLog(logger));
+  if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins));
   const methodsByPath = new Map<string, string[]>();
   for (const route of routes) {
     for (const template of [route.path, ...(route.aliases ?? [])]) {
@@ -67,7 +76,9 @@ export function createApp({
   if (routes.length > 0) {
     app.use(problemsRouter());
     app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
-    app.get('/', (_request: Request, response: Response) => response.redirect('/docs'));
+    app.get('/', (request: Request, response: Response) => {
+      response.redirect(`${forwardedPrefix(request)}/docs`);
+    });
   }
   app.use((request: Request, response: Response) => {
     const detail = 'No route has this path: see /docs for all routes.';

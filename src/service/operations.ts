@@ -43,17 +43,25 @@ export function operationsOf(
 }
 
 /**
- * Serves that alone, where the process has no API. A port that is taken does not keep it from its work: several
- * processes of one machine may have the same settings.
+ * Serves health and metrics alone, in a process without an API. A port that is in use does not keep
+ * the process from its work: several processes of one machine may have the same settings.
  */
 export async function serveOperations(
-  { host, port }: Config,
+  { host, port, corsOrigins, trustedProxies }: Config,
   { models, store, logger }: Ledger,
   operations: Operations,
 ): Promise<RunningServer | undefined> {
   const responder = new Responder({ models, positions: new Positions(store), logger });
   const pipeline = { run: () => Promise.reject(new Error('there are no routes here')) };
-  const app = createApp({ routes: [], pipeline, responder, ...operations, logger });
+  const app = createApp({
+    routes: [],
+    pipeline,
+    responder,
+    ...operations,
+    logger,
+    corsOrigins,
+    trustedProxies,
+  });
   try {
     const server = await listen(app, host, port);
     logger.info({ host, port: server.address.port }, 'ready: health and metrics are served');

@@ -188,6 +188,8 @@ async function serveApi(
     responder,
     ...operations,
     logger,
+    corsOrigins: config.corsOrigins,
+    trustedProxies: config.trustedProxies,
   });
   const server = await listen(app, config.host, config.port).catch((error: unknown) => {
     throw new ConfigError(listenFailure(config, error));

@@ -34,10 +34,10 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
       }),
     },
     errors: ['not-found'],
-    async handle({ params, projectId, read }) {
+    async handle({ params, projectId, read, prefix }) {
       const { value: sizes, position } = await queries.partitions(projectId, params.id, read);
       if (sizes === undefined) throw notFound();
-      const base = `/api/v1/batches/${encodeURIComponent(params.id)}/partitions`;
+      const base = `${prefix}/api/v1/batches/${encodeURIComponent(params.id)}/partitions`;
       const items = sizes.map((size, index) => ({
         partition: index + 1,
         href: `${base}/${index + 1}`,
