@@ -13,28 +13,21 @@ import type { ProvisioningOrder, ProvisioningResult } from './provisioning.ts';
 const order = JSON.parse(process.argv[2] ?? '') as ProvisioningOrder;
 const { openLedger } = await compiled<typeof ledgerModule>('service/ledger.ts');
 const { openProvisioning } = await compiled<typeof provisioningModule>('service/provisioning.ts');
-const { batchDecider, batchStream } = await compiled<typeof devEuiModule>(
-  'commands/deveui/decider.ts',
-);
+const { batchStream } = await compiled<typeof devEuiModule>('commands/deveui/decider.ts');
 
 const settings = { ...parseConfig({}), databaseUrl: order.databaseUrl, logLevel: 'warn' };
 const ledger = await openLedger(settings, 'tool');
-const { handler, store } = ledger;
+const { commands, store } = ledger;
 const provisioning = openProvisioning(ledger, { ...settings.lorawan, url: order.providerUrl });
-const streams = Array.from({ length: order.batches }, (_, index) =>
-  batchStream('bench', String(index)),
-);
+const batchIds = Array.from({ length: order.batches }, (_, index) => String(index));
 
 const begin = await store.head();
 const ending = new AbortController();
 provisioning.start();
 // Leading, and at the head of the log, before the clock starts.
-await runBatches(
-  ['warm-up'].map((id) => batchStream('bench', id)),
-  10,
-);
+await runBatches(['warm-up'], 10);
 const startedAtMs = performance.now();
-const endedMs = await runBatches(streams, order.size);
+const endedMs = await runBatches(batchIds, order.size);
 const result: ProvisioningResult = {
   elapsedMs: performance.now() - startedAtMs,
   endedMs,
@@ -45,10 +38,8 @@ await ledger.close();
 process.stdout.write(JSON.stringify(result), () => process.exit(0));
 
 /** When each was complete, after the request. */
-async function runBatches(
-  batches: readonly ReturnType<typeof batchStream>[],
-  size: number,
-): Promise<number[]> {
+async function runBatches(batchIds: readonly string[], size: number): Promise<number[]> {
+  const streams = new Set(batchIds.map((id) => batchStream('bench', id)));
   const requestedAtMs = performance.now();
   const ended = new Map<string, number>();
   const complete = new Promise<void>((resolve, reject) => {
@@ -56,22 +47,17 @@ async function runBatches(
       const options = { after: begin, types: ['BatchCompleted'], signal: ending.signal };
       for await (const { events } of store.subscribe(options)) {
         for (const { stream } of events) {
-          if (batches.some((batch) => batch === stream)) {
-            ended.set(stream, performance.now() - requestedAtMs);
-          }
+          if (streams.has(stream)) ended.set(stream, performance.now() - requestedAtMs);
         }
-        if (ended.size === batches.length) return resolve();
+        if (ended.size === streams.size) return resolve();
       }
     })().catch(reject);
   });
   await Promise.all(
-    batches.map((stream, index) =>
-      handler.execute(
-        batchDecider,
-        stream,
+    batchIds.map((batchId) =>
+      commands.deveui.request(
         {
-          type: 'request',
-          batchId: String(index),
+          batchId,
           size,
           prefix: '',
           seed: randomBytes(32).toString('hex'),

@@ -1,5 +1,5 @@
 import type { Request, Response } from 'express';
-import { INSTALLATION_PROJECT } from '../commands/tenancy/project-decider.ts';
+import { INSTALLATION_PROJECT } from '../event-store/stream-name.ts';
 import type { AsOf, Positions } from '../event-store/positions.ts';
 import type { ReadOptions } from '../projections/engine/reading/read-models.ts';
 import { authorize, type Caller } from './authentication.ts';

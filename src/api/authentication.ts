@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isSecretOf, parseApiKey, type ApiKey } from '../commands/tenancy/api-keys.ts';
-import { INSTALLATION_PROJECT } from '../commands/tenancy/project-decider.ts';
+import { INSTALLATION_PROJECT } from '../event-store/stream-name.ts';
 import type { KeyDirectory } from '../projections/tenancy/key-directory/key-directory.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { RateLimits } from './rate-limits.ts';

@@ -1,11 +1,10 @@
 import { InvalidArgumentError } from 'commander';
-import { projectIdField } from '../api/fields.ts';
+import { PROJECT_ID, PROJECT_ID_RULE } from '../shared/ids.ts';
 
 /** The id of a project. */
 export function projectId(text: string): string {
-  const { data, error } = projectIdField.safeParse(text);
-  if (data === undefined) throw new InvalidArgumentError(`It ${error?.issues[0]?.message}.`);
-  return data;
+  if (PROJECT_ID.test(text)) return text;
+  throw new InvalidArgumentError(`It ${PROJECT_ID_RULE}.`);
 }
 
 export function wholeNumber(min: number, max: number): (text: string) => number {

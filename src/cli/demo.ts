@@ -1,14 +1,6 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import { formatApiKey, mintKey } from '../commands/tenancy/api-keys.ts';
-import { ensureProject } from '../commands/tenancy/ensure-project.ts';
-import { simDecider, simStream } from '../commands/tenancy/sim-decider.ts';
-import { deviceDecider } from '../commands/tenancy/device-decider.ts';
-import {
-  deviceStream,
-  projectDecider,
-  projectStream,
-} from '../commands/tenancy/project-decider.ts';
 import { loadConfig, type Config } from '../config.ts';
 import { installationSecret } from '../database/installation-secret.ts';
 import { startSimulator, type Simulator } from '../lorawan/simulator/simulator.ts';
@@ -81,39 +73,27 @@ async function startProvider({ dataDir }: Config): Promise<Simulator> {
 }
 
 /** The project, its devices and their keys: the same with each start, as the keys are derived. */
-async function prepareFleet({ handler, database }: Ledger): Promise<DemoKeys> {
-  await ensureProject(handler, PROJECT, 'system:demo', systemClock);
+async function prepareFleet({ commands: { tenancy }, database }: Ledger): Promise<DemoKeys> {
+  await tenancy.ensureProject(PROJECT, 'system:demo', systemClock);
   const now = systemClock();
   const entropy = derivedEntropy(await installationSecret(database), ['demo']);
   const owner = mintKey('mem', entropy, now, 'owner');
-  await handler.execute(
-    projectDecider,
-    projectStream(PROJECT),
-    { type: 'issue-key', memberId: 'owner', key: owner.newKey },
-    context(PROJECT),
-  );
+  await tenancy.issueKey({ kind: 'mem', id: 'owner' }, owner.newKey, context(PROJECT));
   const devices: DemoDevice[] = [];
   for (let number = 1; number <= DEVICES; number += 1) {
     const deviceId = `pump-${number}`;
     const sensorId = `${deviceId}-flow`;
     const simCardId = `8944000${number}`;
     const key = mintKey('dev', entropy, now, deviceId);
-    const stream = deviceStream(PROJECT, deviceId);
-    const { state } = await handler.peek(deviceDecider, stream, 0);
-    if (state.situation === 'missing') {
+    const { situation } = await tenancy.devices.state(PROJECT, deviceId);
+    if (situation === 'missing') {
       const links = { devEui: null, simCardId, sensorId };
-      const createdAt = now.toISOString();
-      await handler.execute(
-        deviceDecider,
-        stream,
-        { type: 'register', deviceId, links, createdAt, key: key.newKey },
-        context(PROJECT),
-      );
+      const device = { deviceId, links, createdAt: now.toISOString(), key: key.newKey };
+      await tenancy.devices.register(device, context(PROJECT));
     }
     const orgId = ORGANIZATIONS[number % ORGANIZATIONS.length];
     if (number < DEVICES && orgId !== undefined) {
-      const assign = { type: 'assign', simCardId, orgId, now } as const;
-      await handler.execute(simDecider, simStream(PROJECT, simCardId), assign, context(PROJECT));
+      await tenancy.assignSim({ simCardId, orgId, now }, context(PROJECT));
     }
     devices.push({ deviceId, sensorId, simCardId, key: formatApiKey(key.apiKey) });
   }

@@ -1,16 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { InvalidArgumentError, type Command } from 'commander';
-import { BATCH_LIMITS, batchDecider, batchStream } from '../commands/deveui/decider.ts';
+import { BATCH_LIMITS, batchStream } from '../commands/deveui/decider.ts';
 import {
   MAX_PREFIX_DIGITS,
   PREFIX_PATTERN,
   shortCodeOf,
   shortCodesBehind,
 } from '../commands/deveui/drawing.ts';
-import { ensureProject } from '../commands/tenancy/ensure-project.ts';
-import { BatchTracker } from '../commands/deveui/batch-tracker.ts';
+import type { BatchTracker } from '../commands/deveui/batch-tracker.ts';
 import { loadConfig } from '../config.ts';
-import type { StreamName } from '../event-store/stream-name.ts';
 import type { Ledger } from '../service/ledger.ts';
 import { openProvisioning, type OpenProvisioning } from '../service/provisioning.ts';
 import { systemClock } from '../shared/clock.ts';
@@ -70,14 +68,14 @@ async function registerBatch(url: string, options: BatchOptions): Promise<void> 
     });
     const batchId = options.resume ?? shortId(randomEntropy()('batch:id', 16));
     const stream = batchStream(options.project, batchId);
-    const batch = new BatchTracker(ledger.store, stream);
+    const batch = ledger.commands.deveui.track(options.project, batchId);
     try {
       await beginOrResume(ledger, provisioning, { ...options, batchId });
       // Where a service leads, that does the work, and this process follows it. Where none does,
       // this one leads, and works on nothing else: the time-outs and the key are those of whoever
       // called it.
       provisioning.start(stream);
-      await followToTheEnd(ledger, batch, { stream, project: options.project, signal });
+      await followToTheEnd(ledger, batch, { batchId, project: options.project, signal });
     } finally {
       await provisioning.stop();
       // An error must not hide what is registered, which is paid for.
@@ -91,54 +89,40 @@ async function registerBatch(url: string, options: BatchOptions): Promise<void> 
 }
 
 async function beginOrResume(
-  { handler }: Ledger,
-  { provider }: OpenProvisioning,
+  { commands: { deveui, tenancy } }: Ledger,
+  { provider: { address: provider } }: OpenProvisioning,
   options: BatchOptions & { readonly batchId: string },
 ): Promise<void> {
   const { batchId, project, resume, concurrency } = options;
-  const stream = batchStream(project, batchId);
+  const now = systemClock().toISOString();
   if (resume === undefined) {
-    await ensureProject(handler, project, context().actor, systemClock);
-    await handler.execute(
-      batchDecider,
-      stream,
-      {
-        type: 'request',
-        batchId,
-        size: options.batchSize ?? defaultSize,
-        prefix: options.prefix ?? '',
-        seed: randomEntropy()('batch:seed', 32).toString('hex'),
-        provider: provider.address,
-        concurrency: concurrency ?? maxConcurrency,
-        requestedAt: systemClock().toISOString(),
-      },
-      context(project),
-    );
+    await tenancy.ensureProject(project, context().actor, systemClock);
+    const batch = {
+      batchId,
+      size: options.batchSize ?? defaultSize,
+      prefix: options.prefix ?? '',
+      seed: randomEntropy()('batch:seed', 32).toString('hex'),
+      provider,
+      concurrency: concurrency ?? maxConcurrency,
+      requestedAt: now,
+    };
+    await deveui.request(batch, context(project));
   } else {
-    await handler.execute(
-      batchDecider,
-      stream,
-      {
-        type: 'resume',
-        provider: provider.address,
-        ...(concurrency !== undefined && { concurrency }),
-        resumedAt: systemClock().toISOString(),
-      },
-      context(project),
-    );
+    const resumed = { provider, ...(concurrency !== undefined && { concurrency }), resumedAt: now };
+    await deveui.resume(batchId, resumed, context(project));
   }
   process.stderr.write(`Batch ${batchId}\n`);
 }
 
 /** Until it is done, whichever process does it. When asked to end, it is stopped first. */
 async function followToTheEnd(
-  { handler }: Ledger,
+  { commands }: Ledger,
   batch: BatchTracker,
   {
-    stream,
+    batchId,
     project,
     signal,
-  }: { readonly stream: StreamName; readonly project: string; readonly signal: AbortSignal },
+  }: { readonly batchId: string; readonly project: string; readonly signal: AbortSignal },
 ): Promise<void> {
   const progress = showBatchProgress();
   let isStopped = false;
@@ -146,7 +130,7 @@ async function followToTheEnd(
     for (;;) {
       try {
         if (signal.aborted && !isStopped) {
-          await handler.execute(batchDecider, stream, { type: 'stop' }, context(project));
+          await commands.deveui.stop(batchId, context(project));
           isStopped = true;
         }
         await batch.catchUp();

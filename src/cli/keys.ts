@@ -1,13 +1,7 @@
 import { Option, type Command } from 'commander';
-import { formatApiKey, mintKey, type MintedKey } from '../commands/tenancy/api-keys.ts';
-import { deviceDecider } from '../commands/tenancy/device-decider.ts';
-import {
-  deviceStream,
-  installationDecider,
-  installationStream,
-  projectDecider,
-  projectStream,
-} from '../commands/tenancy/project-decider.ts';
+import type { CommandContext } from '../commands/core/context.ts';
+import { formatApiKey, mintKey } from '../commands/tenancy/api-keys.ts';
+import type { KeyHolder } from '../commands/tenancy/commands.ts';
 import { systemClock } from '../shared/clock.ts';
 import { randomEntropy } from '../shared/ids.ts';
 import { projectId } from './arguments.ts';
@@ -43,62 +37,36 @@ interface HolderOptions {
 }
 
 async function issueKey(options: HolderOptions): Promise<void> {
-  await withLedger(async ({ handler }) => {
-    const entropy = randomEntropy();
-    const now = systemClock();
-    let minted: MintedKey;
-    if (options.admin === true) {
-      minted = mintKey('adm', entropy, now);
-      const command = { type: 'issue-key', key: minted.newKey } as const;
-      await handler.execute(installationDecider, installationStream(), command, context());
-    } else if (options.project !== undefined && options.member !== undefined) {
-      minted = mintKey('mem', entropy, now);
-      await handler.execute(
-        projectDecider,
-        projectStream(options.project),
-        { type: 'issue-key', memberId: options.member, key: minted.newKey },
-        context(options.project),
-      );
-    } else if (options.project !== undefined && options.device !== undefined) {
-      minted = mintKey('dev', entropy, now);
-      await handler.execute(
-        deviceDecider,
-        deviceStream(options.project, options.device),
-        { type: 'issue-key', deviceId: options.device, key: minted.newKey },
-        context(options.project),
-      );
-    } else {
-      throw new UsageError('Say --admin, or --project with --member or --device.');
-    }
-    process.stdout.write(`${formatApiKey(minted.apiKey)}\n`);
+  const holder = holderOf(options);
+  if (holder === undefined) {
+    throw new UsageError('Say --admin, or --project with --member or --device.');
+  }
+  await withLedger(async ({ commands }) => {
+    const { apiKey, newKey } = mintKey(holder.kind, randomEntropy(), systemClock());
+    await commands.tenancy.issueKey(holder, newKey, contextOf(options));
+    process.stdout.write(`${formatApiKey(apiKey)}\n`);
   });
 }
 
 async function revokeKey(keyId: string, options: HolderOptions): Promise<void> {
-  await withLedger(async ({ handler }) => {
-    if (options.admin === true) {
-      const command = { type: 'revoke-key', keyId } as const;
-      await handler.execute(installationDecider, installationStream(), command, context());
-    } else if (options.project === undefined) {
-      throw new UsageError('Say --admin, or --project, and --device for the key of a device.');
-    } else if (options.device === undefined) {
-      const command = { type: 'revoke-key', keyId } as const;
-      await handler.execute(
-        projectDecider,
-        projectStream(options.project),
-        command,
-        context(options.project),
-      );
-    } else {
-      const { project, device } = options;
-      const command = { type: 'revoke-key', deviceId: device, keyId } as const;
-      await handler.execute(
-        deviceDecider,
-        deviceStream(project, device),
-        command,
-        context(project),
-      );
-    }
+  // The key of a member is in the stream of the project, whichever member it is.
+  const holder = holderOf({ member: '', ...options });
+  if (holder === undefined) {
+    throw new UsageError('Say --admin, or --project, and --device for the key of a device.');
+  }
+  await withLedger(async ({ commands }) => {
+    await commands.tenancy.revokeKey(holder, keyId, contextOf(options));
     process.stderr.write(`Key ${keyId} is revoked.\n`);
   });
+}
+
+function holderOf({ admin, project, member, device }: HolderOptions): KeyHolder | undefined {
+  if (admin === true) return { kind: 'adm', id: 'installation' };
+  if (project === undefined) return undefined;
+  if (device !== undefined) return { kind: 'dev', id: device };
+  return member === undefined ? undefined : { kind: 'mem', id: member };
+}
+
+function contextOf({ admin, project }: HolderOptions): CommandContext {
+  return admin === true ? context() : context(project);
 }

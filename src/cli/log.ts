@@ -1,6 +1,6 @@
 import { InvalidArgumentError, type Command } from 'commander';
-import { recordedBody } from '../api/admin/log.ts';
 import { Positions } from '../event-store/positions.ts';
+import { recordedBody } from '../event-store/recorded-json.ts';
 import { LogReader, type LogFilter } from '../event-store/log-reader.ts';
 import type { RecordedEvent } from '../event-store/port.ts';
 import { LedgerError } from '../shared/errors.ts';

@@ -1,4 +1,4 @@
-import type { Pace } from '../api/admin/rebuilds.ts';
+import type { Pace } from '../projections/engine/administration-json.ts';
 import { openBar } from './bar.ts';
 
 export interface Progress {

@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
-import { ProjectionActions, type ProjectionAction } from '../api/admin/projection-actions.ts';
-import { projectionBody } from '../api/admin/projections.ts';
-import { rebuildBody } from '../api/admin/rebuilds.ts';
-import { verificationBody } from '../api/admin/verifications.ts';
+import type { ProjectionAction } from '../commands/projections/commands.ts';
+import {
+  projectionBody,
+  rebuildBody,
+  verificationBody,
+} from '../projections/engine/administration-json.ts';
 import type { Ledger } from '../service/ledger.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import { Positions } from '../event-store/positions.ts';
@@ -100,8 +102,8 @@ async function rebuildToTheEnd(
 
 /** Shows the projection as it then is. */
 async function act(action: ProjectionAction, name: string, { json }: OutputOptions): Promise<void> {
-  await withLedger(async ({ administration, handler, store }) => {
-    await new ProjectionActions(handler, administration).act(action, name, context());
+  await withLedger(async ({ administration, projectionCommands, store }) => {
+    await projectionCommands.act(action, name, context());
     const status = await administration.status(name);
     const positions = new Positions(store);
     if (json) await printJson(projectionBody(status, positions));

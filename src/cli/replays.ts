@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { ProjectionActions } from '../api/admin/projection-actions.ts';
-import { paceOf } from '../api/admin/rebuilds.ts';
 import type { CommandContext } from '../commands/core/context.ts';
 import type { Ledger } from '../service/ledger.ts';
+import { paceOf } from '../projections/engine/administration-json.ts';
 import type { Replay, ReplayKind } from '../projections/engine/replaying/replays.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { Interrupted } from './ending.ts';
@@ -46,12 +45,11 @@ export async function replayToTheEnd(ledger: Ledger, order: ReplayOrder): Promis
  * One of the same kind that is running will do: it may have been left with nobody to carry it on.
  */
 async function requestReplay(
-  { administration, handler }: Ledger,
+  { administration, projectionCommands }: Ledger,
   { kind, projection, context }: ReplayOrder,
 ): Promise<Replay> {
-  const actions = new ProjectionActions(handler, administration);
   try {
-    return await actions.requestReplay(kind, projection, randomUUID(), context);
+    return await projectionCommands.requestReplay(kind, projection, randomUUID(), context);
   } catch (error) {
     const running = error instanceof LedgerError ? error.conflicting : undefined;
     if (running?.kind !== kind) throw error;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { CommandContext } from '../commands/core/context.ts';
-import { INSTALLATION_PROJECT } from '../commands/tenancy/project-decider.ts';
+import { INSTALLATION_PROJECT } from '../event-store/stream-name.ts';
 import { loadConfig } from '../config.ts';
 import { openLedger, type Ledger } from '../service/ledger.ts';
 import { ExitCode, Interrupted, onAskedToEnd } from './ending.ts';

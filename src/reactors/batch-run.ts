@@ -1,12 +1,7 @@
 import pRetry from 'p-retry';
-import {
-  batchDecider,
-  type AttemptOutcome,
-  type BatchCommand,
-  type ExistingBatch,
-} from '../commands/deveui/decider.ts';
-import type { CommandContext } from '../commands/core/context.ts';
-import type { CommandHandler } from '../commands/core/handler.ts';
+import type { AttemptOutcome, ExistingBatch } from '../commands/deveui/decider.ts';
+import type { HandledBatch } from '../commands/deveui/batch-tracker.ts';
+import type { BatchWork, DevEuiCommands } from '../commands/deveui/commands.ts';
 import type { BatchEvent } from '../events/deveui.ts';
 import type { LorawanProvider, ProviderAnswer, Register } from '../lorawan/provider.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -17,7 +12,7 @@ import type { OpenBatch } from './open-batches.ts';
 import { sleep } from '../shared/sleep.ts';
 
 export interface BatchRunParts {
-  readonly handler: CommandHandler;
+  readonly commands: DevEuiCommands;
   readonly provider: LorawanProvider;
   readonly backoff: Backoff;
   /**
@@ -62,7 +57,7 @@ export class BatchRun {
   readonly done: Promise<void>;
   readonly #parts: BatchRunParts;
   readonly #batch: OpenBatch;
-  readonly #context: CommandContext;
+  readonly #work: BatchWork;
   /** Aborted when outcomes that cannot be recorded are to be given up. */
   readonly #givingUp: AbortSignal;
   readonly #halting = new AbortController();
@@ -76,7 +71,8 @@ export class BatchRun {
     this.#batch = batch;
     this.#givingUp = givingUp;
     const { projectId, correlationId } = batch;
-    this.#context = { projectId, correlationId, actor: 'system:provisioning' };
+    const context = { projectId, correlationId, actor: 'system:provisioning' };
+    this.#work = parts.commands.work(batch.stream, context);
     this.done = this.#run();
   }
 
@@ -106,7 +102,7 @@ export class BatchRun {
    */
   async #round(): Promise<void> {
     const { clock, backoff } = this.#parts;
-    await this.#execute({ type: 'interrupt', endedAt: clock().toISOString() });
+    await this.#work.interrupt(clock().toISOString());
     const state = await this.#toBeWorkedOn();
     if (state === undefined) return;
     this.#inherited = state.open.map(({ devEui, failures }): Task => {
@@ -116,7 +112,7 @@ export class BatchRun {
     const round = new AbortController();
     const signal = AbortSignal.any([this.#halting.signal, round.signal]);
     const workers = Array.from({ length: state.concurrency }, () =>
-      this.#work(signal).catch((error: unknown) => {
+      this.#runWorker(signal).catch((error: unknown) => {
         // The others have less to do than there is room for, until they begin anew together.
         round.abort();
         throw error;
@@ -129,12 +125,12 @@ export class BatchRun {
 
   /** The batch, while it is processing, and with this provider. */
   async #toBeWorkedOn(): Promise<ExistingBatch | undefined> {
-    const { handler, provider } = this.#parts;
-    const { state } = await handler.peek(batchDecider, this.#batch.stream, 0);
+    const { commands, provider } = this.#parts;
+    const state = await commands.state(this.#batch.stream);
     return state.situation === 'processing' && provider.isAt(state.provider) ? state : undefined;
   }
 
-  async #work(signal: AbortSignal): Promise<void> {
+  async #runWorker(signal: AbortSignal): Promise<void> {
     const { provider } = this.#parts;
     let task: Task | undefined = BEGIN;
     while (task !== undefined) {
@@ -160,21 +156,21 @@ export class BatchRun {
   async #askOn(register: Register, task: Task, signal: AbortSignal): Promise<Ended | undefined> {
     if (signal.aborted) return undefined;
     const sentAt = this.#parts.clock().toISOString();
-    const { type } = task;
-    let sent = sentIn(
-      await this.#execute(
-        type === 'begin' ? { type, sentAt } : { type, sentAt, devEui: task.devEui },
-      ),
-    );
+    const begun =
+      task.type === 'begin'
+        ? await this.#work.begin(sentAt)
+        : await this.#work.retry(task.devEui, sentAt);
+    let sent = sentIn(this.#eventsOf(begun));
     while (sent !== undefined) {
       // The append may have taken its time, and another process may lead by now.
       if (signal.aborted) return { sent, outcome: { kind: 'not-sent' } };
       const answer = await register(sent.devEui);
       const ended = { sent, ...endOf(answer) };
       if (answer.outcome === 'failed' || !this.#mayGoOn(signal)) return ended;
-      const command = this.#settling(ended);
+      const settlement = this.#settlementOf(ended);
       try {
-        sent = sentIn(await this.#execute({ ...command, nextSentAt: command.endedAt }));
+        const next = { ...settlement, nextSentAt: settlement.endedAt };
+        sent = sentIn(this.#eventsOf(await this.#work.settle(next)));
       } catch (error) {
         // Whether the next one is in the log is not known, but this outcome must be.
         await this.#settle(ended);
@@ -205,7 +201,9 @@ export class BatchRun {
    * is in use.
    */
   #settle(ended: Ended): Promise<readonly BatchEvent[]> {
-    return pRetry(() => this.#execute(this.#settling(ended)), {
+    const settle = async (): Promise<readonly BatchEvent[]> =>
+      this.#eventsOf(await this.#work.settle(this.#settlementOf(ended)));
+    return pRetry(settle, {
       retries: Number.POSITIVE_INFINITY,
       minTimeout: 200,
       maxTimeout: 2_000,
@@ -222,19 +220,15 @@ export class BatchRun {
     });
   }
 
-  #settling({ sent, outcome }: Ended): Extract<BatchCommand, { type: 'settle' }> {
+  #settlementOf({ sent, outcome }: Ended): Parameters<BatchWork['settle']>[0] {
     const { clock, maxFailures, maxConflicts } = this.#parts;
-    const endedAt = clock().toISOString();
-    return { type: 'settle', ...sent, outcome, endedAt, maxFailures, maxConflicts };
+    return { ...sent, outcome, endedAt: clock().toISOString(), maxFailures, maxConflicts };
   }
 
-  async #execute(command: BatchCommand): Promise<readonly BatchEvent[]> {
-    const { handler } = this.#parts;
-    const { stream } = this.#batch;
-    const handled = await handler.execute(batchDecider, stream, command, this.#context);
-    const events = handled.outcome === 'recorded' ? handled.events : [];
+  #eventsOf({ events }: HandledBatch): readonly BatchEvent[] {
     const failed = events.find((event) => event.type === 'BatchFailed');
     if (failed !== undefined) {
+      const { stream } = this.#batch;
       this.#parts.logger.warn({ stream, reason: failed.data.reason }, 'a batch has failed');
     }
     return events;

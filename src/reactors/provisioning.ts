@@ -1,4 +1,3 @@
-import { batchDecider } from '../commands/deveui/decider.ts';
 import type { EventStore, SnapshotStore } from '../event-store/port.ts';
 import { BatchRun, type BatchRunParts } from './batch-run.ts';
 import { BatchRuns } from './batch-runs.ts';
@@ -125,7 +124,7 @@ export class Provisioning {
 
   /** What is in flight was sent by a process that led before. */
   async #handOver(batches: readonly OpenBatch[]): Promise<void> {
-    const { handler, provider, logger } = this.#parts;
+    const { commands, provider, logger } = this.#parts;
     let isInFlight = false;
     for (const batch of batches.filter(this.#takesOn)) {
       const { stream, provider: address } = batch;
@@ -133,7 +132,7 @@ export class Provisioning {
         logger.warn({ stream, provider: address }, 'a batch is with another provider: it waits');
         continue;
       }
-      const { state } = await handler.peek(batchDecider, stream, 0);
+      const state = await commands.state(stream);
       isInFlight ||=
         state.situation !== 'missing' && state.open.some(({ phase }) => phase === 'in-flight');
     }

@@ -1,5 +1,3 @@
-import { ensureProject } from '../commands/tenancy/ensure-project.ts';
-import { UsageCommands } from '../commands/usage/commands.ts';
 import type { KafkaSettings } from '../config.ts';
 import { KAFKA_ACTOR } from '../ingest/usage-batch.ts';
 import { UsageIngest } from '../ingest/usage-ingest.ts';
@@ -8,7 +6,7 @@ import type { Ledger } from './ledger.ts';
 
 /** Takes usage from Kafka, once it is started. */
 export function openIngest(
-  { store, handler, logger }: Ledger,
+  { commands, logger }: Ledger,
   { brokers, usageTopic, groupId, project, source }: KafkaSettings,
 ): UsageIngest {
   return new UsageIngest({
@@ -17,8 +15,8 @@ export function openIngest(
     groupId,
     projectId: project,
     source,
-    commands: new UsageCommands({ store }),
-    prepare: () => ensureProject(handler, project, KAFKA_ACTOR, systemClock),
+    commands: commands.usage,
+    prepare: () => commands.tenancy.ensureProject(project, KAFKA_ACTOR, systemClock),
     logger,
   });
 }

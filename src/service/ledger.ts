@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { LinkedDevices } from '../commands/core/command-parts.ts';
 import { FoldedStates } from '../commands/core/folded-states.ts';
 import { CommandHandler } from '../commands/core/handler.ts';
+import { ProjectionCommands } from '../commands/projections/commands.ts';
 import { ConfigError, type Config } from '../config.ts';
 import { openDatabase, type Database } from '../database/database.ts';
 import { openEmbeddedServer } from '../database/embedded-server/embedded-server.ts';
@@ -19,6 +20,7 @@ import { openPostgresSnapshotStore } from '../event-store/postgres/postgres-snap
 import { openCommands, projections, type Commands } from '../domains.ts';
 import { KAFKA_ACTOR } from '../ingest/usage-batch.ts';
 import { ProjectionAdministration } from '../projections/engine/administration.ts';
+import type { Replay } from '../projections/engine/replaying/replays.ts';
 import { ProjectionEngine } from '../projections/engine/engine.ts';
 import { ReadModels } from '../projections/engine/reading/read-models.ts';
 import { LinkQueries } from '../projections/tenancy/queries/links.ts';
@@ -34,10 +36,10 @@ export interface Ledger {
   readonly snapshots: SnapshotStore;
   readonly engine: ProjectionEngine;
   readonly administration: ProjectionAdministration;
-  readonly handler: CommandHandler;
   /** What secrets are derived with that the log does not hold. */
   readonly installationSecret: Buffer;
   readonly commands: Commands;
+  readonly projectionCommands: ProjectionCommands<Replay>;
   readonly models: ReadModels;
   /** Rejects when this process may not append any more, and is to end. */
   readonly mayAppend: Promise<void>;
@@ -104,6 +106,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     // A tool that never asks must not be ended by the rejection: its commands fail.
     mayAppend.catch(() => undefined);
     const handler = new CommandHandler(store, states);
+    const administration = new ProjectionAdministration(database, store, projections, engine);
     const models = new ReadModels(readers, engine, store);
     const links = new LinkQueries(models);
     const linkedDevices: LinkedDevices = (...link) => links.devicesWith(...link);
@@ -114,10 +117,10 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       store,
       snapshots,
       engine,
-      administration: new ProjectionAdministration(database, store, projections, engine),
-      handler,
+      administration,
       installationSecret: secret,
       commands: openCommands({ store, handler, linkedDevices, installationSecret: secret }),
+      projectionCommands: new ProjectionCommands(handler, administration),
       models,
       mayAppend,
       keyModels: new ReadModels(followers, engine, store),

@@ -17,7 +17,7 @@ export interface OpenProvisioning {
 }
 
 export function openProvisioning(
-  { store, snapshots, handler, database, logger }: Ledger,
+  { store, snapshots, commands, database, logger }: Ledger,
   {
     url,
     retryMinMs,
@@ -31,7 +31,7 @@ export function openProvisioning(
   const provisioning = new Provisioning({
     store,
     snapshots,
-    handler,
+    commands: commands.deveui,
     provider,
     backoff: { minMs: retryMinMs, maxMs: retryMaxMs },
     maxFailures,

@@ -8,11 +8,7 @@ import { createApp, listen, type RunningServer } from '../api/server.ts';
 import { DeviceSightings } from '../commands/tenancy/device-sightings.ts';
 import { formatApiKey, mintKey } from '../commands/tenancy/api-keys.ts';
 import { IdempotentRequests } from '../commands/core/idempotent-requests.ts';
-import {
-  INSTALLATION_PROJECT,
-  installationDecider,
-  installationStream,
-} from '../commands/tenancy/project-decider.ts';
+import { INSTALLATION_PROJECT } from '../event-store/stream-name.ts';
 import { ConfigError, type Config } from '../config.ts';
 import { domainRoutes } from '../domains.ts';
 import { WebhookDeliveries } from '../followers/webhooks/deliveries.ts';
@@ -148,7 +144,7 @@ async function serveApi(
   },
 ): Promise<ServedApi> {
   const { lorawanApiUrl } = config;
-  const { logger, database, store, administration, handler, commands, models } = ledger;
+  const { logger, database, store, administration, commands, models } = ledger;
   const positions = new Positions(store);
   const directory = new KeyDirectory(new KeyQueries(ledger.keyModels), store);
   await inheritWrites(ledger);
@@ -182,7 +178,12 @@ async function serveApi(
         arePrivateWebhooksAllowed: config.arePrivateWebhooksAllowed,
         draining,
       })),
-      ...adminRoutes({ handler, administration, positions, log: new LogReader(store) }),
+      ...adminRoutes({
+        projections: ledger.projectionCommands,
+        administration,
+        positions,
+        log: new LogReader(store),
+      }),
     ],
     pipeline,
     responder,
@@ -222,15 +223,14 @@ async function inheritWrites({ engine, administration }: Ledger): Promise<void> 
   }
 }
 
-async function issueFirstAdminKey({ handler }: Ledger): Promise<string | undefined> {
+async function issueFirstAdminKey({ commands }: Ledger): Promise<string | undefined> {
   const key = mintKey('adm', randomEntropy(), systemClock());
-  const handled = await handler.execute(
-    installationDecider,
-    installationStream(),
-    { type: 'issue-first-key', key: key.newKey },
-    { projectId: INSTALLATION_PROJECT, actor: 'system:first-start', correlationId: randomUUID() },
-  );
-  return handled.outcome === 'recorded' ? formatApiKey(key.apiKey) : undefined;
+  const { outcome } = await commands.tenancy.issueFirstAdminKey(key.newKey, {
+    projectId: INSTALLATION_PROJECT,
+    actor: 'system:first-start',
+    correlationId: randomUUID(),
+  });
+  return outcome === 'recorded' ? formatApiKey(key.apiKey) : undefined;
 }
 
 /** On stdout, and never in the log: this is the one time that the admin key is shown. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { batchDecider, batchStream } from '../../src/commands/deveui/decider.ts';
+import { batchStream } from '../../src/commands/deveui/decider.ts';
 import { parseConfig } from '../../src/config.ts';
 import { formatPosition } from '../../src/event-store/position-text.ts';
 import { openLedger, type Ledger } from '../../src/service/ledger.ts';
@@ -319,12 +319,9 @@ async function newWebhook({ id, owner }: TestProject): Promise<string> {
 
 /** As the provisioning does it, in another process: the DevEUI that is asked for. */
 async function beginOne({ id, owner }: TestProject, batchId: string): Promise<string> {
-  const handled = await ledger.handler.execute(
-    batchDecider,
-    batchStream(id, batchId),
-    { type: 'begin', sentAt: new Date().toISOString() },
-    { projectId: id, actor: 'system:provisioning', correlationId: randomUUID() },
-  );
+  const context = { projectId: id, actor: 'system:provisioning', correlationId: randomUUID() };
+  const work = ledger.commands.deveui.work(batchStream(id, batchId), context);
+  const handled = await work.begin(new Date().toISOString());
   const seen = formatPosition(ledger.store.logId, handled.position);
   const { body } = await owner.get<{ in_flight: string[] }>(`/batches/${batchId}`, {
     headers: { 'fleetledger-min-position': seen },

@@ -1,10 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { formatApiKey, mintKey } from '../../src/commands/tenancy/api-keys.ts';
-import {
-  installationDecider,
-  installationStream,
-} from '../../src/commands/tenancy/project-decider.ts';
 import { parseConfig } from '../../src/config.ts';
 import { streamName, type StreamName } from '../../src/event-store/stream-name.ts';
 import { openLedger, type Ledger } from '../../src/service/ledger.ts';
@@ -75,12 +71,9 @@ beforeAll(async () => {
   );
   const key = mintKey('adm', randomEntropy(), systemClock());
   adminId = key.newKey.keyId;
-  await ledger.handler.execute(
-    installationDecider,
-    installationStream(),
-    { type: 'issue-key', key: key.newKey },
-    { projectId: '_installation', actor: 'system:test', correlationId: randomUUID() },
-  );
+  const context = { projectId: '_installation', actor: 'system:test', correlationId: randomUUID() };
+  const holder = { kind: 'adm', id: 'installation' } as const;
+  await ledger.commands.tenancy.issueKey(holder, key.newKey, context);
   admin = service.client(formatApiKey(key.apiKey));
   project = await service.newProject();
   ({ owner } = project);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { deviceDecider } from '../../src/commands/tenancy/device-decider.ts';
 import { FoldedStates } from '../../src/commands/core/folded-states.ts';
 import { CommandHandler } from '../../src/commands/core/handler.ts';
-import { deviceStream } from '../../src/commands/tenancy/project-decider.ts';
+import { deviceStream } from '../../src/commands/tenancy/device-decider.ts';
 import { openDatabase } from '../../src/database/database.ts';
 import { openPostgresSnapshotStore } from '../../src/event-store/postgres/postgres-snapshot-store.ts';
 import { createLogger } from '../../src/shared/logger.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { batchDecider, batchStream } from '../../src/commands/deveui/decider.ts';
 import type { CommandContext } from '../../src/commands/core/context.ts';
-import { deviceStream } from '../../src/commands/tenancy/project-decider.ts';
+import { deviceStream } from '../../src/commands/tenancy/device-decider.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { BatchEvent } from '../../src/events/deveui.ts';

@@ -4,8 +4,8 @@ import { DeviceCommands } from '../../src/commands/tenancy/device-commands.ts';
 import { transferDevice } from '../../src/commands/tenancy/device-transfer.ts';
 import type { CommandContext } from '../../src/commands/core/context.ts';
 import { deviceDecider, type DeviceCommand } from '../../src/commands/tenancy/device-decider.ts';
+import { deviceStream } from '../../src/commands/tenancy/device-decider.ts';
 import {
-  deviceStream,
   projectDecider,
   projectStream,
   type ProjectCommand,
@@ -142,7 +142,11 @@ describe('keys are found as the log has them', () => {
   test('wherever the tables stand in it, and by every process', async () => {
     const ledger = await Ledger.start();
     const { handler, store } = ledger.process;
-    const devices = new DeviceCommands(store, handler, () => Promise.resolve([]));
+    const devices = new DeviceCommands({
+      store,
+      handler,
+      linkedDevices: () => Promise.resolve([]),
+    });
 
     async function run(
       projectId: string,

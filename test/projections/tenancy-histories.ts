@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import type { Decider } from '../../src/commands/core/decider.ts';
 import type { DeviceCommand } from '../../src/commands/tenancy/device-decider.ts';
-import type { NewKey, ProjectCommand } from '../../src/commands/tenancy/project-decider.ts';
+import type { NewKey } from '../../src/commands/tenancy/key-set.ts';
+import type { ProjectCommand } from '../../src/commands/tenancy/project-decider.ts';
 import type { DomainEvent } from '../../src/events/event.ts';
 import type { Role } from '../../src/events/tenancy.ts';
 import type { RecordedEvent } from '../../src/event-store/port.ts';

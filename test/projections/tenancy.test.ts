@@ -3,15 +3,14 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import type { CommandContext } from '../../src/commands/core/context.ts';
 import { sensorStream } from '../../src/commands/state/commands.ts';
 import { deviceDecider, type DeviceCommand } from '../../src/commands/tenancy/device-decider.ts';
+import { deviceStream } from '../../src/commands/tenancy/device-decider.ts';
+import { INSTALLATION_PROJECT } from '../../src/event-store/stream-name.ts';
 import {
-  deviceStream,
-  INSTALLATION_PROJECT,
   installationDecider,
   installationStream,
-  projectDecider,
-  projectStream,
-  type NewKey,
-} from '../../src/commands/tenancy/project-decider.ts';
+} from '../../src/commands/tenancy/installation-decider.ts';
+import { projectDecider, projectStream } from '../../src/commands/tenancy/project-decider.ts';
+import type { NewKey } from '../../src/commands/tenancy/key-set.ts';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { DeviceEvent, DeviceLinks, ProjectEvent, Role } from '../../src/events/tenancy.ts';

@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { onTestFinished, vi } from 'vitest';
+import { DevEuiCommands } from '../../src/commands/deveui/commands.ts';
 import { batchDecider, batchStream, type BatchCommand } from '../../src/commands/deveui/decider.ts';
 import type { CommandHandler } from '../../src/commands/core/handler.ts';
 import { lead } from '../../src/database/leadership.ts';
@@ -40,7 +41,7 @@ export function startProvisioning(
   const provisioning = new Provisioning({
     store,
     snapshots,
-    handler,
+    commands: new DevEuiCommands({ store, handler }),
     provider,
     backoff: { minMs: 10, maxMs: 100 },
     maxFailures: 8,

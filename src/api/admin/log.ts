@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import type { Positions } from '../../event-store/positions.ts';
+import { recordedBody } from '../../event-store/recorded-json.ts';
 import type { LogReader } from '../../event-store/log-reader.ts';
-import type { RecordedEvent } from '../../event-store/port.ts';
-import type { JsonObject } from '../../shared/json.ts';
 import { momentQuery, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
-import { defineRoute, jsonTime, type Route } from '../route.ts';
+import { defineRoute, type Route } from '../route.ts';
 
 const object = z.record(z.string(), z.unknown());
 const recordedAnswer = z
@@ -95,17 +94,4 @@ async function firstOf<Item>(limit: number, items: AsyncIterable<Item>): Promise
     if (first.length === limit) break;
   }
   return first;
-}
-
-export function recordedBody(event: RecordedEvent, positions: Positions): JsonObject {
-  return {
-    position: positions.format(event.position),
-    stream: event.stream,
-    revision: Number(event.revision),
-    event_id: event.id,
-    type: event.type,
-    data: event.data,
-    metadata: event.metadata as unknown as JsonObject,
-    recorded_at: jsonTime(event.recordedAt),
-  };
 }

@@ -1,12 +1,10 @@
 import { z } from 'zod';
-import type {
-  ProjectionAdministration,
-  ProjectionStatus,
-} from '../../projections/engine/administration.ts';
+import type { ProjectionAction, ProjectionCommands } from '../../commands/projections/commands.ts';
+import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
+import { projectionBody } from '../../projections/engine/administration-json.ts';
+import type { Replay } from '../../projections/engine/replaying/replays.ts';
 import type { Positions } from '../../event-store/positions.ts';
-import type { JsonObject } from '../../shared/json.ts';
 import { defineRoute, jsonBody, type Route } from '../route.ts';
-import type { ProjectionAction, ProjectionActions } from './projection-actions.ts';
 
 export const projectionParams = z.object({ name: z.string() });
 
@@ -40,7 +38,7 @@ const stoppedAtBody = {
 };
 
 export function projectionRoutes(
-  actions: ProjectionActions,
+  commands: ProjectionCommands<Replay>,
   administration: ProjectionAdministration,
   positions: Positions,
 ): Route[] {
@@ -87,7 +85,7 @@ export function projectionRoutes(
       answers: { 200: projectionAnswer },
       errors: ['not-found', ...(isAtStop ? (['projection-not-stopped'] as const) : [])],
       async handle({ params, body, command }) {
-        await actions.act(action, params.name, command(), body?.event_id);
+        await commands.act(action, params.name, command(), body?.event_id);
         return asItThenIs(params.name);
       },
     });
@@ -105,31 +103,4 @@ export function projectionRoutes(
     actionRoute('retry', 'Retry the event that a projection stopped at', true),
     actionRoute('skip', 'Skip the event that a projection stopped at, for good', true),
   ];
-}
-
-export function projectionBody(projection: ProjectionStatus, positions: Positions): JsonObject {
-  const { position, head, lastError } = projection;
-  return {
-    name: projection.name,
-    version: projection.version,
-    generation: projection.generation,
-    status: projection.status,
-    position: positions.format(position),
-    head: positions.format(head),
-    lag_events: projection.lagEvents,
-    lag_seconds: round(projection.lagSeconds, 3),
-    events_per_second: round(projection.eventsPerSecond, 1),
-    last_error:
-      lastError === undefined
-        ? null
-        : {
-            event_id: lastError.eventId,
-            position: positions.formatText(lastError.position),
-            message: lastError.message,
-          },
-  };
-}
-
-export function round(value: number, digits: number): number {
-  return Number(value.toFixed(digits));
 }

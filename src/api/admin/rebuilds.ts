@@ -1,14 +1,15 @@
 import { z } from 'zod';
 import type { Positions } from '../../event-store/positions.ts';
+import type { ProjectionCommands } from '../../commands/projections/commands.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
+import { rebuildBody } from '../../projections/engine/administration-json.ts';
 import type { Replay } from '../../projections/engine/replaying/replays.ts';
 import { uuidOf } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, walkPage } from '../paging.ts';
-import { defineRoute, jsonTime, type Route } from '../route.ts';
-import type { ProjectionActions } from './projection-actions.ts';
-import { projectionParams, round } from './projections.ts';
+import { defineRoute, type Route } from '../route.ts';
+import { projectionParams } from './projections.ts';
 
 export const replayParams = z.object({ id: z.uuid('must be a UUID') });
 
@@ -31,7 +32,7 @@ const rebuildAnswer = z
 const placeAfterReplay = z.object({ after: z.uuid(), startedAt: z.iso.datetime() });
 
 export function rebuildRoutes(
-  actions: ProjectionActions,
+  commands: ProjectionCommands<Replay>,
   administration: ProjectionAdministration,
   positions: Positions,
 ): Route[] {
@@ -48,7 +49,7 @@ export function rebuildRoutes(
     errors: ['not-found', 'projection-busy'],
     async handle({ params, entropy, command }) {
       const id = uuidOf(entropy('rebuild', 16));
-      const replay = await actions.requestReplay('rebuild', params.name, id, command());
+      const replay = await commands.requestReplay('rebuild', params.name, id, command());
       return {
         status: 202,
         headers: { Location: `/api/v1/admin/rebuilds/${id}` },
@@ -113,7 +114,7 @@ export function rebuildRoutes(
     answers: { 200: rebuildAnswer },
     errors: ['not-found', 'replay-ended'],
     async handle({ params, command }) {
-      const replay = await actions.cancelReplay('rebuild', params.id, command());
+      const replay = await commands.cancelReplay('rebuild', params.id, command());
       return { status: 200, body: await body(replay) };
     },
   });
@@ -123,52 +124,4 @@ export function rebuildRoutes(
   }
 
   return [request, list, read, cancel];
-}
-
-export function rebuildBody(replay: Replay, head: bigint, positions: Positions): JsonObject {
-  const { progress } = replay;
-  const { position, target, percent, eventsPerSecond, secondsLeft } = paceOf(replay, head);
-  return {
-    id: replay.replayId,
-    projection: replay.projection,
-    status: progress.status,
-    position: positions.formatText(position.toString()),
-    target: positions.formatText(target.toString()),
-    percent,
-    events_per_second: eventsPerSecond,
-    seconds_left: secondsLeft,
-    started_at: jsonTime(replay.startedAt),
-    ended_at: progress.status === 'running' ? null : jsonTime(progress.endedAt),
-    error: progress.status === 'running' ? null : (progress.error ?? null),
-  };
-}
-
-export interface Pace {
-  readonly position: bigint;
-  readonly target: bigint;
-  readonly percent: number;
-  readonly eventsPerSecond: number;
-  /** Null while nobody can tell. */
-  readonly secondsLeft: number | null;
-}
-
-/** How far a replay has come, and how fast it goes. `head`: what it is to reach while it runs. */
-export function paceOf({ progress }: Replay, head: bigint): Pace {
-  const position = progress.position ?? 0n;
-  const isRunning = progress.status === 'running';
-  const target = (isRunning ? undefined : progress.target) ?? head;
-  const share = target === 0n ? 1 : Number(position) / Number(target);
-  return {
-    position,
-    target,
-    // At the head it still has to be put in its place.
-    percent: progress.status === 'completed' ? 100 : Math.min(99.9, round(100 * share, 1)),
-    eventsPerSecond: round(progress.eventsPerSecond, 1),
-    secondsLeft: isRunning ? secondsLeft(target - position, progress.positionsPerSecond) : 0,
-  };
-}
-
-function secondsLeft(positionsLeft: bigint, positionsPerSecond: number): number | null {
-  if (positionsPerSecond < 1) return null;
-  return round(Math.max(0, Number(positionsLeft)) / positionsPerSecond, 1);
 }

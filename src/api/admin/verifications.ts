@@ -1,12 +1,12 @@
 import { z } from 'zod';
+import type { ProjectionCommands } from '../../commands/projections/commands.ts';
 import type { ProjectionAdministration } from '../../projections/engine/administration.ts';
 import type { Positions } from '../../event-store/positions.ts';
+import { verificationBody } from '../../projections/engine/administration-json.ts';
 import type { Replay } from '../../projections/engine/replaying/replays.ts';
 import { uuidOf } from '../../shared/ids.ts';
-import type { JsonObject } from '../../shared/json.ts';
 import { timeAnswer } from '../fields.ts';
-import { defineRoute, jsonTime, type Route } from '../route.ts';
-import type { ProjectionActions } from './projection-actions.ts';
+import { defineRoute, type Route } from '../route.ts';
 import { projectionParams } from './projections.ts';
 import { replayParams } from './rebuilds.ts';
 
@@ -37,7 +37,7 @@ const verificationAnswer = z
   .meta({ id: 'Verification' });
 
 export function verificationRoutes(
-  actions: ProjectionActions,
+  commands: ProjectionCommands<Replay>,
   administration: ProjectionAdministration,
   positions: Positions,
 ): Route[] {
@@ -54,7 +54,7 @@ export function verificationRoutes(
     errors: ['not-found', 'projection-busy'],
     async handle({ params, entropy, command }) {
       const id = uuidOf(entropy('verification', 16));
-      const replay = await actions.requestReplay('verification', params.name, id, command());
+      const replay = await commands.requestReplay('verification', params.name, id, command());
       return {
         status: 202,
         headers: { Location: `/api/v1/admin/verifications/${id}` },
@@ -90,29 +90,10 @@ export function verificationRoutes(
     answers: { 200: verificationAnswer },
     errors: ['not-found', 'replay-ended'],
     async handle({ params, command }) {
-      const replay = await actions.cancelReplay('verification', params.id, command());
+      const replay = await commands.cancelReplay('verification', params.id, command());
       return { status: 200, body: verificationBody(replay, positions) };
     },
   });
 
   return [request, read, cancel];
-}
-
-export function verificationBody(
-  { progress, ...replay }: Replay,
-  positions: Positions,
-): JsonObject {
-  const ended = progress.status === 'running' ? undefined : progress;
-  return {
-    id: replay.replayId,
-    projection: replay.projection,
-    status: progress.status,
-    position: positions.formatText((progress.position ?? 0n).toString()),
-    rows: Number(ended?.rowCount ?? 0n),
-    differing_total: Number(ended?.differingCount ?? 0n),
-    differing: (ended?.differing ?? []) as unknown as JsonObject[],
-    started_at: jsonTime(replay.startedAt),
-    ended_at: jsonTime(ended?.endedAt ?? null),
-    error: ended?.error ?? null,
-  };
 }

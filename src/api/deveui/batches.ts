@@ -1,20 +1,12 @@
 import { z } from 'zod';
-import {
-  BATCH_LIMITS,
-  batchDecider,
-  batchStream,
-  isDone,
-  type BatchCommand,
-  type BatchState,
-} from '../../commands/deveui/decider.ts';
+import { BATCH_LIMITS, batchStream, type BatchState } from '../../commands/deveui/decider.ts';
 import {
   MAX_PREFIX_DIGITS,
   PREFIX_PATTERN,
   shortCodesBehind,
 } from '../../commands/deveui/drawing.ts';
-import type { BatchTracker, HandledBatch } from '../../commands/deveui/batch-tracker.ts';
+import type { BatchTracker } from '../../commands/deveui/batch-tracker.ts';
 import type { DevEuiCommands } from '../../commands/deveui/commands.ts';
-import type { CommandContext } from '../../commands/core/context.ts';
 import type { Position } from '../../event-store/port.ts';
 import {
   atLeast,
@@ -119,17 +111,6 @@ const batchAnswer = summaryFields
 const batchParams = z.object({ id: idField });
 
 export function batchRoutes({ commands, queries, provider, draining }: BatchRoutesParts): Route[] {
-  const { handler } = commands;
-
-  function execute(
-    projectId: string,
-    batchId: string,
-    command: BatchCommand,
-    context: CommandContext,
-  ): Promise<HandledBatch> {
-    return handler.execute(batchDecider, batchStream(projectId, batchId), command, context);
-  }
-
   const request = defineRoute({
     method: 'post',
     path: '/batches',
@@ -147,11 +128,8 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
       const batchId = shortId(entropy('batch:id', 16));
       await requireRoom(projectId, batchId);
       const requestedAt = now.toISOString();
-      const { position } = await execute(
-        projectId,
-        batchId,
+      const { position } = await commands.request(
         {
-          type: 'request',
           batchId,
           ...body,
           seed: entropy('batch:seed', 32).toString('hex'),
@@ -185,7 +163,7 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
   async function requireRoom(projectId: string, batchId: string): Promise<void> {
     const open = await queries.openBatches(projectId, MAX_OPEN_BATCHES).catch(() => 0);
     if (open < MAX_OPEN_BATCHES) return;
-    const { state } = await handler.peek(batchDecider, batchStream(projectId, batchId), 0);
+    const state = await commands.state(batchStream(projectId, batchId));
     if (state.situation !== 'missing') return;
     throw new LedgerError(
       'too-many-batches',
@@ -268,20 +246,11 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
     params: batchParams,
     answers: { 202: batchAnswer, 204: null },
     errors: ['not-found'],
-    async handle({ params, projectId, now, command }) {
-      const endedAt = now.toISOString();
-      const batch = commands.track(projectId, params.id);
-      await batch.catchUp();
-      for (;;) {
-        const stopped = await execute(projectId, params.id, { type: 'stop' }, command());
-        if (stopped.outcome !== 'nothing' || !isDone(stopped.state)) {
-          await batch.catchUpWith(stopped);
-          return accepted(params.id, batch);
-        }
-        const hidden = await execute(projectId, params.id, { type: 'hide', endedAt }, command());
-        // Otherwise it was resumed in between, and is to be stopped.
-        if (hidden.outcome !== 'nothing') return { status: 204, position: hidden.position };
-      }
+    async handle({ params: { id }, now, command }) {
+      const ended = await commands.stopOrHide(id, now.toISOString(), command());
+      return ended.outcome === 'hidden'
+        ? { status: 204, position: ended.position }
+        : accepted(id, ended.batch);
     },
   });
 
@@ -295,17 +264,9 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
     params: batchParams,
     answers: { 202: batchAnswer },
     errors: ['not-found', 'provider-not-configured'],
-    async handle({ params, projectId, now, command }) {
-      const batch = commands.track(projectId, params.id);
-      await batch.catchUp();
-      const resumed = await execute(
-        projectId,
-        params.id,
-        { type: 'resume', provider: configured(provider), resumedAt: now.toISOString() },
-        command(),
-      );
-      await batch.catchUpWith(resumed);
-      return accepted(params.id, batch);
+    async handle({ params: { id }, now, command }) {
+      const resume = { provider: configured(provider), resumedAt: now.toISOString() };
+      return accepted(id, await commands.resume(id, resume, command()));
     },
   });
 

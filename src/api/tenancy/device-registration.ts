@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
 import type { CommandContext } from '../../commands/core/context.ts';
 import { mintKey, type MintedKey } from '../../commands/tenancy/api-keys.ts';
-import type { DeviceLinks } from '../../commands/tenancy/project-decider.ts';
+import type { DeviceLinks } from '../../events/tenancy.ts';
 import type { Position } from '../../event-store/port.ts';
 import { rowSchema } from '../csv.ts';
 import { idField } from '../fields.ts';

@@ -1,12 +1,10 @@
 import { z } from 'zod';
-import { transferDevice } from '../../commands/tenancy/device-transfer.ts';
-import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
-import type { CommandHandler } from '../../commands/core/handler.ts';
+import type { TenancyCommands } from '../../commands/tenancy/commands.ts';
 import { shortId } from '../../shared/ids.ts';
 import { idField, projectIdField } from '../fields.ts';
 import { defineRoute, jsonBody, type Route } from '../route.ts';
 
-export function deviceTransferRoute(handler: CommandHandler, devices: DeviceCommands): Route {
+export function deviceTransferRoute(commands: TenancyCommands): Route {
   return defineRoute({
     method: 'post',
     path: '/devices/{id}/transfer',
@@ -24,7 +22,7 @@ export function deviceTransferRoute(handler: CommandHandler, devices: DeviceComm
     async handle({ params, query, body, now, entropy, command }) {
       const transferId = shortId(entropy('transfer', 16));
       const transfer = { deviceId: params.id, from: query.project, to: body.to, transferId, now };
-      const { position } = await transferDevice({ handler, devices }, transfer, (ordinal) =>
+      const { position } = await commands.transferDevice(transfer, (ordinal) =>
         command({ ordinal }),
       );
       const { deviceId, from, to } = transfer;

@@ -1,8 +1,6 @@
 import { z } from 'zod';
-import type { CommandHandler } from '../../commands/core/handler.ts';
-import { deviceDecider } from '../../commands/tenancy/device-decider.ts';
 import type { DeviceCommands } from '../../commands/tenancy/device-commands.ts';
-import { deviceStream, type DeviceLinks } from '../../commands/tenancy/project-decider.ts';
+import type { DeviceLinks } from '../../events/tenancy.ts';
 import type {
   DeviceFilter,
   DeviceView,
@@ -60,11 +58,7 @@ export const deviceFields = z.object({
   created_at: timeAnswer,
   retired_at: timeAnswer.nullable(),
 });
-export function deviceRoutes(
-  handler: CommandHandler,
-  devices: DeviceCommands,
-  queries: TenancyQueries,
-): Route[] {
+export function deviceRoutes(devices: DeviceCommands, queries: TenancyQueries): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/devices',
@@ -146,14 +140,12 @@ export function deviceRoutes(
     answers: { 204: null },
     errors: ['not-found', 'device-transferred', 'precondition-failed'],
     hasEtag: true,
-    async handle({ params, projectId, headers, command }) {
+    async handle({ params, headers, command }) {
       const refuse = precondition(headers);
-      const { position } = await handler.execute(
-        deviceDecider,
-        deviceStream(projectId, params.id),
-        { type: 'retire', deviceId: params.id },
-        { ...command(), ...(refuse !== undefined && { precondition: refuse }) },
-      );
+      const { position } = await devices.retire(params.id, {
+        ...command(),
+        ...(refuse !== undefined && { precondition: refuse }),
+      });
       return { status: 204, position };
     },
   });

@@ -1,14 +1,5 @@
 import { z } from 'zod';
-import type { CommandContext } from '../../commands/core/context.ts';
-import type { CommandHandler } from '../../commands/core/handler.ts';
-import {
-  assignmentAt,
-  presentOf,
-  simDecider,
-  simStream,
-  type AssignSim,
-} from '../../commands/tenancy/sim-decider.ts';
-import type { Position } from '../../event-store/port.ts';
+import type { TenancyCommands } from '../../commands/tenancy/commands.ts';
 import type { InventoryQueries } from '../../projections/tenancy/queries/inventory.ts';
 import { isScientific, SCIENTIFIC_RULE } from '../../shared/scientific-notation.ts';
 import { rowSchema } from '../csv.ts';
@@ -45,7 +36,7 @@ const heldSim = z.object({
   from: timeAnswer.nullable().meta({ description: 'Since when; null: from the beginning' }),
 });
 
-export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueries): Route[] {
+export function inventoryRoutes(commands: TenancyCommands, queries: InventoryQueries): Route[] {
   const list = defineRoute({
     method: 'get',
     path: '/inventory',
@@ -76,8 +67,8 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
     body: jsonBody(assignment, { org_id: 'x00g8' }),
     answers: { 200: heldSim },
     async handle({ params, body, now, command }) {
-      const assigning = assignCommand(params.sim, body, now);
-      const { from, position } = await assigned(assigning, command());
+      const assigning = assignmentOf(params.sim, body, now);
+      const { from, position } = await commands.assignSim(assigning, command());
       return {
         status: 200,
         body: { sim_card_id: params.sim, org_id: body.org_id, from },
@@ -115,48 +106,25 @@ export function inventoryRoutes(handler: CommandHandler, queries: InventoryQueri
       schema,
       idName: 'sim_card_id',
       async handle(row, ordinal) {
-        const assigning = assignCommand(row.sim_card_id, row, request.now);
-        const { from, position } = await assigned(assigning, request.command({ ordinal }));
+        const assigning = assignmentOf(row.sim_card_id, row, request.now);
+        const { from, position } = await commands.assignSim(
+          assigning,
+          request.command({ ordinal }),
+        );
         return { status: 200, position, more: { from } };
       },
     });
   }
 
-  /**
-   * Assigns a SIM card, and says from when on it is so: what was recorded, or what made it nothing
-   * new.
-   */
-  async function assigned(
-    assigning: AssignSim,
-    context: CommandContext,
-  ): Promise<{ from: string | null; position: Position }> {
-    const stream = simStream(context.projectId, assigning.simCardId);
-    const handled = await handler.execute(simDecider, stream, assigning, context);
-    const { position } = handled;
-    const given = assigning.from?.toISOString();
-    if (given !== undefined) return { from: given, position };
-    if (handled.outcome === 'recorded' && handled.events[0]?.data.from === null) {
-      return { from: null, position };
-    }
-    // From when it was recorded: the log knows. A repeated command has no state either. So it is
-    // looked up, by a command that is no repetition.
-    const { identity: _identity, ...plain } = context;
-    const look = { type: 'look', simCardId: assigning.simCardId } as const;
-    const seen =
-      handled.outcome === 'nothing'
-        ? handled
-        : await handler.execute(simDecider, stream, look, plain);
-    const state = seen.outcome === 'nothing' ? seen.state : simDecider.initialState;
-    return { from: assignmentAt(state, presentOf(state, assigning.now))?.from ?? null, position };
-  }
-
   return [list, assign, assignMany];
 }
 
-function assignCommand(
+type SimAssignment = Parameters<TenancyCommands['assignSim']>[0];
+
+function assignmentOf(
   simCardId: string,
   { org_id: orgId, from }: z.infer<typeof assignment>,
   now: Date,
-): AssignSim {
-  return { type: 'assign', simCardId, orgId, now, ...(from !== undefined && { from }) };
+): SimAssignment {
+  return { simCardId, orgId, now, ...(from !== undefined && { from }) };
 }

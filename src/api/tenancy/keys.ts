@@ -1,15 +1,6 @@
 import { z } from 'zod';
-import type { CommandContext } from '../../commands/core/context.ts';
-import type { CommandHandler } from '../../commands/core/handler.ts';
 import { mintKey } from '../../commands/tenancy/api-keys.ts';
-import { deviceDecider } from '../../commands/tenancy/device-decider.ts';
-import {
-  deviceStream,
-  projectDecider,
-  projectStream,
-  type NewKey,
-} from '../../commands/tenancy/project-decider.ts';
-import type { Position } from '../../event-store/port.ts';
+import type { TenancyCommands } from '../../commands/tenancy/commands.ts';
 import type { KeyDirectory } from '../../projections/tenancy/key-directory/key-directory.ts';
 import type { TenancyQueries } from '../../projections/tenancy/queries.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
@@ -26,38 +17,24 @@ const keyAnswer = z.object({
 });
 
 export function keyRoutes(
-  handler: CommandHandler,
+  commands: TenancyCommands,
   queries: TenancyQueries,
   directory: KeyDirectory,
 ): Route[] {
-  const issueToMember = issueRoute({
+  const issueToMember = issueRoute(commands, {
     path: '/members/{id}/keys',
     operationId: 'createMemberKey',
     summary: 'Issue another key to a member',
     kind: 'mem',
     errors: ['not-found'],
-    issue: (memberId, key, context) =>
-      handler.execute(
-        projectDecider,
-        projectStream(context.projectId),
-        { type: 'issue-key', memberId, key },
-        context,
-      ),
   });
 
-  const issueToDevice = issueRoute({
+  const issueToDevice = issueRoute(commands, {
     path: '/devices/{id}/keys',
     operationId: 'createDeviceKey',
     summary: 'Issue another key to a device; earlier keys stay valid',
     kind: 'dev',
     errors: ['not-found', 'device-retired', 'device-transferred'],
-    issue: (deviceId, key, context) =>
-      handler.execute(
-        deviceDecider,
-        deviceStream(context.projectId, deviceId),
-        { type: 'issue-key', deviceId, key },
-        context,
-      ),
   });
 
   const list = defineRoute({
@@ -100,21 +77,8 @@ export function keyRoutes(
       // the read model, which may be paused, or far behind.
       const key = await directory.find(params.id);
       if (key === undefined || key.projectId !== projectId) throw notFound();
-      const { keyId, holder } = key;
-      const { position } =
-        key.kind === 'dev'
-          ? await handler.execute(
-              deviceDecider,
-              deviceStream(projectId, holder),
-              { type: 'revoke-key', deviceId: holder, keyId },
-              command(),
-            )
-          : await handler.execute(
-              projectDecider,
-              projectStream(projectId),
-              { type: 'revoke-key', keyId },
-              command(),
-            );
+      const { kind, holder, keyId } = key;
+      const { position } = await commands.revokeKey({ kind, id: holder }, keyId, command());
       return { status: 204, position };
     },
   });
@@ -128,14 +92,12 @@ interface Issuing {
   readonly summary: string;
   readonly kind: 'mem' | 'dev';
   readonly errors: readonly ErrorCode[];
-  readonly issue: (
-    holder: string,
-    key: NewKey,
-    context: CommandContext,
-  ) => Promise<{ readonly position: Position }>;
 }
 
-function issueRoute({ path, operationId, summary, kind, errors, issue }: Issuing): Route {
+function issueRoute(
+  commands: TenancyCommands,
+  { path, operationId, summary, kind, errors }: Issuing,
+): Route {
   return defineRoute({
     method: 'post',
     path,
@@ -149,7 +111,7 @@ function issueRoute({ path, operationId, summary, kind, errors, issue }: Issuing
     errors,
     async handle({ params, now, entropy, command }) {
       const { apiKey, newKey } = mintKey(kind, entropy, now);
-      const { position } = await issue(params.id, newKey, command());
+      const { position } = await commands.issueKey({ kind, id: params.id }, newKey, command());
       return {
         status: 201,
         body: { id: apiKey.id, kind, holder: params.id, created_at: now.toISOString() },

@@ -1,11 +1,7 @@
 import { z } from 'zod';
-import type { CommandHandler } from '../../commands/core/handler.ts';
+import type { TenancyCommands } from '../../commands/tenancy/commands.ts';
 import { mintKey } from '../../commands/tenancy/api-keys.ts';
-import {
-  projectDecider,
-  projectStream,
-  roleSchema,
-} from '../../commands/tenancy/project-decider.ts';
+import { roleSchema } from '../../events/tenancy.ts';
 import type { TenancyQueries } from '../../projections/tenancy/queries.ts';
 import { shortId } from '../../shared/ids.ts';
 import { idField, nameField } from '../fields.ts';
@@ -14,7 +10,7 @@ import { defineRoute, jsonBody, type Route } from '../route.ts';
 
 const memberAnswer = z.object({ id: z.string(), name: z.string(), role: roleSchema });
 
-export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): Route[] {
+export function memberRoutes(commands: TenancyCommands, queries: TenancyQueries): Route[] {
   const add = defineRoute({
     method: 'post',
     path: '/members',
@@ -27,13 +23,11 @@ export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): 
       role: 'viewer',
     }),
     answers: { 201: memberAnswer.extend({ key: z.string() }) },
-    async handle({ body, projectId, now, entropy, command }) {
+    async handle({ body, now, entropy, command }) {
       const memberId = shortId(entropy('member', 12));
       const key = mintKey('mem', entropy, now);
-      const { position } = await handler.execute(
-        projectDecider,
-        projectStream(projectId),
-        { type: 'add-member', memberId, name: body.name, role: body.role, key: key.newKey },
+      const { position } = await commands.addMember(
+        { memberId, name: body.name, role: body.role, key: key.newKey },
         command(),
       );
       return {
@@ -76,13 +70,8 @@ export function memberRoutes(handler: CommandHandler, queries: TenancyQueries): 
     params: z.object({ id: idField }),
     answers: { 204: null },
     errors: ['not-found', 'last-owner'],
-    async handle({ params, projectId, command }) {
-      const { position } = await handler.execute(
-        projectDecider,
-        projectStream(projectId),
-        { type: 'remove-member', memberId: params.id },
-        command(),
-      );
+    async handle({ params, command }) {
+      const { position } = await commands.removeMember(params.id, command());
       return { status: 204, position };
     },
   });

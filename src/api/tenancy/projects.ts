@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import type { CommandHandler } from '../../commands/core/handler.ts';
+import type { TenancyCommands } from '../../commands/tenancy/commands.ts';
 import { mintKey } from '../../commands/tenancy/api-keys.ts';
-import { projectDecider, projectStream } from '../../commands/tenancy/project-decider.ts';
 import type { ProjectView, TenancyQueries } from '../../projections/tenancy/queries.ts';
 import { shortId } from '../../shared/ids.ts';
 import type { JsonObject } from '../../shared/json.ts';
@@ -15,7 +14,7 @@ const projectAnswer = z
   .object({ id: z.string(), name: z.string(), created_at: timeAnswer })
   .meta({ id: 'Project' });
 
-export function projectRoutes(handler: CommandHandler, queries: TenancyQueries): Route[] {
+export function projectRoutes(commands: TenancyCommands, queries: TenancyQueries): Route[] {
   const create = defineRoute({
     method: 'post',
     path: '/projects',
@@ -38,17 +37,14 @@ export function projectRoutes(handler: CommandHandler, queries: TenancyQueries):
       const memberId = shortId(entropy('owner', 12));
       const key = mintKey('mem', entropy, now);
       const createdAt = now.toISOString();
-      const { position } = await handler.execute(
-        projectDecider,
-        projectStream(projectId),
+      const { position } = await commands.createProject(
         {
-          type: 'create',
           projectId,
           name: body.name,
           createdAt,
           owner: { memberId, name: 'owner', key: key.newKey },
         },
-        { ...command(), projectId },
+        command(),
       );
       return {
         status: 201,

@@ -18,7 +18,7 @@ import { timelineRoutes } from './timeline.ts';
 import { twinRoute } from './twin.ts';
 
 export function tenancyRoutes(
-  { handler, devices }: TenancyCommands,
+  commands: TenancyCommands,
   { models, directory }: RouteParts,
 ): Route[] {
   const queries = new TenancyQueries(models);
@@ -26,14 +26,14 @@ export function tenancyRoutes(
   const firmware = new FirmwareQueries(models);
   const usage = new UsageQueries(models);
   return [
-    ...projectRoutes(handler, queries),
-    ...memberRoutes(handler, queries),
-    deviceRegistrationRoute(devices),
+    ...projectRoutes(commands, queries),
+    ...memberRoutes(commands, queries),
+    deviceRegistrationRoute(commands.devices),
     twinRoute({ models, queries, states, firmware, usage }),
-    ...deviceRoutes(handler, devices, queries),
-    deviceTransferRoute(handler, devices),
+    ...deviceRoutes(commands.devices, queries),
+    deviceTransferRoute(commands),
     ...timelineRoutes(new TimelineQueries(models)),
-    ...inventoryRoutes(handler, new InventoryQueries(models)),
-    ...keyRoutes(handler, queries, directory),
+    ...inventoryRoutes(commands, new InventoryQueries(models)),
+    ...keyRoutes(commands, queries, directory),
   ];
 }

@@ -1,8 +1,6 @@
 import type { ProjectionEvent } from '../../events/projections.ts';
 import type { Decider } from '../core/decider.ts';
 
-export { projectionStream } from '../../event-store/stream-name.ts';
-
 export interface ProjectionControl {
   readonly isPaused: boolean;
   /** Ids of events. */

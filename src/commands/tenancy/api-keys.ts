@@ -1,7 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { KeyKind } from '../../events/tenancy.ts';
 import { sha256, shortId, type Entropy } from '../../shared/ids.ts';
-import type { NewKey } from './project-decider.ts';
+import type { NewKey } from './key-set.ts';
 
 export type { KeyKind };
 

@@ -1,21 +1,20 @@
 import type { DeviceLinks, LinkClaims as LinkClaimsOfDevice } from '../../events/tenancy.ts';
-import type { EventStore } from '../../event-store/port.ts';
 import type { StreamName } from '../../event-store/stream-name.ts';
 import { LedgerError, type ErrorCode } from '../../shared/errors.ts';
+import { KeyedQueue } from '../../shared/keyed-queue.ts';
 import {
   ClaimLostError,
   deviceDecider,
+  deviceStream,
   LINK_KINDS,
   type DeviceCommand,
   type DeviceState,
 } from './device-decider.ts';
-import type { LinkedDevices } from '../core/command-parts.ts';
+import type { CommandParts } from '../core/command-parts.ts';
 import type { CommandContext } from '../core/context.ts';
 import type { CommandHandler, Handled } from '../core/handler.ts';
 import type { NewKey } from './key-set.ts';
 import { LinkClaims, linkStream } from './link-claims.ts';
-import { deviceStream } from './project-decider.ts';
-import { KeyedQueue } from '../../shared/keyed-queue.ts';
 
 const MAX_ATTEMPTS = 5;
 
@@ -28,9 +27,9 @@ export class DeviceCommands {
   /** Rows of one table, and requests at once, that want the same device or link. */
   readonly #queue = new KeyedQueue();
 
-  constructor(store: EventStore, handler: CommandHandler, linkedDevices: LinkedDevices) {
-    this.#handler = handler;
-    this.#claims = new LinkClaims(store, handler, linkedDevices);
+  constructor(parts: Pick<CommandParts, 'store' | 'handler' | 'linkedDevices'>) {
+    this.#handler = parts.handler;
+    this.#claims = new LinkClaims(parts);
   }
 
   /** @throws LedgerError `device-exists`, `link-taken` */
@@ -64,6 +63,16 @@ export class DeviceCommands {
     context: CommandContext,
   ): Promise<Handled<DeviceState>> {
     return this.#link({ type: 'receive', ...device }, context);
+  }
+
+  /** @throws LedgerError `not-found`, `device-transferred`, and what the precondition throws */
+  retire(deviceId: string, context: CommandContext): Promise<Handled<DeviceState>> {
+    const stream = deviceStream(context.projectId, deviceId);
+    return this.#handler.execute(deviceDecider, stream, { type: 'retire', deviceId }, context);
+  }
+
+  async state(projectId: string, deviceId: string): Promise<DeviceState> {
+    return (await this.#handler.peek(deviceDecider, deviceStream(projectId, deviceId), 0)).state;
   }
 
   #link(command: Linking, context: CommandContext): Promise<Handled<DeviceState>> {

@@ -1,4 +1,5 @@
 import type { DeviceEvent, DeviceLinks, LinkClaims, LinkKind } from '../../events/tenancy.ts';
+import { streamName, type StreamName } from '../../event-store/stream-name.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Decider } from '../core/decider.ts';
 import {
@@ -384,4 +385,8 @@ function refuseGone(device: Exclude<DeviceState, { situation: 'missing' }>): voi
 
 function linksOf({ devEui, simCardId, sensorId }: DeviceLinks): DeviceLinks {
   return { devEui, simCardId, sensorId };
+}
+
+export function deviceStream(projectId: string, deviceId: string): StreamName {
+  return streamName('device', projectId, deviceId);
 }

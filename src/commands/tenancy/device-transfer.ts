@@ -1,6 +1,7 @@
 import { LedgerError } from '../../shared/errors.ts';
 import {
   deviceDecider,
+  deviceStream,
   hasAnother,
   type DeviceCommand,
   type DeviceState,
@@ -9,7 +10,7 @@ import type { DeviceCommands } from './device-commands.ts';
 import type { CommandContext } from '../core/context.ts';
 import type { CommandHandler, Handled } from '../core/handler.ts';
 import { notFound, own, type KeySet } from './key-set.ts';
-import { deviceStream, projectDecider, projectStream } from './project-decider.ts';
+import { projectDecider, projectStream } from './project-decider.ts';
 
 export interface DeviceTransfer {
   readonly deviceId: string;

@@ -7,16 +7,16 @@ import { appendOne } from '../core/append.ts';
 import {
   ClaimLostError,
   deviceDecider,
+  deviceStream,
   isLinked,
   isSettled,
   LINK_KINDS,
   linkTaken,
   type DeviceState,
 } from './device-decider.ts';
-import type { LinkedDevices } from '../core/command-parts.ts';
+import type { CommandParts, LinkedDevices } from '../core/command-parts.ts';
 import { envelope, type CommandContext } from '../core/context.ts';
 import type { CommandHandler } from '../core/handler.ts';
-import { deviceStream } from './project-decider.ts';
 import { sleep } from '../../shared/sleep.ts';
 
 /** So often, and so long in all, a claim of another device that is not used yet is waited for. */
@@ -48,7 +48,11 @@ export class LinkClaims {
   readonly #handler: CommandHandler;
   readonly #linkedDevices: LinkedDevices;
 
-  constructor(store: EventStore, handler: CommandHandler, linkedDevices: LinkedDevices) {
+  constructor({
+    store,
+    handler,
+    linkedDevices,
+  }: Pick<CommandParts, 'store' | 'handler' | 'linkedDevices'>) {
     this.#store = store;
     this.#handler = handler;
     this.#linkedDevices = linkedDevices;

@@ -1,10 +1,5 @@
-import type { DeviceLinks, InstallationEvent, ProjectEvent, Role } from '../../events/tenancy.ts';
-import { roleSchema } from '../../events/tenancy.ts';
-import {
-  INSTALLATION_PROJECT,
-  streamName,
-  type StreamName,
-} from '../../event-store/stream-name.ts';
+import type { ProjectEvent, Role } from '../../events/tenancy.ts';
+import { streamName, type StreamName } from '../../event-store/stream-name.ts';
 import { LedgerError } from '../../shared/errors.ts';
 import type { Decider } from '../core/decider.ts';
 import {
@@ -19,49 +14,7 @@ import {
   type NewKey,
 } from './key-set.ts';
 
-export { INSTALLATION_PROJECT, roleSchema };
-export type { DeviceLinks };
-
-export type { NewKey };
-
-// --- The installation: its admin keys -----------------------------------------------------------
-
-export interface InstallationState {
-  readonly keys: KeySet;
-}
-
-export type InstallationCommand =
-  | { readonly type: 'issue-key'; readonly key: NewKey }
-  /** Only when there has never been one, so that a first start on two machines issues one key. */
-  | { readonly type: 'issue-first-key'; readonly key: NewKey }
-  | { readonly type: 'revoke-key'; readonly keyId: string };
-
-const INSTALLATION = 'installation';
-
-export const installationDecider: Decider<
-  InstallationState,
-  InstallationCommand,
-  InstallationEvent
-> = {
-  fold: 'installation:2',
-  initialState: { keys: {} },
-  decide({ keys }, command) {
-    switch (command.type) {
-      case 'issue-first-key':
-        if (Object.keys(keys).length > 0) return [];
-        return [keyIssued('adm', INSTALLATION, command.key)];
-      case 'issue-key':
-        return issueKey('adm', keys, INSTALLATION, command.key);
-      case 'revoke-key':
-        return revokeKey('adm', keys, command.keyId);
-    }
-  },
-  evolve: (state, event) => ({ keys: foldKey(state.keys, event) }),
-  sizeOf: sizeOfKeys,
-};
-
-// --- A project: its members and their keys ------------------------------------------------------
-
+/** A project, with its members and their keys. */
 export type ProjectState =
   | { readonly situation: 'missing' }
   | {
@@ -185,16 +138,6 @@ function refuseWithoutOwner({
   );
 }
 
-// --- Streams ------------------------------------------------------------------------------------
-
-export function installationStream(): StreamName {
-  return streamName('installation', INSTALLATION_PROJECT, INSTALLATION);
-}
-
 export function projectStream(projectId: string): StreamName {
   return streamName('project', projectId, 'project');
-}
-
-export function deviceStream(projectId: string, deviceId: string): StreamName {
-  return streamName('device', projectId, deviceId);
 }

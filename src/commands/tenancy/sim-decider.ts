@@ -26,20 +26,12 @@ export interface AssignSim {
   readonly now: Date;
 }
 
-/** Changes nothing: its outcome has the state. */
-export interface LookAtSim {
-  readonly type: 'look';
-  readonly simCardId: string;
-}
-
-export const simDecider: Decider<SimState, AssignSim | LookAtSim, SimEvent> = {
+export const simDecider: Decider<SimState, AssignSim, SimEvent> = {
   fold: 'sim:2',
   isTimedByLog: true,
   initialState: { assignments: [], recordedUpTo: null },
 
-  decide(sim, command) {
-    if (command.type === 'look') return [];
-    const { simCardId, orgId, from: given, now } = command;
+  decide(sim, { simCardId, orgId, from: given, now }) {
     const from = given?.toISOString() ?? (sim.assignments.length > 0 ? presentOf(sim, now) : null);
     const before = assignmentAt(sim, from);
     // A time that was given is kept even where the organization holds the SIM already: another's

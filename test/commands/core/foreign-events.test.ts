@@ -115,7 +115,11 @@ describe('events of another application in a stream of ours', () => {
 
   test('do not keep a SIM card from being linked, and are no claim of it', async () => {
     const { store, handler } = await start();
-    const devices = new DeviceCommands(store, handler, () => Promise.resolve([]));
+    const devices = new DeviceCommands({
+      store,
+      handler,
+      linkedDevices: () => Promise.resolve([]),
+    });
     const stream = linkStream('acme', 'simCardId', '8944');
     const links = { devEui: null, simCardId: '8944', sensorId: null };
     const createdAt = '2026-01-31T12:00:00.000Z';

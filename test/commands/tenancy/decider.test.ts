@@ -2,11 +2,13 @@ import { describe, expect, test } from 'vitest';
 import { deviceDecider, type DeviceCommand } from '../../../src/commands/tenancy/device-decider.ts';
 import {
   installationDecider,
-  projectDecider,
   type InstallationCommand,
-  type NewKey,
+} from '../../../src/commands/tenancy/installation-decider.ts';
+import {
+  projectDecider,
   type ProjectCommand,
 } from '../../../src/commands/tenancy/project-decider.ts';
+import type { NewKey } from '../../../src/commands/tenancy/key-set.ts';
 import type {
   DeviceEvent,
   DeviceLinks,

@@ -4,7 +4,7 @@ import { deviceDecider } from '../../../src/commands/tenancy/device-decider.ts';
 import { DeviceCommands } from '../../../src/commands/tenancy/device-commands.ts';
 import type { CommandContext, CommandIdentity } from '../../../src/commands/core/context.ts';
 import type { LinkedDevices } from '../../../src/commands/core/command-parts.ts';
-import { deviceStream } from '../../../src/commands/tenancy/project-decider.ts';
+import { deviceStream } from '../../../src/commands/tenancy/device-decider.ts';
 import { LedgerError } from '../../../src/shared/errors.ts';
 import { newIdentity } from '../core/meter.ts';
 import { context, prepareWriteProcesses, type WriteProcess } from '../core/write-process.ts';
@@ -22,7 +22,7 @@ interface Links {
 /** A device and a SIM card of the test's own, another device, and what is done with them. */
 async function prepare(linkedDevices: LinkedDevices = () => Promise.resolve([])) {
   const process = await start();
-  const devices = new DeviceCommands(process.store, process.handler, linkedDevices);
+  const devices = new DeviceCommands({ ...process, linkedDevices });
   names += 1;
   const [deviceId, other, simCardId] = [`d${names}`, `other${names}`, `sim${names}`];
   const register = (id: string, links: Links = {}, more: Partial<CommandContext> = {}) => {

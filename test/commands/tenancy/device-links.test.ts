@@ -12,11 +12,8 @@ import { FoldedStates } from '../../../src/commands/core/folded-states.ts';
 import type { CommandContext, CommandIdentity } from '../../../src/commands/core/context.ts';
 import { CommandHandler } from '../../../src/commands/core/handler.ts';
 import type { LinkedDevices } from '../../../src/commands/core/command-parts.ts';
-import {
-  deviceStream,
-  projectDecider,
-  projectStream,
-} from '../../../src/commands/tenancy/project-decider.ts';
+import { deviceStream } from '../../../src/commands/tenancy/device-decider.ts';
+import { projectDecider, projectStream } from '../../../src/commands/tenancy/project-decider.ts';
 import { openDatabase, type Database } from '../../../src/database/database.ts';
 import { migrate } from '../../../src/database/migrations.ts';
 import type { EventStore, OpenEventStore } from '../../../src/event-store/port.ts';
@@ -71,7 +68,7 @@ class Process {
     };
     const snapshots = openPostgresSnapshotStore(database, log.logId);
     this.handler = new CommandHandler(store, new FoldedStates(store, snapshots, logger));
-    this.devices = new DeviceCommands(store, this.handler, linkedDevices);
+    this.devices = new DeviceCommands({ store, handler: this.handler, linkedDevices });
   }
 
   async register(projectId: string, deviceId: string, links = NO_LINKS as object): Promise<void> {
