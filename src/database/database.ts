@@ -43,19 +43,22 @@ export interface DatabaseOptions {
   readonly applicationName?: string;
   /** A statement that takes longer is cancelled in the server; 0: none is. */
   readonly statementTimeoutMs?: number;
-  /** A statement without an answer for so long means that the server, or the way to it, went silent. */
+  /**
+   * A statement without an answer for so long means that the server, or the way to it, went silent.
+   */
   readonly queryTimeoutMs?: number;
 }
 
 const QUERY_TIMEOUT_MS = 30_000;
 
 /**
- * What every session is set to after it connects. The log's promises rest on isolation and commit, so
- * they must not depend on the defaults of a server, a database or a role: the appender sees what its
- * predecessor committed in READ COMMITTED only, and what was answered must be on disk. A process that
- * stalls in a transaction gives its locks back. Limits of a role on statements and on waiting for a lock
- * are lifted: clients give up by `queryTimeoutMs`, and rebuilds need longer than a role may allow. Reads have
- * a limit of ours, since the server would go on with one whose client has given up.
+ * What every session is set to after it connects. The log's promises rest on isolation and commit,
+ * so they must not depend on the defaults of a server, a database or a role: the appender sees what
+ * its predecessor committed in READ COMMITTED only, and what was answered must be on disk. A
+ * process that stalls in a transaction gives its locks back. Limits of a role on statements and on
+ * waiting for a lock are lifted: clients give up by `queryTimeoutMs`, and rebuilds need longer than
+ * a role may allow. Reads have a limit of ours, since the server would go on with one whose client
+ * has given up.
  *
  * Rejected: the startup parameter `options`. PgBouncer refuses it, and an `options` in the URL
  * replaces it without a word.
@@ -77,8 +80,8 @@ function sessionSettings(statementTimeoutMs: number): { readonly text: string } 
 }
 
 /**
- * A PostgreSQL database. Every method throws LedgerError `store-unavailable` for what may succeed later,
- * with the driver's error as its cause, and the driver's own error for everything else.
+ * A PostgreSQL database. Every method throws LedgerError `store-unavailable` for what may succeed
+ * later, with the driver's error as its cause, and the driver's own error for everything else.
  *
  * Values come back as: `bigint` for int8, `Date` for timestamptz, the parsed value for json.
  */
@@ -233,7 +236,10 @@ async function run<Row extends object>(
   }
 }
 
-/** Whatever stands in the way of a connection, the next one may succeed: a password may be put right. */
+/**
+ * Whatever stands in the way of a connection, the next one may succeed: a password may be put
+ * right.
+ */
 function cannotConnect(error: unknown): LedgerError {
   const detail = isConnectionFailure(error)
     ? 'The database is unavailable: try again in a moment.'
@@ -265,8 +271,8 @@ export function isDisconnected(error: unknown): boolean {
 
 /**
  * Whether the server refused a statement for now: SQLSTATE class 40 (rolled back, for example for a
- * deadlock), 55 (for example a lock that was not to be had in time) or 57 (an operator stepped in; also
- * a statement that was cancelled, for example by a time-out).
+ * deadlock), 55 (for example a lock that was not to be had in time) or 57 (an operator stepped in;
+ * also a statement that was cancelled, for example by a time-out).
  */
 function isRefusedForNow(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
@@ -283,9 +289,9 @@ function isReadTimeout(error: unknown): boolean {
 
 /**
  * Whether the server is away, rather than the statement wrong: SQLSTATE class 08 (connection), 57P
- * (shut down, crashed, starting), 53 (out of connections, memory or disk), 25006 (read only: a fail-over is under
- * way), 25P03 (idle for too long in a transaction), a socket's error, no answer in time, or the driver's own words for a connection that ended
- * under a query.
+ * (shut down, crashed, starting), 53 (out of connections, memory or disk), 25006 (read only: a
+ * fail-over is under way), 25P03 (idle for too long in a transaction), a socket's error, no answer
+ * in time, or the driver's own words for a connection that ended under a query.
  */
 function isConnectionFailure(error: unknown): boolean {
   if (!(error instanceof Error)) return false;

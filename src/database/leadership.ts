@@ -4,25 +4,27 @@ import { sql } from './sql.ts';
 import { LOCKS } from './locks.ts';
 import { sleep } from '../shared/sleep.ts';
 
-/** The time for which a process alone does what only one may do. */
+/** The time during which this process alone does what only one process may do. */
 export interface Term {
-  /** Aborted when it is over against the holder's will: another process may lead by now. */
+  /** Aborted when the term ends unexpectedly: another process may lead by now. */
   readonly lost: AbortSignal;
   end(): Promise<void>;
 }
 
 const ASK_INTERVAL_MS = 300;
-/** How soon a leader notices that it may be none: the server can fail over without a word. */
+/** How soon a leader notices that it lost the lock: the server can fail over silently. */
 const CHECK_INTERVAL_MS = 1_000;
 const CHECK_TIMEOUT_MS = 2_000;
 
 /**
- * Waits until this process leads, over all processes on the database; undefined when `signal` ends that.
+ * Waits until this process leads all processes on the database; undefined when `signal` ends the
+ * wait.
  *
- * By a lock of a connection's session: a dead process loses it at once, a stalled one keeps it. The leases of
- * projections are the other way round, as what a stalled holder still writes is fenced off by its token. What
- * a stalled process has sent to a provider cannot be fenced off, so nobody may take its place. A dead host, which
- * says nothing either, is found out by the server's keep-alive, within half a minute.
+ * Leadership is a lock of a connection's session: a dead process loses it at once, and a stalled
+ * one keeps it. With the leases of projections it is the other way round, since the token of a
+ * lease fences off what a stalled holder still writes. Requests that a stalled process has sent to
+ * a provider cannot be fenced off, so no other process may take its place. The server's keep-alive
+ * finds a dead host within half a minute.
  */
 export async function lead(
   database: Database,
@@ -42,7 +44,7 @@ export async function lead(
   return undefined;
 }
 
-/** Undefined when the connection was lost, or `signal` ends the waiting. */
+/** Undefined when the connection was lost, or `signal` ended the wait. */
 async function termBy(
   connection: Connection,
   office: string,
@@ -66,21 +68,19 @@ async function termBy(
       await pause(signal);
     }
   } catch {
-    // Of the connection: the next one is asked.
+    // The connection failed: the next one is asked.
   }
   await connection.close().catch(() => undefined);
   return undefined;
 }
 
 async function keepAlive(connection: Connection): Promise<void> {
-  await connection.query({
-    text: `
-      select
-        set_config('tcp_keepalives_idle', '10', false),
-        set_config('tcp_keepalives_interval', '5', false),
-        set_config('tcp_keepalives_count', '3', false),
-        set_config('idle_session_timeout', '0', false)`,
-  });
+  await connection.query(sql`
+    select
+      set_config('tcp_keepalives_idle', '10', false),
+      set_config('tcp_keepalives_interval', '5', false),
+      set_config('tcp_keepalives_count', '3', false),
+      set_config('idle_session_timeout', '0', false)`);
 }
 
 function check(connection: Connection, lost: AbortController): NodeJS.Timeout {
@@ -89,18 +89,15 @@ function check(connection: Connection, lost: AbortController): NodeJS.Timeout {
   }, CHECK_INTERVAL_MS);
 }
 
-/** A standby keeps locks of its own, apart from those of its primary: whoever gets one there leads nobody. */
+/** A standby has locks of its own, apart from those of its primary: they do not make a leader. */
 async function isLeading(connection: Connection, office: string): Promise<boolean> {
-  const [row] = await connection.query<{ is_leading: boolean }>({
-    text: `
-      select
-        case
-          when pg_is_in_recovery() then false
-          else pg_try_advisory_lock(${LOCKS.leadership}, hashtext($1 /* office */))
-        end as is_leading`,
-    values: [office],
-  });
-  return row?.is_leading === true;
+  const [row] = await connection.query<{ isLeading: boolean }>(sql`
+    select
+      case
+        when pg_is_in_recovery() then false
+        else pg_try_advisory_lock(${LOCKS.leadership}, hashtext(${office}))
+      end as "isLeading"`);
+  return row?.isLeading === true;
 }
 
 async function pause(signal: AbortSignal): Promise<void> {

@@ -3,8 +3,9 @@ import type { Database } from './database.ts';
 import { keepConnection, type KeptConnection } from './kept-connection.ts';
 
 /**
- * Hears the notifications of some channels. What is notified while the connection is lost is lost too,
- * so `onNotification` is called once after each reconnect, and whoever needs certainty polls beside it.
+ * Hears the notifications of some channels. What is notified while the connection is lost is lost
+ * too, so `onNotification` is called once after each reconnect, and whoever needs certainty polls
+ * beside it.
  */
 export function listen(
   database: Database,

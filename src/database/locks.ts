@@ -1,6 +1,6 @@
 /**
- * The first number of each advisory lock that the product takes; the second names what is locked. All
- * of them are in this list, so that no number has two meanings.
+ * The first number of each advisory lock that the product takes; the second names what is locked.
+ * All of them are in this list, so that no number has two meanings.
  */
 export const LOCKS = {
   /** Taken by whoever appends to the log, also by `ledger.append` in the migrations. */
@@ -16,8 +16,8 @@ export const LOCKS = {
 } as const;
 
 /**
- * The second numbers of the locks of the embedded server. Sessions hold them, so PostgreSQL releases
- * what a dead process held.
+ * The second numbers of the locks of the embedded server. Sessions hold them, so PostgreSQL
+ * releases what a dead process held.
  */
 export const EMBEDDED_SERVER_USE = {
   /** Shared by all who use the server; exclusive for the one who stops it. */

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Connection, Database } from './database.ts';
+import { sql, type Sql } from './sql.ts';
 
 /** A process that has not renewed its presence for so long appends nothing until it has. */
 export const PRESENCE_MS = 30_000;
@@ -18,15 +19,18 @@ export interface PresenceOptions {
 }
 
 /**
- * The right of this process to append to a log: a row in the database, which whoever copies the log looks
- * for (decision 14). A row outlives a connection that breaks, so that a copy never takes a process that is
- * cut off for one that has stopped. Only when the row has not been renewed for `presenceMs` may the copy
- * remove it, and by then this process does not append, or acknowledge, any more.
+ * The right of this process to append to a log: a row in the database that a copy of the log looks
+ * for (decision 14). The row outlives a lost connection, so that a copy never mistakes a process
+ * without a connection for one that has stopped. The copy may remove the row only when it has not
+ * been renewed for `presenceMs`, and by then this process no longer appends or acknowledges
+ * anything.
  */
 export class Presence {
   readonly #options: PresenceOptions;
   readonly #id = randomUUID();
-  /** Settles when it is closed; rejects when somebody else has removed it, and the process is to end. */
+  /**
+   * Resolves when it is closed; rejects when a copy has removed it, and this process has to end.
+   */
   readonly ended: Promise<void>;
   readonly #resolveEnded: () => void;
   readonly #rejectEnded: (error: Error) => void;
@@ -46,7 +50,7 @@ export class Presence {
     });
     this.#resolveEnded = resolveEnded;
     this.#rejectEnded = rejectEnded;
-    // A tool that never asks must not be ended by the rejection: its appends fail.
+    // The rejection must not end a tool that does not wait for it: its appends fail.
     this.ended.catch(() => undefined);
   }
 
@@ -54,12 +58,10 @@ export class Presence {
   static async announce(options: PresenceOptions): Promise<Presence> {
     const presence = new Presence(options);
     try {
-      await presence.#query({
-        text: `
-          insert into engine.presences (presence_id, log_id, process)
-          values ($1 /* id */, $2 /* log */, $3 /* process */)`,
-        values: [presence.#id, options.logId, `pid ${process.pid} on ${hostname()}`],
-      });
+      const name = `pid ${process.pid} on ${hostname()}`;
+      await presence.#query(sql`
+        insert into engine.presences (presence_id, log_id, process)
+        values (${presence.#id}, ${options.logId}, ${name})`);
     } catch (error) {
       await presence.close();
       throw error;
@@ -87,12 +89,13 @@ export class Presence {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#renewing?.catch(() => undefined);
-    // Where that fails, a copy of the log waits until it takes the process for gone.
-    await this.#query({
-      text: 'delete from engine.presences where presence_id = $1 /* id */',
-      values: [this.#id],
-    }).catch((error: unknown) => {
-      this.#options.logger.debug({ err: error }, 'the presence was not taken back');
+    // Where that fails, a copy of the log waits until the row is old enough to be removed.
+    await this.#query(
+      sql`
+      delete from engine.presences
+      where presence_id = ${this.#id}`,
+    ).catch((error: unknown) => {
+      this.#options.logger.debug({ err: error }, 'the presence was not removed');
     });
     const connection = await this.#connection?.catch(() => undefined);
     await connection?.close();
@@ -107,16 +110,13 @@ export class Presence {
   }
 
   async #renewOnce(): Promise<void> {
-    // Taken before it is sent: it was not renewed earlier than that.
+    // Measured before the statement is sent: the row is not renewed earlier than that.
     const renewed = now();
-    const [row] = await this.#query({
-      text: `
-        update engine.presences
-        set renewals = renewals + 1
-        where presence_id = $1 /* id */
-        returning renewals`,
-      values: [this.#id],
-    });
+    const [row] = await this.#query(sql`
+      update engine.presences
+      set renewals = renewals + 1
+      where presence_id = ${this.#id}
+      returning renewals`);
     if (row !== undefined) {
       this.#renewed = renewed;
       return;
@@ -127,7 +127,7 @@ export class Presence {
     throw removed();
   }
 
-  async #query(statement: { text: string; values: readonly unknown[] }): Promise<object[]> {
+  async #query(statement: Sql): Promise<object[]> {
     const connection = await this.#connected();
     return connection.query(statement, { timeoutMs: RENEW_TIMEOUT_MS });
   }
@@ -161,18 +161,18 @@ function now(): Moment {
   return { monotonicMs: performance.now(), wallMs: Date.now() };
 }
 
-/** The larger of both: the one clock stands still while the machine is suspended, the other may be set back. */
+/** The larger of both: one clock stops while the machine sleeps, the other may be set back. */
 function elapsedMs({ monotonicMs, wallMs }: Moment): number {
   return Math.max(performance.now() - monotonicMs, Date.now() - wallMs);
 }
 
 interface PresenceRow {
-  readonly presence_id: string;
+  readonly id: string;
   readonly process: string;
   readonly renewals: bigint;
 }
 
-/** Watches who may append to a log, for whoever copies it. */
+/** Watches for a copy of a log which processes may append to it. */
 export class PresenceWatch {
   readonly #database: Database;
   readonly #logId: string;
@@ -185,20 +185,17 @@ export class PresenceWatch {
     this.#presenceMs = presenceMs;
   }
 
-  /** The processes that may append, for people. Those that are gone without a word are removed. */
+  /** Descriptions of the processes that may append. Those that died are removed. */
   async present(): Promise<readonly string[]> {
-    const rows = await this.#database.query<PresenceRow>({
-      text: `
-        select presence_id, process, renewals
-        from engine.presences
-        where log_id = $1 /* log */
-        order by process`,
-      values: [this.#logId],
-    });
+    const rows = await this.#database.query<PresenceRow>(sql`
+      select presence_id as id, process, renewals
+      from engine.presences
+      where log_id = ${this.#logId}
+      order by process`);
     const before = this.#seen;
     this.#seen = new Map();
     const present: string[] = [];
-    for (const { presence_id: id, process, renewals } of rows) {
+    for (const { id, process, renewals } of rows) {
       const known = before.get(id);
       const seen = known?.renewals === renewals ? known : { renewals, sinceMs: performance.now() };
       this.#seen.set(id, seen);
@@ -210,14 +207,11 @@ export class PresenceWatch {
 
   /** False when it was renewed meanwhile. */
   async #remove(id: string, renewals: bigint): Promise<boolean> {
-    const removed = await this.#database.query({
-      text: `
-        delete from engine.presences
-        where presence_id = $1 /* id */
-          and renewals = $2 /* renewals */
-        returning presence_id`,
-      values: [id, renewals],
-    });
+    const removed = await this.#database.query(sql`
+      delete from engine.presences
+      where presence_id = ${id}
+        and renewals = ${renewals}
+      returning presence_id`);
     return removed.length > 0;
   }
 }

@@ -2,12 +2,16 @@ import pg from 'pg';
 import { LedgerError } from '../shared/errors.ts';
 import type { Database } from './database.ts';
 
-/** The database cannot be used. The message is for whoever starts the process, and says what to do. */
+/**
+ * The database cannot be used. The message is for whoever starts the process, and says what to do.
+ */
 export class DatabaseRefusedError extends Error {
   override readonly name = 'DatabaseRefusedError';
 }
 
-/** The oldest version that has what is used: `nulls not distinct`, and statistics by `pg_stat_io`. */
+/**
+ * The oldest version that has what is used: `nulls not distinct`, and statistics by `pg_stat_io`.
+ */
 const MIN_SERVER_VERSION = 150_000;
 
 interface ServerRow {
@@ -87,7 +91,10 @@ interface Parts {
   readonly user: string | undefined;
 }
 
-/** As the driver takes them, with its defaults; undefined when a file that the URL names cannot be read. */
+/**
+ * As the driver takes them, with its defaults; undefined when a file that the URL names cannot be
+ * read.
+ */
 function partsOf(url: string): Parts | undefined {
   try {
     const { host, port, database, user } = new pg.Client({ connectionString: url });

@@ -1,4 +1,5 @@
 import type { KeptConnection } from '../../database/kept-connection.ts';
+import { sql } from '../../database/sql.ts';
 import { listen } from '../../database/listener.ts';
 import type { Database } from '../../database/database.ts';
 import type { Logger } from '../../shared/logger.ts';
@@ -34,15 +35,17 @@ export interface PostgresEventStoreOptions {
   readonly pollIntervalMs?: number;
 }
 
-/** The log in PostgreSQL (15 and later): `migrations/0001_log.sql` says how it keeps its promises. */
+/**
+ * The log in PostgreSQL (15 and later): `migrations/0001_log.sql` says how it keeps its promises.
+ */
 export async function openPostgresEventStore(
   options: PostgresEventStoreOptions,
 ): Promise<OpenEventStore> {
-  const [row] = await options.database.query<{ log_id: string }>({
-    text: 'select log_id from ledger.log',
-  });
+  const [row] = await options.database.query<{ logId: string }>(sql`
+    select log_id as "logId"
+    from ledger.log`);
   if (row === undefined) throw new Error('ledger.log holds no row: the schema is damaged');
-  return new PostgresEventStore(row.log_id, options);
+  return new PostgresEventStore(row.logId, options);
 }
 
 const POLL_INTERVAL_MS = 500;
@@ -157,17 +160,16 @@ class PostgresEventStore implements OpenEventStore {
   }
 
   async positionAt(time: Date): Promise<Position> {
-    // A binary search: positions are dense, and `recorded_at` never falls from one to the next, but where the
-    // clock was put back. The last stretch between two such steps that begins in time holds the answer,
-    // which is always from low to high. A subquery, since a join might be planned as a scan of all.
-    const [row] = await this.#database.query<{ position: bigint }>({
-      name: 'position-at',
-      text: `
+    // A binary search: positions are dense, and `recorded_at` never falls from one to the next, but
+    // where the clock was put back. The last stretch between two such steps that begins in time
+    // holds the answer, which is always from low to high. A subquery, since a join might be planned
+    // as a scan of all.
+    const [row] = await this.#database.query<{ position: bigint }>(sql`
         with recursive stretch as (
           select coalesce(max(e.position), 0) as first
           from ledger.clock_steps s
           join ledger.events e on e.position = s.position
-          where e.recorded_at <= $1 /* time */
+          where e.recorded_at <= ${time}
         ),
         search (low, high) as (
           select
@@ -184,7 +186,7 @@ class PostgresEventStore implements OpenEventStore {
             case when is_in_time then high else middle - 1 end
           from (
             select low, high, middle, (
-              select e.recorded_at <= $1 /* time */
+              select e.recorded_at <= ${time}
               from ledger.events e
               where e.position = middle
             ) as is_in_time
@@ -197,9 +199,7 @@ class PostgresEventStore implements OpenEventStore {
         )
         select low as position
         from search
-        where low = high`,
-      values: [time],
-    });
+        where low = high`);
     return (row?.position ?? BEGINNING) as Position;
   }
 
@@ -228,7 +228,10 @@ class PostgresEventStore implements OpenEventStore {
     this.#appended.notify();
   }
 
-  /** What passes (a database that is away, a cancelled statement) is waited for: the subscription resumes. */
+  /**
+   * What passes (a database that is away, a cancelled statement) is waited for: the subscription
+   * resumes.
+   */
   async #readUnlessAway(
     reader: BatchReader,
     position: Position,

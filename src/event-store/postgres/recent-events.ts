@@ -13,9 +13,9 @@ interface Flush {
 
 /**
  * The newest events that this process stored, so that its own subscribers do not read back what it
- * has just written. Positions are dense, which is what makes the shortcut safe: a run of consecutive
- * positions from a checkpoint on is complete, and where another process wrote in between, the run
- * breaks and the subscriber reads from the database.
+ * has just written. Positions are dense, which is what makes the shortcut safe: a run of
+ * consecutive positions from a checkpoint on is complete, and where another process wrote in
+ * between, the run breaks and the subscriber reads from the database.
  */
 export class RecentEvents {
   #flushes: Flush[] = [];
@@ -48,7 +48,9 @@ export class RecentEvents {
     }
   }
 
-  /** The events right after a position, at most about `limit`; undefined when they are not all here. */
+  /**
+   * The events right after a position, at most about `limit`; undefined when they are not all here.
+   */
   after(position: Position, limit: number): RecordedEvent[] | undefined {
     const wanted = position + 1n;
     const first = this.#flushes[0];
@@ -64,7 +66,9 @@ export class RecentEvents {
     return events;
   }
 
-  /** The last flush that begins at the position or before it. Each subscriber asks after each flush. */
+  /**
+   * The last flush that begins at the position or before it. Each subscriber asks after each flush.
+   */
   #flushWith(position: bigint): number {
     let low = 0;
     let high = this.#flushes.length - 1;

@@ -1,4 +1,6 @@
 import type { Queryable } from '../../database/database.ts';
+import { rowsAs } from '../../database/rows.ts';
+import { sql } from '../../database/sql.ts';
 import type { Appended, Position, Write } from '../port.ts';
 
 export interface RefusedWrite {
@@ -8,8 +10,8 @@ export interface RefusedWrite {
 }
 
 interface FoundRow {
-  readonly write_index: number;
-  readonly event_id: string;
+  readonly writeIndex: number;
+  readonly eventId: string;
   readonly revision: bigint;
   readonly position: bigint;
 }
@@ -23,33 +25,28 @@ export async function resolveRefused(
   database: Queryable,
   refused: readonly RefusedWrite[],
 ): Promise<Appended[]> {
-  const streams: string[] = [];
-  const ids: string[] = [];
-  const indexes: number[] = [];
-  for (const [index, { write }] of refused.entries()) {
-    for (const event of write.events) {
-      streams.push(write.stream);
-      ids.push(event.id);
-      indexes.push(index);
-    }
-  }
-  const rows = await database.query<FoundRow>({
-    name: 'find-repeated-events',
-    text: `
-      select sent.write_index, e.event_id, e.revision, e.position
-      from unnest(
-        $1::integer[], /* write indexes */
-        $2::text[],    /* streams */
-        $3::uuid[]     /* event ids */
-      ) as sent (write_index, stream, event_id)
-      join ledger.events e
-        on e.event_id = sent.event_id
-        and e.stream = sent.stream
-      order by sent.write_index, e.revision`,
-    values: [indexes, streams, ids],
-  });
+  const sent = rowsAs(
+    'sent',
+    {
+      write_index: ['integer', ({ index }) => index],
+      stream: ['text', ({ write }) => write.stream],
+      event_id: ['uuid', ({ event }) => event.id],
+    },
+    refused.flatMap(({ write }, index) => write.events.map((event) => ({ index, write, event }))),
+  );
+  const rows = await database.query<FoundRow>(sql`
+    select
+      sent.write_index as "writeIndex",
+      e.event_id as "eventId",
+      e.revision,
+      e.position
+    from ${sent}
+    join ledger.events e
+      on e.event_id = sent.event_id
+      and e.stream = sent.stream
+    order by sent.write_index, e.revision`);
   const found: FoundRow[][] = refused.map(() => []);
-  for (const row of rows) found[row.write_index]?.push(row);
+  for (const row of rows) found[row.writeIndex]?.push(row);
   return refused.map((write, index) => judge(write, found[index] ?? []));
 }
 
@@ -60,7 +57,7 @@ function judge({ write, actualRevision }: RefusedWrite, found: readonly FoundRow
   }
   const { expectedRevision, events } = write;
   const byRevision = new Map(found.map((row) => [row.revision, row]));
-  const revisionOfFirst = found.find((row) => row.event_id === events[0]?.id)?.revision;
+  const revisionOfFirst = found.find((row) => row.eventId === events[0]?.id)?.revision;
   const start =
     expectedRevision === 'no-stream'
       ? 0n
@@ -68,7 +65,7 @@ function judge({ write, actualRevision }: RefusedWrite, found: readonly FoundRow
         ? expectedRevision + 1n
         : (revisionOfFirst ?? 0n);
   const inPlace = events.filter(
-    (event, index) => byRevision.get(start + BigInt(index))?.event_id === event.id,
+    (event, index) => byRevision.get(start + BigInt(index))?.eventId === event.id,
   );
   const last = byRevision.get(start + BigInt(events.length - 1));
   if (inPlace.length === events.length && last !== undefined) {

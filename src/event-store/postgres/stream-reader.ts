@@ -1,4 +1,5 @@
 import type { Queryable } from '../../database/database.ts';
+import { sql } from '../../database/sql.ts';
 import type { ReadStreamOptions, RecordedEvent } from '../port.ts';
 import type { StreamName } from '../stream-name.ts';
 import { RECORDED_COLUMNS, recordedEvent, type RecordedRow } from './recorded-row.ts';
@@ -18,17 +19,13 @@ export async function* readStream(
   let page = FIRST_PAGE;
   while (left > 0) {
     const size = Math.min(page, left);
-    const rows = await database.query<RecordedRow>({
-      name: forwards ? 'read-stream' : 'read-stream-backwards',
-      text: `
-        select ${RECORDED_COLUMNS}
-        from ledger.events e
-        where e.stream = $1 /* stream */
-          and e.revision ${forwards ? '>=' : '<='} coalesce($2, 9223372036854775807) /* from */
-        order by e.revision ${forwards ? 'asc' : 'desc'}
-        limit $3 /* page size */`,
-      values: [stream, next ?? null, size],
-    });
+    const rows = await database.query<RecordedRow>(sql`
+      select ${RECORDED_COLUMNS}
+      from ledger.events e
+      where e.stream = ${stream}
+        and e.revision ${forwards ? sql`>=` : sql`<=`} coalesce(${next}, 9223372036854775807)
+      order by e.revision ${forwards ? sql`asc` : sql`desc`}
+      limit ${size}`);
     for (const row of rows) yield recordedEvent(row);
     const last = rows.at(-1);
     if (last === undefined || rows.length < size) return;
