@@ -12,16 +12,40 @@ const run = promisify(execFile);
 /** Without the user's own settings, which have something to say of their own. */
 const BASH = ['--norc', '-euo', 'pipefail'];
 
-let blocks: string[] = [];
 let dataDir: string;
 let service: ChildProcess;
 let printed = '';
+/** What the first steps leave in the shell of the reader. */
+let variables: Readonly<Record<string, string>> = {};
 
 beforeAll(async () => {
-  const readme = await readFile('README.md', 'utf8');
-  blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block.trim());
   dataDir = await mkdtemp(path.join(tmpdir(), 'fleetledger-readme-'));
 });
+
+/** The blocks of code of a document, in a language. */
+async function blocksOf(file: string, language: string): Promise<string[]> {
+  const blocks = (await readFile(file, 'utf8')).matchAll(/^```(\w+)\n(.*?)^```$/gms);
+  return [...blocks].filter(([, name]) => name === language).map(([, , text = '']) => text.trim());
+}
+
+async function commandsOf(guide: string): Promise<string> {
+  const [commands] = await blocksOf(`docs/guides/${guide}.md`, 'sh');
+  return commands ?? '';
+}
+
+/** Runs commands as a reader does, beside the service. */
+function inShell(commands: string, flags = '-c'): Promise<{ stdout: string; stderr: string }> {
+  const settings = { DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' };
+  const env = { ...process.env, ...settings, ...variables };
+  return run('bash', [...BASH, flags, commands], { env });
+}
+
+/** What a guide shows, in which `…` stands for any text. */
+async function shownBy(guide: string): Promise<RegExp> {
+  const [output = ''] = await blocksOf(`docs/guides/${guide}.md`, 'text');
+  const parts = output.split('…').map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`);
+}
 
 async function stopService(): Promise<void> {
   if (service.exitCode !== null || service.signalCode !== null) return;
@@ -37,6 +61,7 @@ afterAll(async () => {
 });
 
 test('the two commands are what CI runs, and the first of them serves', async () => {
+  const blocks = await blocksOf('README.md', 'sh');
   expect(blocks.slice(0, 2)).toEqual(['npm ci && npm start', 'npm ci && npm test']);
   service = spawn('npm', ['start'], {
     env: {
@@ -62,16 +87,21 @@ test('the first steps do what they say', async () => {
   const admin = /fl_adm_\w+/.exec(printed)?.[0];
   const url = /http:\/\/[\d.:]+/.exec(printed)?.[0];
   expect(admin).toBeDefined();
-  const script = (blocks[2] ?? '')
+  const [, , firstSteps = ''] = await blocksOf('README.md', 'sh');
+  const script = firstSteps
     .replace(/^ADMIN=.*$/m, `ADMIN=${admin}`)
     .replace(/^URL=.*$/m, `URL=${url}/api/v1`);
 
-  const { stdout } = await run('bash', [...BASH, '-c', script]);
+  const { stdout } = await inShell(`${script}\necho; echo "$OWNER $DEVICE"`);
 
-  const [first, duplicated, current, history] = stdout
+  const [first, duplicated, current, history, keys = ''] = stdout
     .trim()
     .split(/\n|(?<=\})(?=[{F])/)
-    .map((line) => line.trim());
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  const [owner = '', device = ''] = keys.split(' ');
+  const JSON_HEADER = 'Content-Type: application/json';
+  variables = { URL: `${url}/api/v1`, OWNER: owner, DEVICE: device, JSON: JSON_HEADER };
   expect(first).toBe('{"data":{"temperature":21}}');
   expect(duplicated).toBe('Fleetledger-Deduplicated: unchanged');
   expect(JSON.parse(current ?? '')).toMatchObject({
@@ -81,10 +111,17 @@ test('the first steps do what they say', async () => {
   expect(JSON.parse(history ?? '')).toMatchObject({ items: [{ patch: { temperature: 21 } }] });
 });
 
+test.each(['firmware', 'state', 'usage', 'the-past'])(
+  'the guide %s prints what it shows',
+  async (guide) => {
+    const { stdout, stderr } = await inShell(await commandsOf(guide));
+    expect(stderr).toBe('');
+    expect(stdout.trim()).toMatch(await shownBy(guide));
+  },
+);
+
 test('the command line does what it says, beside the service', async () => {
-  const { stdout, stderr } = await run('bash', [...BASH, '-c', blocks[3] ?? ''], {
-    env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' },
-  });
+  const { stdout, stderr } = await inShell(await commandsOf('read-models'));
 
   expect(stderr).toBe('');
   const lines = stdout.trimEnd().split('\n');
@@ -101,22 +138,21 @@ test('the command line does what it says, beside the service', async () => {
 });
 
 test('a batch of DevEUIs is registered with a simulated provider, beside the service', async () => {
-  const { stdout, stderr } = await run('bash', [...BASH, '-mc', blocks[4] ?? ''], {
-    env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' },
-  });
+  const { stdout, stderr } = await inShell(await commandsOf('provisioning'), '-mc');
 
-  expect(stdout.match(/^[0-9A-F]{5} {2}[0-9A-F]{16}$/gm)).toHaveLength(20);
-  expect(stderr).toMatch(/^20 of 20 are registered/m);
+  expect(stdout.trim()).toMatch(await shownBy('provisioning'));
+  expect(stdout.match(/^[0-9A-F]{5} {2}[0-9A-F]{16}$/gm)).toHaveLength(3);
+  expect(stderr).toMatch(/^3 of 3 are registered/m);
 });
 
 test('the log is copied to an EventStoreDB once the service is stopped', async () => {
   const standIn = await startStandInProcess();
   try {
     await stopService();
-    const script = (blocks[5] ?? '').replace(/esdb:[^']+/, standIn.connectionString);
-    const { stdout, stderr } = await run('bash', [...BASH, '-c', script], {
-      env: { ...process.env, DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' },
-    });
+    const commands = await commandsOf('moving-a-log');
+    const { stdout, stderr } = await inShell(
+      commands.replace(/esdb:[^']+/, standIn.connectionString),
+    );
     expect(stderr).toBe('');
     expect(stdout).toMatch(/^Copied the log \w{8} to \w{8}: \d+ events, the same by SHA-256/);
   } finally {
