@@ -1,8 +1,8 @@
 // Runs the suites one after the other, says how long each took and which tests failed, and counts.
 //
-// A file that failed is run once more by itself as a last resort: two noisy cores run processes that
-// are killed, and one late test must not hide what the others found. Each such file is reported, and
-// is to be fixed at its cause. A silent retry of each test would never be.
+// A file that failed is run once more, alone, as a last resort: two noisy cores run processes that
+// are killed, and one late test must not hide what the others found. Each such file is reported, so
+// that its cause is fixed. Retries of single tests would hide it.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -172,7 +172,8 @@ begin
 
   return query
   select v.accepted, v.actual_revision, v.last_position, head_time
-  from unnest(accepted_writes, actual_revisions, last_positions) as v (accepted, actual_revision, last_position);
+  from unnest(accepted_writes, actual_revisions, last_positions)
+    as v (accepted, actual_revision, last_position);
 end
 $$;
 

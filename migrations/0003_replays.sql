@@ -22,7 +22,8 @@ end
 $$;
 
 drop index engine.generations_live;
-create unique index generations_live on engine.generations (projection, version) where status = 'live';
+create unique index generations_live on engine.generations (projection, version)
+  where status = 'live';
 
 -- `building` and `shadow` are filled by a replay, the first to become live, the other to be
 -- compared. `retired` is about to be dropped. Numbers are never given twice.

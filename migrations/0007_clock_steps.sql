@@ -2,8 +2,8 @@
 
 -- Where the clock was put back by more than a second: the first position after that. From one step
 -- to the next "recorded_at" never falls, so a time is found by a binary search between two steps.
--- Small corrections are no step: the time then stands still for that long. Without steps, a clock
--- that was ahead by a year for one append would stop "recorded_at" for a year.
+-- Small corrections are no step: the time then does not advance for that long. Without steps, a
+-- clock that was ahead by a year for one append would stop "recorded_at" for a year.
 create table ledger.clock_steps (
   position bigint not null primary key
 );
@@ -147,7 +147,8 @@ begin
 
   return query
   select v.accepted, v.actual_revision, v.last_position, head_time
-  from unnest(accepted_writes, actual_revisions, last_positions) as v (accepted, actual_revision, last_position);
+  from unnest(accepted_writes, actual_revisions, last_positions)
+    as v (accepted, actual_revision, last_position);
 end
 $$;
 
@@ -262,7 +263,8 @@ begin
 
   return query
   select v.accepted, v.actual_revision, v.last_position, head_time
-  from unnest(accepted_writes, actual_revisions, last_positions) as v (accepted, actual_revision, last_position);
+  from unnest(accepted_writes, actual_revisions, last_positions)
+    as v (accepted, actual_revision, last_position);
 end
 $$;
 

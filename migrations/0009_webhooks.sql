@@ -1,13 +1,14 @@
 -- Up Migration
 
--- How far each webhook has been sent, and which process sends it. What a webhook is, and whether it is
--- to be sent at all, the log says.
+-- How far each webhook has been sent, and which process sends it. What a webhook is, and whether it
+-- is to be sent at all, the log says.
 create table engine.webhooks (
   project_id      text        not null collate "C",
   webhook_id      text        not null collate "C",
   -- The log that `position` is of. From another log it is sent from its start again.
   log_id          text        not null,
-  -- Counted by the decider: of the last change by its owner that is known here, and of its last start.
+  -- Counted by the decider: of the last change by its owner that is known here, and of its last
+  -- start.
   attempt_series  integer     not null,
   start_series    integer     not null,
   -- Everything up to here has been delivered, or is nothing that it wants.
@@ -20,8 +21,8 @@ create table engine.webhooks (
   delivered_at    timestamptz,
   -- How many attempts were recorded, of which the newest are kept.
   attempts        bigint      not null default 0,
-  -- A lease: over when it is not renewed in time. Each new holder gets a higher token, without which
-  -- nothing here can be changed.
+  -- A lease: over when it is not renewed in time. Each new holder gets a higher token, without
+  -- which nothing here can be changed.
   holder          text        not null,
   token           bigint      not null,
   expires_at      timestamptz not null,
