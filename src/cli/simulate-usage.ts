@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { UsageProducer } from '../ingest/usage-producer.ts';
+import { UsageProducer } from '../ingest/kafka/usage-producer.ts';
 import { createLogger } from '../shared/logger.ts';
 import { parseBrokers } from '../config.ts';
 import { rate, wholeNumber } from './arguments.ts';

@@ -8,8 +8,8 @@ import type {
 import type { RejectionReason } from '../events/usage.ts';
 import { errorMessage, isTransient } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { DeadLetter, DeadLetters } from './dead-letters.ts';
-import { Membership } from './membership.ts';
+import type { DeadLetter, DeadLetters } from './kafka/dead-letters.ts';
+import { Membership } from './kafka/membership.ts';
 import type { Refusals } from './refusals.ts';
 import { readUsageMessage } from './usage-message.ts';
 import { sleep } from '../shared/sleep.ts';

@@ -1,6 +1,6 @@
 import type { UsageCounts } from './usage-batch.ts';
 import { Refusals } from './refusals.ts';
-import { UsageSession, type UsageSessionParts, type UsageSessionStatus } from './usage-session.ts';
+import { UsageSession, type UsageSessionParts, type UsageSessionStatus } from './kafka/session.ts';
 import { sleep } from '../shared/sleep.ts';
 import { errorMessage } from '../shared/errors.ts';
 

@@ -6,7 +6,7 @@ import {
   type Message,
   type Producer,
 } from 'kafkajs';
-import type { RejectionReason } from '../events/usage.ts';
+import type { RejectionReason } from '../../events/usage.ts';
 
 /** A message that was not taken, and why. */
 export interface DeadLetter {

@@ -1,5 +1,5 @@
 import { Kafka, logLevel, type LogEntry } from 'kafkajs';
-import type { Logger } from '../shared/logger.ts';
+import type { Logger } from '../../shared/logger.ts';
 import { registerCodecs } from './codecs.ts';
 
 const SAME_LINE_AGAIN_AFTER_MS = 10_000;

@@ -1,13 +1,13 @@
 import type { Consumer, Kafka } from 'kafkajs';
-import type { UsageCommands } from '../commands/usage/commands.ts';
-import type { Logger } from '../shared/logger.ts';
+import type { UsageCommands } from '../../commands/usage/commands.ts';
+import type { Logger } from '../../shared/logger.ts';
 import { DeadLetters } from './dead-letters.ts';
-import { kafkaClient } from './kafka-client.ts';
+import { kafkaClient } from './client.ts';
 import { HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS } from './membership.ts';
-import type { Refusals } from './refusals.ts';
-import { UsageBatch, type UsageCounts } from './usage-batch.ts';
-import { ensureTopics } from './usage-topics.ts';
-import { sleep } from '../shared/sleep.ts';
+import type { Refusals } from '../refusals.ts';
+import { UsageBatch, type UsageCounts } from '../usage-batch.ts';
+import { ensureTopics } from './topics.ts';
+import { sleep } from '../../shared/sleep.ts';
 
 export interface UsageSessionParts {
   readonly brokers: readonly string[];

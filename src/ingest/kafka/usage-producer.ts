@@ -1,7 +1,7 @@
 import { Partitioners, type Producer } from 'kafkajs';
-import type { Logger } from '../shared/logger.ts';
-import { kafkaClient } from './kafka-client.ts';
-import { ensureTopics } from './usage-topics.ts';
+import type { Logger } from '../../shared/logger.ts';
+import { kafkaClient } from './client.ts';
+import { ensureTopics } from './topics.ts';
 
 /** Sends records to the topic of usage, as meters do. */
 export class UsageProducer {

@@ -2,7 +2,7 @@ import kafkajs from 'kafkajs';
 import { decompressLz4 } from './lz4.ts';
 import { decompressSnappy } from './snappy.ts';
 import { decompressZstd } from './zstd.ts';
-import { errorMessage } from '../shared/errors.ts';
+import { errorMessage } from '../../shared/errors.ts';
 
 // Not imported by name: Node finds only some of the names that kafkajs exports.
 const { CompressionCodecs, CompressionTypes, KafkaJSNonRetriableError } = kafkajs;

@@ -1,9 +1,9 @@
 import kafkajs from 'kafkajs';
 import { describe, expect, test } from 'vitest';
-import { registerCodecs } from '../../src/ingest/codecs.ts';
-import { decompressLz4 } from '../../src/ingest/lz4.ts';
-import { decompressSnappy } from '../../src/ingest/snappy.ts';
-import { decompressZstd } from '../../src/ingest/zstd.ts';
+import { registerCodecs } from '../../../src/ingest/kafka/codecs.ts';
+import { decompressLz4 } from '../../../src/ingest/kafka/lz4.ts';
+import { decompressSnappy } from '../../../src/ingest/kafka/snappy.ts';
+import { decompressZstd } from '../../../src/ingest/kafka/zstd.ts';
 
 const { CompressionCodecs, CompressionTypes } = kafkajs;
 
