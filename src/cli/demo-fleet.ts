@@ -1,17 +1,13 @@
+import type { DemoDevice } from './demo-devices.ts';
 import { sleep } from '../shared/sleep.ts';
-
-export interface DemoDevice {
-  readonly deviceId: string;
-  readonly sensorId: string;
-  readonly simCardId: string;
-  readonly key: string;
-}
 
 const REPORT_INTERVAL_MS = 1_000;
 const BATCH_INTERVAL_MS = 30_000;
-const FIRMWARE_INTERVAL_MS = 10_000;
+const FIRMWARE_INTERVAL_MS = 30_000;
 const USAGE_INTERVAL_MS = 5_000;
-const VERSIONS = ['1.0.0', '1.1.0', '1.2.0-rc.1', '1.2.0'];
+const NEWEST_VERSION = '1.2.0';
+const NEXT_VERSION = '1.3.0-rc.1';
+const TRIAL_SHARE = 0.1;
 const BATCH_SIZE = 4;
 
 /** Devices that use the API as devices do, and somebody who gives them DevEUIs. */
@@ -60,12 +56,13 @@ export class DemoFleet {
     });
   }
 
+  /** One device after the other takes up the newest release, and now and then one tries the next. */
   async #reportFirmware(): Promise<void> {
-    for (const { key } of this.#devices) {
-      const version = VERSIONS[Math.floor(Math.random() * VERSIONS.length)];
-      const timestamp = Math.floor(Date.now() / 1_000);
-      await this.#send('POST', '/firmware', key, { version, timestamp });
-    }
+    const device = this.#devices[Math.floor(Math.random() * this.#devices.length)];
+    if (device === undefined) return;
+    const version = Math.random() < TRIAL_SHARE ? NEXT_VERSION : NEWEST_VERSION;
+    const timestamp = Math.floor(Date.now() / 1_000);
+    await this.#send('POST', '/firmware', device.key, { version, timestamp });
   }
 
   /** As an operator of a mobile network does it, who knows SIM cards only. */

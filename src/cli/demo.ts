@@ -1,16 +1,14 @@
 import path from 'node:path';
 import type { Command } from 'commander';
-import { formatApiKey, mintKey } from '../commands/tenancy/api-keys.ts';
 import { loadConfig, type Config } from '../config.ts';
-import { installationSecret } from '../database/installation-secret.ts';
 import { startSimulator, type Simulator } from '../lorawan/simulator/simulator.ts';
 import { startService, type RunningService } from '../service/service.ts';
 import type { Ledger } from '../service/ledger.ts';
 import { systemClock } from '../shared/clock.ts';
-import { derivedEntropy } from '../shared/ids.ts';
-import { DemoFleet, type DemoDevice } from './demo-fleet.ts';
+import { PROJECT, registerFleet, registerProject, type DemoDevice } from './demo-devices.ts';
+import { DemoFleet } from './demo-fleet.ts';
+import { writeHistory } from './demo-history.ts';
 import { runUntilAskedToEnd } from './serve.ts';
-import { context } from './with-ledger.ts';
 
 export function addDemoCommand(program: Command): void {
   program
@@ -19,14 +17,13 @@ export function addDemoCommand(program: Command): void {
     .action(() => runUntilAskedToEnd(startDemo(loadConfig())));
 }
 
-const PROJECT = 'demo';
-const DEVICES = 8;
-/** They hold the SIM cards in turn; that of the last device belongs to no organization. */
-const ORGANIZATIONS = ['waterworks', 'brewery'] as const;
 /**
  * A batch resumes with the provider that it began with, by its address, so the port is fixed.
  */
 const PROVIDER_PORT = 8090;
+
+/** The keys of more would fill the terminal. */
+const SHOWN_DEVICES = 3;
 
 interface DemoKeys {
   readonly owner: string;
@@ -73,49 +70,34 @@ async function startProvider({ dataDir }: Config): Promise<Simulator> {
 }
 
 /** The project, its devices and their keys: the same with each start, as the keys are derived. */
-async function prepareFleet({ commands: { tenancy }, database }: Ledger): Promise<DemoKeys> {
-  await tenancy.ensureProject(PROJECT, 'system:demo', systemClock);
+async function prepareFleet(ledger: Ledger): Promise<DemoKeys> {
+  const secret = ledger.installationSecret;
+  await writeHistory(ledger, secret);
+  const parts = { tenancy: ledger.commands.tenancy, secret };
   const now = systemClock();
-  const entropy = derivedEntropy(await installationSecret(database), ['demo']);
-  const owner = mintKey('mem', entropy, now, 'owner');
-  await tenancy.issueKey({ kind: 'mem', id: 'owner' }, owner.newKey, context(PROJECT));
-  const devices: DemoDevice[] = [];
-  for (let number = 1; number <= DEVICES; number += 1) {
-    const deviceId = `pump-${number}`;
-    const sensorId = `${deviceId}-flow`;
-    const simCardId = `8944000${number}`;
-    const key = mintKey('dev', entropy, now, deviceId);
-    const { situation } = await tenancy.devices.state(PROJECT, deviceId);
-    if (situation === 'missing') {
-      const links = { devEui: null, simCardId, sensorId };
-      const device = { deviceId, links, createdAt: now.toISOString(), key: key.newKey };
-      await tenancy.devices.register(device, context(PROJECT));
-    }
-    const orgId = ORGANIZATIONS[number % ORGANIZATIONS.length];
-    if (number < DEVICES && orgId !== undefined) {
-      await tenancy.assignSim({ simCardId, orgId, now }, context(PROJECT));
-    }
-    devices.push({ deviceId, sensorId, simCardId, key: formatApiKey(key.apiKey) });
-  }
-  return { owner: formatApiKey(owner.apiKey), devices };
+  const owner = await registerProject(parts, now);
+  return { owner, devices: await registerFleet(parts, now) };
 }
 
 function greet(url: string, simulator: Simulator, { owner, devices }: DemoKeys): void {
   const today = systemClock().toISOString().slice(0, 10);
   process.stdout.write(
     [
-      `A fleet of ${devices.length} devices lives in the project '${PROJECT}'. The key of ` +
-        'its owner:',
+      `A fleet of ${devices.length} devices lives in the project '${PROJECT}', with a month of history.`,
+      '',
+      `Open the console: ${url}/console/`,
+      '',
+      'Enter the key of its owner there (and the admin key above, for the operations):',
       '',
       `  ${owner}`,
       '',
-      'Those of the devices:',
+      'Devices have keys of their own:',
       '',
-      ...devices.map(({ deviceId, key }) => `  ${deviceId}  ${key}`),
+      ...devices.slice(0, SHOWN_DEVICES).map(({ deviceId, key }) => `  ${deviceId}  ${key}`),
       '',
       `The provider's own list of DevEUIs: ${simulator.url}/registered`,
       '',
-      'Look at it:',
+      'Ask the API:',
       '',
       ...[
         'devices',

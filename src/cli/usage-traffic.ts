@@ -83,7 +83,7 @@ function twoDigits(value: number): string {
 }
 
 /** mulberry32: small, quick, and the same on every machine. */
-function seeded(seed: number): () => number {
+export function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
