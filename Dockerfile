@@ -5,14 +5,18 @@ FROM node:24.18.0-bookworm-slim AS base
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 
-# What runs. The optional package is the embedded PostgreSQL of the platform.
+# What runs. The optional package is the embedded PostgreSQL of the platform; the script that is left out
+# installs the console's packages, which only its build needs.
 FROM base AS dependencies
-RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --omit=optional --no-audit
+RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --omit=optional --no-audit --ignore-scripts
 
 FROM base AS build
+# What the console is built with is installed with the rest.
+COPY console/package.json console/package-lock.json console/.npmrc console/build.mjs ./console/
 RUN --mount=type=cache,target=/root/.npm npm ci --no-audit
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
+COPY console ./console
 # What the compiler notes for its next run is of no use in the image.
 RUN npm run build && rm dist/.tsbuildinfo
 

@@ -5,6 +5,7 @@ import helmet from 'helmet';
 import { LedgerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { closeUnlessRead, Connections, tooManyRequests } from './admission/connections.ts';
+import { CONSOLE_FOLDER, consoleRouter } from './console.ts';
 import { crossOrigin } from './cors.ts';
 import { docsRouter } from './docs.ts';
 import { forwardedPrefix } from './forwarded-prefix.ts';
@@ -76,9 +77,7 @@ export function createApp({
   if (routes.length > 0) {
     app.use(problemsRouter());
     app.use(docsRouter(openApiDocument(routes, BASE_PATH)));
-    app.get('/', (request: Request, response: Response) => {
-      response.redirect(`${forwardedPrefix(request)}/docs`);
-    });
+    serveConsole(app);
   }
   app.use((request: Request, response: Response) => {
     const detail = 'No route has this path: see /docs for all routes.';
@@ -89,6 +88,17 @@ export function createApp({
     responder.problem(request, response, ledgerErrorOf(error));
   });
   return app;
+}
+
+/** The root leads a browser to the console, where it was built, and any other client to the documentation. */
+function serveConsole(app: express.Express): void {
+  const router = consoleRouter(CONSOLE_FOLDER);
+  if (router !== undefined) app.use(router);
+  app.get('/', (request: Request, response: Response) => {
+    const isBrowser = request.headers.accept?.includes('text/html') === true;
+    const place = isBrowser && router !== undefined ? '/console/' : '/docs';
+    response.redirect(forwardedPrefix(request) + place);
+  });
 }
 
 /** Helmet's headers are the same for every answer: they are made once, and set each time. */

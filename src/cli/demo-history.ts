@@ -1,13 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { FoldedStates } from '../commands/core/folded-states.ts';
-import { CommandHandler, type Handled } from '../commands/core/handler.ts';
+import { CommandHandler } from '../commands/core/handler.ts';
 import type { CommandContext } from '../commands/core/context.ts';
-import {
-  batchDecider,
-  batchStream,
-  type BatchCommand,
-  type BatchState,
-} from '../commands/deveui/decider.ts';
+import { batchStream } from '../commands/deveui/decider.ts';
 import { openCommands, type Commands } from '../domains.ts';
 import type { SnapshotStore } from '../event-store/port.ts';
 import type { Ledger } from '../service/ledger.ts';
@@ -62,8 +57,10 @@ export async function writeHistory({ store, logger }: Ledger, secret: Buffer): P
   const log = new DemoLog();
   const states = new FoldedStates(log, NO_SNAPSHOTS, logger, () => undefined);
   const handler = new CommandHandler(log, states);
-  const commands = openCommands({ store: log, handler, linkedDevices: () => Promise.resolve([]) });
-  await new History(log, handler, commands, secret).write();
+  const linkedDevices = (): Promise<string[]> => Promise.resolve([]);
+  const parts = { store: log, handler, linkedDevices, installationSecret: secret };
+  const commands = openCommands(parts);
+  await new History(log, commands, secret).write();
   for (let first = 0; first < log.events.length; first += CHUNK) {
     await store.copyTarget.take(log.logId, log.events.slice(first, first + CHUNK));
   }
@@ -71,22 +68,20 @@ export async function writeHistory({ store, logger }: Ledger, secret: Buffer): P
 
 class History {
   readonly #log: DemoLog;
-  readonly #handler: CommandHandler;
   readonly #commands: Commands;
   readonly #secret: Buffer;
   readonly #begin = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - DAYS * DAY_MS;
   readonly #random = seeded(7);
   #devices: readonly DemoDevice[] = [];
 
-  constructor(log: DemoLog, handler: CommandHandler, commands: Commands, secret: Buffer) {
+  constructor(log: DemoLog, commands: Commands, secret: Buffer) {
     this.#log = log;
-    this.#handler = handler;
     this.#commands = commands;
     this.#secret = secret;
   }
 
   async write(): Promise<void> {
-    const parts = { handler: this.#handler, secret: this.#secret };
+    const parts = { tenancy: this.#commands.tenancy, secret: this.#secret };
     this.#log.setClock(new Date(this.#begin));
     await registerProject(parts, new Date(this.#begin));
     this.#devices = await registerFleet(parts, new Date(this.#begin));
@@ -109,8 +104,7 @@ class History {
   async #provision(week: number, now: Date): Promise<void> {
     const waiting = this.#devices.slice(week * BATCH_SIZE, (week + 1) * BATCH_SIZE);
     const batchId = `demo-batch-${week + 1}`;
-    const request = {
-      type: 'request',
+    const batch = {
       batchId,
       size: waiting.length,
       prefix: '',
@@ -118,26 +112,23 @@ class History {
       provider: PROVIDER,
       concurrency: BATCH_SIZE,
       requestedAt: now.toISOString(),
-    } as const;
-    const stream = batchStream(PROJECT, batchId);
-    await this.#handler.execute(batchDecider, stream, request, contextOf('owner'));
+    };
+    await this.#commands.deveui.request(batch, contextOf('owner'));
     for (const device of waiting) await this.#connect(device, batchId, now);
   }
 
   /** Until one is registered: one in eight DevEUIs belongs to somebody else. */
   async #connect({ deviceId }: DemoDevice, batchId: string, now: Date): Promise<void> {
     const context = contextOf('owner');
-    const order = (command: BatchCommand): Promise<Handled<BatchState>> =>
-      this.#handler.execute(batchDecider, batchStream(PROJECT, batchId), command, context);
+    const work = this.#commands.deveui.work(batchStream(PROJECT, batchId), context);
     let isRegistered = false;
     while (!isRegistered) {
-      const { state } = await order({ type: 'begin', sentAt: now.toISOString() });
+      const { state } = await work.begin(now.toISOString());
       const open = 'open' in state ? state.open[0] : undefined;
       if (open === undefined) return;
       const { devEui, attempt } = open;
       isRegistered = this.#random() > TAKEN_SHARE;
-      await order({
-        type: 'settle',
+      await work.settle({
         devEui,
         attempt,
         outcome: isRegistered ? REGISTERED : IN_USE,

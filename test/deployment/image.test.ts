@@ -64,10 +64,14 @@ function copies(instructions: readonly Instruction[]): { from?: string; sources:
     });
 }
 
-/** The last pattern that fits decides. None here has more than a name in it, or is not `*`. */
+/** The last pattern that fits decides. None here is more than `*`, or the name of a file or folder. */
 function isIgnored(entry: string): boolean {
   const patterns = readFileSync('.dockerignore', 'utf8').split('\n');
-  const fitting = patterns.filter((pattern) => ['*', entry, `!${entry}`].includes(pattern));
+  const parts = entry.split('/');
+  const names = new Set(parts.map((_part, index) => parts.slice(0, index + 1).join('/')));
+  const fitting = patterns.filter(
+    (pattern) => pattern === '*' || names.has(pattern.replace(/^!/, '')),
+  );
   return fitting.at(-1)?.startsWith('!') === false;
 }
 

@@ -7,6 +7,7 @@ import { TimelineQueries } from '../../projections/tenancy/queries/timeline.ts';
 import { UsageQueries } from '../../projections/usage/queries.ts';
 import type { RouteParts } from '../route-parts.ts';
 import type { Route } from '../route.ts';
+import { currentKeyRoute } from './current-key.ts';
 import { deviceRegistrationRoute } from './device-registration.ts';
 import { deviceTransferRoute } from './device-transfer.ts';
 import { deviceRoutes } from './devices.ts';
@@ -34,6 +35,7 @@ export function tenancyRoutes(
     deviceTransferRoute(commands),
     ...timelineRoutes(new TimelineQueries(models)),
     ...inventoryRoutes(commands, new InventoryQueries(models)),
+    currentKeyRoute(),
     ...keyRoutes(commands, queries, directory),
   ];
 }
