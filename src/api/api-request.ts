@@ -3,6 +3,7 @@ import type { RepeatableRun } from '../commands/core/idempotent-requests.ts';
 import type { AdmittedRequest } from './admitted-request.ts';
 import { CSV } from './csv.ts';
 import { forwardedPrefix } from './forwarded-prefix.ts';
+import { isEventStreamAccepted } from './event-stream-type.ts';
 import { cloudEventOf, isTable } from './request-parts.ts';
 import type { Responder } from './responder.ts';
 import type { Answer, ApiRequest } from './route.ts';
@@ -34,6 +35,8 @@ export function apiRequest<Body>(
       ifNoneMatch: request.headers['if-none-match'],
       prefer: request.get('prefer'),
       isCsvAccepted: request.accepts(['application/json', CSV]) === CSV,
+      isEventStreamAccepted: isEventStreamAccepted(request),
+      lastEventId: request.get('last-event-id'),
       cloudEvent: cloudEventOf(route, request, contentType),
     },
     read,

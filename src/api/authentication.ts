@@ -1,13 +1,17 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
 import { isSecretOf, parseApiKey, type ApiKey } from '../commands/tenancy/api-keys.ts';
 import { INSTALLATION_PROJECT } from '../event-store/stream-name.ts';
 import type { KeyDirectory } from '../projections/tenancy/key-directory/key-directory.ts';
+import type { KeyHolder } from '../projections/tenancy/queries/key-holders.ts';
 import { LedgerError } from '../shared/errors.ts';
 import type { RateLimits } from './rate-limits.ts';
 import type { Access, Route } from './route.ts';
 
 const HASH_OF_NO_SECRET = '0'.repeat(64);
+/** What names the key that the operator set, which is in no log. */
+const CONFIGURED_KEY_ID = 'configured';
 
 /** Whose key a request carries. `keyId` is the `actor` of what it does. */
 export type Caller =
@@ -49,7 +53,7 @@ export class Authentication {
   async authenticate(headers: IncomingHttpHeaders, address: string): Promise<Caller> {
     const text = keyText(headers) ?? '';
     if (this.#isConfiguredAdminKey(text)) {
-      return { kind: 'admin', keyId: 'configured', projectId: INSTALLATION_PROJECT };
+      return { kind: 'admin', keyId: CONFIGURED_KEY_ID, projectId: INSTALLATION_PROJECT };
     }
     const key = parseApiKey(text);
     const isInMemory = key !== undefined && this.#directory.holds(key.id);
@@ -66,6 +70,18 @@ export class Authentication {
     );
   }
 
+  /**
+   * Whether the key of a caller would be accepted now, for the same holder with the same rights: for
+   * answers that take long.
+   * @throws LedgerError `store-unavailable`, `read-model-behind`
+   */
+  async isStillValid(caller: Caller): Promise<boolean> {
+    if (caller.keyId === CONFIGURED_KEY_ID) return true;
+    const found = await this.#directory.find(caller.keyId);
+    const now = found === undefined ? undefined : callerOf(found);
+    return now !== undefined && isDeepStrictEqual(now, caller);
+  }
+
   /** The length is no secret, and spares most requests the digests. */
   #isConfiguredAdminKey(text: string): boolean {
     const key = this.#configuredAdminKey;
@@ -76,22 +92,26 @@ export class Authentication {
     const found = await this.#directory.find(key.id);
     // Compared also where there is no such key, so that the time tells nothing of which ids exist.
     const isHolder = isSecretOf(key.secret, found?.secretHash ?? HASH_OF_NO_SECRET);
-    if (!isHolder || found === undefined || found.kind !== key.kind || found.isRevoked) {
-      return undefined;
-    }
-    const { keyId, projectId, holder, role, sensorId } = found;
-    switch (found.kind) {
-      case 'adm':
-        return { kind: 'admin', keyId, projectId };
-      case 'mem':
-        return role === null
-          ? undefined
-          : { kind: 'member', keyId, projectId, memberId: holder, role };
-      case 'dev':
-        return found.isActiveDevice
-          ? { kind: 'device', keyId, projectId, deviceId: holder, sensorId }
-          : undefined;
-    }
+    if (!isHolder || found === undefined || found.kind !== key.kind) return undefined;
+    return callerOf(found);
+  }
+}
+
+/** Undefined for a key that is accepted no longer. */
+function callerOf(found: KeyHolder): Caller | undefined {
+  if (found.isRevoked) return undefined;
+  const { keyId, projectId, holder, role, sensorId } = found;
+  switch (found.kind) {
+    case 'adm':
+      return { kind: 'admin', keyId, projectId };
+    case 'mem':
+      return role === null
+        ? undefined
+        : { kind: 'member', keyId, projectId, memberId: holder, role };
+    case 'dev':
+      return found.isActiveDevice
+        ? { kind: 'device', keyId, projectId, deviceId: holder, sensorId }
+        : undefined;
   }
 }
 

@@ -1,8 +1,11 @@
 import { Router, type RequestHandler, type Response } from 'express';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { WebhookCounts } from '../followers/webhooks/deliverer.ts';
+import type { OpenStreams } from '../followers/open-streams.ts';
 import type { ProjectionStatus } from '../projections/engine/administration.ts';
 import { sharedResult } from '../shared/shared-result.ts';
+import { EVENT_STREAM } from './event-stream-type.ts';
+import { registerStreamMetrics } from './events/stream-metrics.ts';
 import { CHECK_FRESH_MS } from './health.ts';
 import { page } from './page.ts';
 import type { Route } from './route.ts';
@@ -23,6 +26,7 @@ export interface MetricsSources {
   readonly ingestedUsage: () => IngestedUsage | undefined;
   /** Undefined where this process sends none. */
   readonly webhooks: () => WebhookCounts | undefined;
+  readonly eventStreams: () => OpenStreams['status'];
 }
 
 /** What has come from Kafka, by what became of it. */
@@ -37,6 +41,7 @@ export function createMetrics({
   resumedSubscriptions,
   ingestedUsage,
   webhooks,
+  eventStreams,
 }: MetricsSources): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -103,6 +108,7 @@ export function createMetrics({
     },
   });
   registry.registerMetric(deadLetters);
+  registerStreamMetrics(registry, eventStreams);
 
   for (const metric of webhookMetrics(webhooks)) registry.registerMetric(metric);
 
@@ -130,6 +136,8 @@ export function createMetrics({
     middleware: (request, response, next) => {
       const startedAtMs = performance.now();
       response.on('finish', () => {
+        // An event stream is answered for as long as its client stays.
+        if (response.getHeader('Content-Type') === EVENT_STREAM) return;
         const route = String(response.locals['route'] ?? 'other');
         durations.observe(
           { method: request.method, route, status: response.statusCode },

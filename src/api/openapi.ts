@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { createDocument, type oas31 } from 'zod-openapi';
 import { errorTable, type ErrorCode } from '../shared/errors.ts';
 import { CSV, CSV_TYPES } from './csv.ts';
+import { EVENT_STREAM } from './event-stream-type.ts';
 import { POSITION_PATTERN } from './fields.ts';
 import { problemType, statusOf } from './problem.ts';
 import type { Route, RouteTable } from './route.ts';
@@ -136,7 +137,13 @@ const CLOUD_EVENT_HEADERS = {
     .meta({ description: 'The time of use, if the record has no `date`' }),
 };
 
-function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route): z.ZodObject {
+function requestHeaders({
+  method,
+  hasEtag,
+  hasEvents,
+  takesWait,
+  takesCloudEvent,
+}: Route): z.ZodObject {
   return z.object({
     'Fleetledger-Min-Position': z
       .string()
@@ -157,6 +164,15 @@ function requestHeaders({ method, hasEtag, takesWait, takesCloudEvent }: Route):
         .string()
         .optional()
         .meta({ description: '`wait=<s>`: wait up to s seconds for the batch to end (RFC 7240)' }),
+    }),
+    ...(hasEvents === true && {
+      'Last-Event-ID': z
+        .string()
+        .optional()
+        .meta({
+          description: 'Of an event stream: the id of the last event that was received',
+          override: { type: 'string', pattern: `^${POSITION_PATTERN}$` },
+        }),
     }),
     ...(hasEtag === true && {
       'If-None-Match': z
@@ -219,6 +235,7 @@ function answers(route: Route): Record<string, unknown> {
         content: {
           'application/json': { schema },
           ...(route.hasCsv === true && { [CSV]: { schema: z.string() } }),
+          ...(isStreamed(route) && { [EVENT_STREAM]: { schema: z.string() } }),
         },
       }),
     },
@@ -227,6 +244,10 @@ function answers(route: Route): Record<string, unknown> {
     entries.push(['304', { description: 'Not modified', headers }]);
   }
   return Object.fromEntries(entries) as Record<string, unknown>;
+}
+
+function isStreamed({ hasEvents, changedBy }: Route): boolean {
+  return hasEvents === true || changedBy !== undefined;
 }
 
 const RATE_LIMIT_HEADERS = {

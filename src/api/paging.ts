@@ -75,18 +75,43 @@ export async function walkPage<Row, At extends Place>(
   { query, path, positions }: WalkRequest,
   { name, place: placeSchema, rows, item, placeOf }: Walk<Row, At>,
 ): Promise<Answer> {
+  const place = await placeInWalk({ query, positions }, name, placeSchema);
+  // One row more than asked for tells whether there is a next page.
+  const { value, position } = await rows(query.limit + 1, place);
+  const items = withinSize(value.slice(0, query.limit).map(item));
+  const last = value.length > items.length ? value[items.length - 1] : undefined;
+  const next = last === undefined ? undefined : placeOf(last, place?.asOf ?? position);
+  return pageAnswer({ path, positions }, name, { items, next, position });
+}
+
+/** The place that a request's cursor names; undefined without one. @throws LedgerError as `walkPage` */
+export async function placeInWalk<At extends Place>(
+  { query, positions }: Pick<WalkRequest, 'query' | 'positions'>,
+  name: string,
+  placeSchema: z.ZodType<At>,
+): Promise<At | undefined> {
   const walk = { walk: name, log: positions.logId };
   const place =
     query.cursor === undefined ? undefined : decodeCursor(walk, query.cursor, placeSchema);
   for (const value of Object.values(place ?? {})) {
     if (typeof value === 'bigint') await positions.requireReached(value as Position);
   }
-  // One row more than asked for tells whether there is a next page.
-  const { value, position } = await rows(query.limit + 1, place);
-  const items = withinSize(value.slice(0, query.limit).map(item));
-  const last = value.length > items.length ? value[items.length - 1] : undefined;
-  const next =
-    last === undefined ? undefined : encodeCursor(walk, placeOf(last, place?.asOf ?? position));
+  return place;
+}
+
+/** The page of a walk, and where the next one begins. */
+export function pageAnswer(
+  { path, positions }: Pick<WalkRequest, 'path' | 'positions'>,
+  name: string,
+  page: {
+    readonly items: JsonObject[];
+    readonly next: Place | undefined;
+    readonly position: Position;
+  },
+): Answer {
+  const { items, position } = page;
+  const walk = { walk: name, log: positions.logId };
+  const next = page.next === undefined ? undefined : encodeCursor(walk, page.next);
   return {
     status: 200,
     body: { items, next: next ?? null },
@@ -129,7 +154,7 @@ function decodeCursor<At>(of: CursorOf, cursor: string, place: z.ZodType<At>): A
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
 /** As many of the items as one page may take, and one at least. */
-function withinSize(items: JsonObject[]): JsonObject[] {
+export function withinSize(items: JsonObject[]): JsonObject[] {
   let sizeBytes = 0;
   const end = items.findIndex((item, index) => {
     sizeBytes += Buffer.byteLength(JSON.stringify(item));

@@ -12,6 +12,7 @@ import { STREAM_LIMITS } from './admission/limits.ts';
 import { admit, type AdmittedRequest } from './admitted-request.ts';
 import { answerOf, apiRequest, type Run } from './api-request.ts';
 import type { Authentication } from './authentication.ts';
+import { isStreamed, type EventAnswers } from './events/event-answers.ts';
 import { idempotentRequest, keptAnswer, noting, TransientAnswer } from './idempotent-answers.ts';
 import { readLines } from './lines.ts';
 import type { RateLimits } from './rate-limits.ts';
@@ -30,6 +31,7 @@ export interface PipelineParts {
   readonly responder: Responder;
   readonly clock: Clock;
   readonly sightings: DeviceSightings;
+  readonly eventAnswers: EventAnswers;
 }
 
 /**
@@ -79,6 +81,14 @@ export class Pipeline {
     const { body } = await receiveBody(route, request, admitted);
     const run = this.#newRun(response);
     const answer = await answerOf(apiRequest(admitted, body, run, this.#parts.responder), admitted);
+    if (isStreamed(admitted, answer)) {
+      await this.#parts.eventAnswers.send(admitted, answer, (minPosition) => {
+        const again = { ...admitted, read: { ...admitted.read, minPosition } };
+        const anotherRun = this.#newRun(response);
+        return answerOf(apiRequest(again, body, anotherRun, this.#parts.responder), admitted);
+      });
+      return;
+    }
     this.#parts.responder.send(request, response, answer, {
       correlationId,
       entropy: run.entropy,

@@ -9,6 +9,7 @@ import type { Json, JsonObject } from '../shared/json.ts';
 import type { Logger } from '../shared/logger.ts';
 import { CSV } from './csv.ts';
 import { forwardedPrefix, withPrefix } from './forwarded-prefix.ts';
+import { EVENT_STREAM } from './event-stream-type.ts';
 import { isListed } from './precondition.ts';
 import { asLedgerError, problemHeaders, problemOf, statusOf } from './problem.ts';
 import { withoutKeys } from './redaction.ts';
@@ -87,7 +88,8 @@ export class Responder {
       response.destroy();
       return;
     }
-    if (isStranger) this.#headForStranger(response, status, correlationId);
+    // A key that was revoked while its request ran is a stranger's by then.
+    if (isStranger || status === 401) this.#headForStranger(response, status, correlationId);
     else this.#head(response, status, correlationId, undefined);
     const prefix = forwardedPrefix(request);
     const { 'Content-Type': contentType = '', ...headers } = problemHeaders(ledgerError);
@@ -134,6 +136,18 @@ export class Responder {
     if (isReplayed) response.setHeader('Idempotency-Replayed', 'true');
     response.setHeader('Content-Type', 'application/json; charset=utf-8');
     response.setHeader('Content-Length', sizeBytes);
+  }
+
+  /** The head of an answer of Server-Sent Events, which begin after a position. */
+  beginEvents(
+    response: Response,
+    { correlationId, position }: { readonly correlationId: string; readonly position: Position },
+  ): void {
+    this.#head(response, 200, correlationId, position);
+    response.setHeader('Content-Type', EVENT_STREAM);
+    response.setHeader('Cache-Control', 'no-store');
+    // Proxies such as nginx would keep events until they have a buffer full of them.
+    response.setHeader('X-Accel-Buffering', 'no');
   }
 
   #head(

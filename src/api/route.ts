@@ -6,6 +6,8 @@ import type { ShownKey } from '../commands/core/idempotent-requests.ts';
 import type { Positions } from '../event-store/positions.ts';
 import type { Position } from '../event-store/port.ts';
 import type { ReadOptions } from '../projections/engine/reading/read-models.ts';
+import type { EventStream } from '../followers/event-stream.ts';
+import type { Filter } from '../followers/selection.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { Entropy } from '../shared/ids.ts';
 import type { Json, JsonObject } from '../shared/json.ts';
@@ -103,6 +105,13 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   readonly hasCsv?: boolean;
   /** Takes `as_of`: it answers as it would have then. The pipeline resolves it, once. */
   readonly takesAsOf?: boolean;
+  /** Answers with the events themselves, too, for whoever accepts `text/event-stream`. */
+  readonly hasEvents?: boolean;
+  /**
+   * Which events may change its answer. Then it can be followed: whoever accepts `text/event-stream` gets the
+   * answer, and again whenever it changes.
+   */
+  readonly changedBy?: (params: Params) => AnswerChanges;
   /** Takes `Prefer: wait=<s>` (RFC 7240). */
   readonly takesWait?: boolean;
   /** Takes a CloudEvent in binary mode: its attributes are headers, and the body is its data. */
@@ -146,12 +155,19 @@ export interface ApiRequest<Params, Query, Body> {
   readonly reportError: (error: unknown) => void;
 }
 
+/** Of the events of the caller's project. */
+export type AnswerChanges = Pick<Filter, 'deviceId' | 'sensorId' | 'batchId'>;
+
 export interface RequestHeaders {
   readonly ifMatch: string | undefined;
   readonly ifNoneMatch: string | undefined;
   readonly prefer: string | undefined;
   /** Whether `Accept` wants `text/csv` rather than JSON. */
   readonly isCsvAccepted: boolean;
+  /** Whether `Accept` wants `text/event-stream` rather than JSON. */
+  readonly isEventStreamAccepted: boolean;
+  /** The position that a client of an event stream saw last. */
+  readonly lastEventId: string | undefined;
   /** The attributes of a CloudEvent in binary mode, by their names; undefined without one. */
   readonly cloudEvent: Readonly<Record<string, string>> | undefined;
 }
@@ -161,6 +177,8 @@ export interface Answer {
   readonly body?: Json;
   /** In place of the body: `text/csv`. */
   readonly csv?: string;
+  /** In place of the body: Server-Sent Events after `position`, written until the stream ends. */
+  readonly events?: (stream: EventStream) => Promise<void>;
   readonly headers?: Readonly<Record<string, string>>;
   /** The position of the rows, or of the command; without it the newest known one. */
   readonly position?: Position;

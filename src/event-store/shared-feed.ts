@@ -16,14 +16,14 @@ export interface SharedFeedOptions {
   /** What comes within this time after a batch is given together; at once unless it is given. */
   readonly pauseMs?: number;
   /**
-   * Followers that catch up share these slots, by `share`. Each holds the events that it reads, so the slots
-   * bound the memory, however many catch up. All read at once unless it is given.
+   * Followers that have a `share` take turns in these slots while they catch up. Each holds the events that
+   * it reads, so the slots bound the memory, however many catch up.
    */
   readonly catchUpSlots?: FairSlots;
 }
 
 export interface FeedOptions extends SubscribeOptions {
-  /** Whose turn it takes while it catches up, for example a project. */
+  /** Whose turn it takes while it catches up, for example a project; it reads at once without one. */
   readonly share?: string;
 }
 
@@ -48,7 +48,7 @@ export class SharedFeed {
   }
 
   /** As the port's `subscribe`. */
-  async *subscribe({ after, types, signal, share = '' }: FeedOptions): AsyncIterable<Batch> {
+  async *subscribe({ after, types, signal, share }: FeedOptions): AsyncIterable<Batch> {
     const wanted = new Set(types ?? this.#types);
     const follower = { position: after };
     this.#followers.add(follower);
@@ -84,8 +84,13 @@ export class SharedFeed {
   }
 
   /** Reads towards the shared reading for one turn, and begins that where the log ends before there is one. */
-  async *#catchUp(after: Position, types: readonly string[], share: string): AsyncIterable<Batch> {
-    const release = await this.#options.catchUpSlots?.take(share);
+  async *#catchUp(
+    after: Position,
+    types: readonly string[],
+    share: string | undefined,
+  ): AsyncIterable<Batch> {
+    const slots = share === undefined ? undefined : this.#options.catchUpSlots;
+    const release = await slots?.take(share ?? '');
     try {
       // The reading may stand beyond the last event: its position moves also where no wanted event is.
       const until = this.#reading?.start;

@@ -7,6 +7,7 @@ import type { WebhookDeliverer } from '../followers/webhooks/deliverer.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
 import { Positions } from '../event-store/positions.ts';
 import { sharedResult } from '../shared/shared-result.ts';
+import type { Following } from './following.ts';
 import { healthOf } from './health.ts';
 import type { Ledger } from './ledger.ts';
 import type { OpenProvisioning } from './provisioning.ts';
@@ -28,6 +29,7 @@ export function operationsOf(
   config: Pick<Config, 'roles'>,
   ledger: Ledger,
   workers: Workers,
+  { streams }: Pick<Following, 'streams'>,
 ): Operations {
   const { administration, store } = ledger;
   const statuses = sharedResult(() => administration.statuses(), CHECK_FRESH_MS);
@@ -38,6 +40,7 @@ export function operationsOf(
       resumedSubscriptions: () => store.resumedSubscriptions,
       ingestedUsage: () => workers.ingest?.counts,
       webhooks: () => workers.webhooks?.counts,
+      eventStreams: () => streams.status,
     }),
   };
 }

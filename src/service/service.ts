@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Authentication } from '../api/authentication.ts';
+import { EventAnswers } from '../api/events/event-answers.ts';
+import { eventRoutes } from '../api/events/events.ts';
 import { Pipeline } from '../api/pipeline.ts';
 import { RateLimits } from '../api/rate-limits.ts';
 import { Responder } from '../api/responder.ts';
@@ -15,6 +17,7 @@ import { WebhookDeliveries } from '../followers/webhooks/deliveries.ts';
 import type { WebhookDeliverer } from '../followers/webhooks/deliverer.ts';
 import type { UsageIngest } from '../ingest/usage-ingest.ts';
 import { providerAddress } from '../lorawan/http-provider.ts';
+import { openFollowing, type Following } from './following.ts';
 import { openIngest } from './ingest.ts';
 import { openLedger, type Ledger } from './ledger.ts';
 import { refuseShorterLog } from './log-end.ts';
@@ -66,13 +69,16 @@ export async function startService(
     if (config.roles.includes('projections')) engine.start();
     provisioning = startProvisioning(config, ledger);
     ingest = startIngest(config, ledger);
-    webhooks = startWebhooks(config, ledger);
-    const operations = operationsOf(config, ledger, { provisioning, ingest, webhooks });
+    const following = openFollowing(ledger, draining.signal);
+    webhooks = startWebhooks(config, ledger, following);
+    const workers = { provisioning, ingest, webhooks };
+    const operations = operationsOf(config, ledger, workers, following);
     if (config.roles.includes('api')) {
       api = await serveApi(config, ledger, {
         draining: draining.signal,
         stopping: stopping.signal,
         operations,
+        following,
       });
       // Last of all, so that no failure of the start comes between issuing the key and showing it.
       const isKeySet = config.adminApiKey !== undefined;
@@ -117,9 +123,13 @@ function startIngest({ roles, kafka }: Config, ledger: Ledger): UsageIngest | un
   return ingest;
 }
 
-function startWebhooks(config: Config, ledger: Ledger): WebhookDeliverer | undefined {
+function startWebhooks(
+  config: Config,
+  ledger: Ledger,
+  following: Following,
+): WebhookDeliverer | undefined {
   if (!config.roles.includes('webhooks')) return undefined;
-  const webhooks = openWebhooks(config, ledger);
+  const webhooks = openWebhooks(config, ledger, following);
   webhooks.start();
   return webhooks;
 }
@@ -137,10 +147,12 @@ async function serveApi(
     draining,
     stopping,
     operations,
+    following: { followers, streams },
   }: {
     readonly draining: AbortSignal;
     readonly stopping: AbortSignal;
     readonly operations: Operations;
+    readonly following: Following;
   },
 ): Promise<ServedApi> {
   const { lorawanApiUrl } = config;
@@ -151,14 +163,16 @@ async function serveApi(
   store.onAppended((write, position) => directory.appended(write, position));
   const sightings = new DeviceSightings(store, systemClock, logger);
   store.onAppended((write) => sightings.appended(write));
-  const { ended: following } = await directory.follow(stopping);
-  following.catch((error: unknown) => {
+  const { ended } = await directory.follow(stopping);
+  ended.catch((error: unknown) => {
     logger.fatal({ err: error }, 'the key directory can no longer follow the log');
   });
   const responder = new Responder({ models, positions, logger });
   const limits = new RateLimits(config.rateLimits);
+  const authentication = new Authentication(directory, limits, config.adminApiKey);
+  const eventParts = { followers, streams, authentication, positions };
   const pipeline = new Pipeline({
-    authentication: new Authentication(directory, limits, config.adminApiKey),
+    authentication,
     limits,
     requests: new IdempotentRequests(store, ledger.installationSecret, systemClock),
     models,
@@ -166,6 +180,7 @@ async function serveApi(
     responder,
     clock: systemClock,
     sightings,
+    eventAnswers: new EventAnswers({ ...eventParts, responder }),
   });
   const app = createApp({
     routes: [
@@ -178,6 +193,7 @@ async function serveApi(
         arePrivateWebhooksAllowed: config.arePrivateWebhooksAllowed,
         draining,
       })),
+      ...eventRoutes(eventParts),
       ...adminRoutes({
         projections: ledger.projectionCommands,
         administration,
@@ -196,7 +212,7 @@ async function serveApi(
     throw new ConfigError(listenFailure(config, error));
   });
   logger.info({ host: server.address.address, port: server.address.port }, 'ready');
-  return { server, following };
+  return { server, following: ended };
 }
 
 function listenFailure({ host, port }: Config, error: unknown): string {

@@ -119,6 +119,9 @@ POST   /webhooks/{id}/replay                             403    403    403    20
 POST   /webhooks/{id}/rotate-secret                      403    403    403    200    404     403
 GET    /webhooks/{id}/deliveries                         403    403    403    200    404     403
 
+GET    /events                                           200    200    200    200   200     403
+GET    /admin/events                                     403    403    403    403   403     200
+
 GET    /admin/projections                                403    403    403    403   403     200
 GET    /admin/projections/{name}                         403    403    403    403   403     200
 POST   /admin/projections/{name}/rebuild                 403    403    403    403   403     202

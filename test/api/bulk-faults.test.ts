@@ -5,6 +5,7 @@ import express from 'express';
 import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Authentication } from '../../src/api/authentication.ts';
+import type { EventAnswers } from '../../src/api/events/event-answers.ts';
 import { Pipeline } from '../../src/api/pipeline.ts';
 import { RateLimits } from '../../src/api/rate-limits.ts';
 import { Responder } from '../../src/api/responder.ts';
@@ -127,6 +128,8 @@ async function startProcess(): Promise<Process> {
     sightings: new DeviceSightings(store, () => new Date(), logger),
     models,
     positions,
+    // No request here accepts event streams.
+    eventAnswers: undefined as unknown as EventAnswers,
     responder: new Responder({ models, positions, logger: listening }),
     clock: () => new Date(),
   });

@@ -8,11 +8,8 @@ import {
 import type { BatchTracker } from '../../commands/deveui/batch-tracker.ts';
 import type { DevEuiCommands } from '../../commands/deveui/commands.ts';
 import type { Position } from '../../event-store/port.ts';
-import {
-  atLeast,
-  type Versioned,
-  type ReadOptions,
-} from '../../projections/engine/reading/read-models.ts';
+import { atLeast, type Versioned } from '../../projections/engine/reading/read-models.ts';
+import type { ReadOptions } from '../../projections/engine/reading/read-models.ts';
 import type { DevEuiQueries } from '../../projections/deveui/queries.ts';
 import type { BatchSummary, BatchView } from '../../projections/deveui/queries.ts';
 import { LedgerError } from '../../shared/errors.ts';
@@ -224,6 +221,7 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
     path: '/batches/{id}',
     operationId: 'getBatch',
     summary: 'Get a batch with its DevEUIs',
+    changedBy: ({ id }) => ({ batchId: id }),
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: batchParams,

@@ -65,6 +65,7 @@ export function sensorRoutes(commands: StateCommands, queries: StateQueries): Ro
     path: '/sensors/{id}',
     operationId: 'getSensor',
     summary: 'Get the state of a sensor, now or in the past',
+    changedBy: ({ id }) => ({ sensorId: id }),
     tag: 'State',
     access: ['owner', 'member', 'viewer', 'device'],
     params: sensorParams,

@@ -42,6 +42,7 @@ export function twinRoute({ models, queries, states, firmware, usage }: TwinRout
     summary: 'Get a device with its firmware, state and usage',
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
+    changedBy: ({ id }) => ({ deviceId: id }),
     params: z.object({ id: idField }),
     takesAsOf: true,
     answers: { 200: deviceAnswer },
@@ -86,6 +87,7 @@ export function twinRoute({ models, queries, states, firmware, usage }: TwinRout
         body: { ...deviceBody(device), ...parts },
         headers: { ETag: etagWith(device.revision, parts) },
         position: asOf,
+        isTransient: used === null,
       };
     },
   });
