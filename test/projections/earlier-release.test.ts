@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
+import pg from 'pg';
 import { afterAll, beforeEach, expect, test, vi } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
@@ -18,10 +20,14 @@ afterAll(() => database.close());
 /** The last migration of the release in which a swap renamed schemas. */
 const MIGRATIONS_OF_EARLIER_RELEASE = 7;
 
-async function migrateTo(direction: 'up' | 'down', count: number): Promise<void> {
+const MIGRATIONS = fileURLToPath(new URL('../../migrations', import.meta.url));
+
+async function runMigrations(direction: 'up' | 'down', count: number): Promise<void> {
+  const client = new pg.Client({ connectionString: testDatabase.url });
+  await client.connect();
   await runner({
-    databaseUrl: testDatabase.url,
-    dir: fileURLToPath(new URL('../../migrations', import.meta.url)),
+    dbClient: client,
+    dir: MIGRATIONS,
     direction,
     count,
     migrationsSchema: 'ledger',
@@ -29,6 +35,7 @@ async function migrateTo(direction: 'up' | 'down', count: number): Promise<void>
     migrationsTable: 'migrations',
     log: () => undefined,
   });
+  await client.end();
 }
 
 /** A generation as the earlier release made and named it. */
@@ -89,7 +96,7 @@ async function ended({ administration }: ReadProcess, replayId: string): Promise
 
 beforeEach(async () => {
   await database.query({ text: 'drop schema if exists ledger, engine cascade' });
-  await migrateTo('up', MIGRATIONS_OF_EARLIER_RELEASE);
+  await runMigrations('up', MIGRATIONS_OF_EARLIER_RELEASE);
 });
 
 test('tables of the release that renamed schemas are read, written and replaced', async () => {
@@ -155,7 +162,7 @@ test('a generation that a process of the earlier release makes after the migrati
   expect(await notes.schema()).toBe(schema);
 });
 
-test('the migration can be taken back, and tables have the names of that release again', async () => {
+test('the migration can be reverted, and tables have the names of that release again', async () => {
   const notes = new Notes(database);
   await migrate(database, logger);
   const process = await run(notes);
@@ -163,7 +170,7 @@ test('the migration can be taken back, and tables have the names of that release
   await notes.eventuallyNotes(numbered(3));
   await process.stop();
 
-  await migrateTo('down', 1);
+  await runMigrations('down', readdirSync(MIGRATIONS).length - MIGRATIONS_OF_EARLIER_RELEASE);
 
   const [{ count } = { count: 0n }] = await database.query<{ count: bigint }>({
     text: `select count(*) from read_${notes.name}_v1.notes`,

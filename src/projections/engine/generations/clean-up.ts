@@ -1,4 +1,5 @@
 import type { Database } from '../../../database/database.ts';
+import { sql } from '../../../database/sql.ts';
 import type { Projection } from '../projection.ts';
 import { dropGeneration } from './generation-tables.ts';
 import { ABANDONED_AFTER, GENERATION_COLUMNS, type Generation } from './generations.ts';
@@ -28,28 +29,28 @@ async function unusedGenerations(
 ): Promise<Unused[]> {
   const drop: Removal = 'drop';
   const dropUnusedVersion: Removal = 'dropUnusedVersion';
-  return database.query<Unused>({
-    name: 'unused-generations',
-    text: `
-      select
-        ${GENERATION_COLUMNS},
-        case when g.status = any($3::text[]) then $4::text else $5::text end as transition
-      from engine.generations g
-      where g.projection = $1 /* projection */
-        and (
-          g.status = any($3::text[])
-          or (
-            g.status = 'live'
-            and g.version <> $2 /* version */
-            and g.used_at < now() - interval '${ABANDONED_AFTER}'
-            and exists (
-              select from engine.generations own
-              where own.projection = g.projection
-                and own.version = $2
-                and own.status = 'live'
-            )
+  const { from } = TRANSITIONS.drop.generation;
+  return database.query<Unused>(sql`
+    select
+      ${GENERATION_COLUMNS},
+      case
+        when g.status = any(${from}::text[]) then ${drop}::text
+        else ${dropUnusedVersion}::text
+      end as transition
+    from engine.generations g
+    where g.projection = ${name}
+      and (
+        g.status = any(${from}::text[])
+        or (
+          g.status = 'live'
+          and g.version <> ${version}
+          and g.used_at < now() - ${ABANDONED_AFTER}::interval
+          and exists (
+            select from engine.generations own
+            where own.projection = g.projection
+              and own.version = ${version}
+              and own.status = 'live'
           )
-        )`,
-    values: [name, version, TRANSITIONS.drop.generation.from, drop, dropUnusedVersion],
-  });
+        )
+      )`);
 }

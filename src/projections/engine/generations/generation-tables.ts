@@ -1,7 +1,9 @@
 import type { Database } from '../../../database/database.ts';
 import { LOCKS } from '../../../database/locks.ts';
+import { sql } from '../../../database/sql.ts';
 import type { Projection } from '../projection.ts';
 import { withinLimit } from '../running/time-limit.ts';
+import { setForTransaction } from '../session-settings.ts';
 import { createCheckpoint } from './checkpoint.ts';
 import { GENERATION_COLUMNS, type Generation } from './generations.ts';
 import { TRANSITIONS, type Creation, type ProjectionLock, type Removal } from './state-machine.ts';
@@ -15,36 +17,33 @@ export async function createGeneration(
 ): Promise<Generation> {
   const status = TRANSITIONS[transition].generation.to;
   const isIndexed = status === 'live';
-  const [generation] = await tx.query<Generation>({
-    text: `
-      insert into engine.generations as g
-        (projection, version, generation, log_id, status, is_indexed, schema_name)
-      select
-        $1::text,    /* projection */
-        $2::integer, /* version */
-        next.generation,
-        $3::text,    /* log */
-        $4::text,    /* status */
-        $5::boolean, /* is indexed */
-        'read_' || $1::text || '_g' || next.generation
+  const [generation] = await tx.query<Generation>(sql`
+    insert into engine.generations as g
+      (projection, version, generation, log_id, status, is_indexed, schema_name)
+    select
+      ${projection.name}::text,
+      ${projection.version}::integer,
+      next.generation,
+      ${logId},
+      ${status},
+      ${isIndexed},
+      'read_' || ${projection.name}::text || '_g' || next.generation
+    from (
+      -- A number is never given twice, so a schema never has the name of an earlier one.
+      select 1 + coalesce(max(given.generation), 0) as generation
       from (
-        -- A number is never given twice, so a schema never has the name of an earlier one.
-        select 1 + coalesce(max(generation), 0) as generation
-        from (
-          select generation from engine.generations where projection = $1::text
-          union all
-          select generation from engine.replays where projection = $1::text
-        ) given
-      ) next
-      returning ${GENERATION_COLUMNS}`,
-    values: [projection.name, projection.version, logId, status, isIndexed],
-  });
+        select generation from engine.generations where projection = ${projection.name}
+        union all
+        select generation from engine.replays where projection = ${projection.name}
+      ) given
+    ) next
+    returning ${GENERATION_COLUMNS}`);
   if (generation === undefined) throw new Error('an insert returned no row');
-  await tx.query({ text: `create schema ${generation.schema}` });
-  await tx.query({ text: `set local search_path to ${generation.schema}` });
+  await tx.query(sql`create schema ${sql.raw(generation.schema)}`);
+  await setForTransaction(tx, { search_path: generation.schema });
   await createCheckpoint(tx);
-  await tx.query({ text: projection.tables });
-  if (isIndexed && projection.indexes !== '') await tx.query({ text: projection.indexes });
+  await tx.query(sql.raw(projection.tables));
+  if (isIndexed && projection.indexes !== '') await tx.query(sql.raw(projection.indexes));
   return generation;
 }
 
@@ -65,35 +64,29 @@ export async function makeIndexes(
 ): Promise<void> {
   await database.transaction(async (tx) => {
     // A holder of the lease that was stalled may still make them.
-    await tx.query({ text: `set local lock_timeout to ${INDEXING_LOCK_TIMEOUT_MS}` });
-    await tx.query({
-      text: `select pg_advisory_xact_lock(${LOCKS.indexes}, hashtext($1 /* schema */))`,
-      values: [schema],
-    });
-    const [row] = await tx.query<{ is_indexed: boolean }>({
-      text: `
-        select is_indexed
-        from engine.generations
-        where projection = $1 /* projection */
-          and generation = $2 /* generation */`,
-      values: [name, generation],
-    });
-    if (row?.is_indexed !== false) return;
+    await setForTransaction(tx, { lock_timeout: INDEXING_LOCK_TIMEOUT_MS });
+    await tx.query(sql`
+      select pg_advisory_xact_lock(${LOCKS.indexes}::integer, hashtext(${schema}))`);
+    const [row] = await tx.query<{ isIndexed: boolean }>(sql`
+      select is_indexed as "isIndexed"
+      from engine.generations
+      where projection = ${name}
+        and generation = ${generation}`);
+    if (row?.isIndexed !== false) return;
     if (projection.indexes !== '') {
-      await tx.query({ text: `set local search_path to ${schema}` });
-      await tx.query({ text: `set local statement_timeout to ${INDEXING_TIMEOUT_MS}` });
+      await setForTransaction(tx, {
+        search_path: schema,
+        statement_timeout: INDEXING_TIMEOUT_MS,
+      });
       await withinLimit(tx, INDEXING_TIMEOUT_MS, (limited) =>
-        limited.query({ text: projection.indexes }),
+        limited.query(sql.raw(projection.indexes)),
       );
     }
-    await tx.query({
-      text: `
-        update engine.generations
-        set is_indexed = true
-        where projection = $1 /* projection */
-          and generation = $2 /* generation */`,
-      values: [name, generation],
-    });
+    await tx.query(sql`
+      update engine.generations
+      set is_indexed = true
+      where projection = ${name}
+        and generation = ${generation}`);
   });
 }
 
@@ -112,23 +105,17 @@ export async function dropGeneration(
   { generation, schema }: Generation,
   transition: Removal,
 ): Promise<void> {
-  const removed = await tx.query({
-    text: `
-      delete from engine.generations
-      where projection = $1 /* projection */
-        and generation = $2 /* generation */
-        and status = any($3::text[]) /* from */
-      returning generation`,
-    values: [projection, generation, TRANSITIONS[transition].generation.from],
-  });
+  const removed = await tx.query(sql`
+    delete from engine.generations
+    where projection = ${projection}
+      and generation = ${generation}
+      and status = any(${TRANSITIONS[transition].generation.from}::text[])
+    returning generation`);
   if (removed.length === 0) return;
-  await tx.query({
-    text: `
-      delete from engine.leases
-      where projection = $1 /* projection */
-        and generation = $2 /* generation */`,
-    values: [projection, generation],
-  });
-  await tx.query({ text: `set local lock_timeout to ${DROPPING_LOCK_TIMEOUT_MS}` });
-  await tx.query({ text: `drop schema if exists ${schema} cascade` });
+  await tx.query(sql`
+    delete from engine.leases
+    where projection = ${projection}
+      and generation = ${generation}`);
+  await setForTransaction(tx, { lock_timeout: DROPPING_LOCK_TIMEOUT_MS });
+  await tx.query(sql`drop schema if exists ${sql.raw(schema)} cascade`);
 }

@@ -1,4 +1,6 @@
 import type { Queryable } from '../../../database/database.ts';
+import { rowsAs, type Columns } from '../../../database/rows.ts';
+import { sql } from '../../../database/sql.ts';
 import type { Projection } from '../projection.ts';
 import { markRetired } from './checkpoint.ts';
 import {
@@ -23,7 +25,7 @@ export interface Generation {
  * The columns of `engine.generations g` by the names of `Generation`. Where no schema is written, the
  * release that made the generation called it by this rule, and may have renamed it in a swap.
  */
-export const GENERATION_COLUMNS = `
+export const GENERATION_COLUMNS = sql`
   g.projection, g.version, g.generation, g.log_id as "logId", g.status,
   coalesce(
     g.schema_name,
@@ -38,16 +40,12 @@ export async function liveGenerations(
   database: Queryable,
   projection: string,
 ): Promise<Generation[]> {
-  return database.query<Generation>({
-    name: 'live-generations',
-    text: `
-      select ${GENERATION_COLUMNS}
-      from engine.generations g
-      where g.projection = $1 /* projection */
-        and g.status = 'live'
-      order by g.generation desc`,
-    values: [projection],
-  });
+  return database.query<Generation>(sql`
+    select ${GENERATION_COLUMNS}
+    from engine.generations g
+    where g.projection = ${projection}
+      and g.status = 'live'
+    order by g.generation desc`);
 }
 
 /** The live generation that this code can write: of its version, and built from this log. */
@@ -70,17 +68,14 @@ export async function changeStatus(
   transition: StatusChange,
 ): Promise<void> {
   const { from, to } = TRANSITIONS[transition].generation;
-  const changed = await tx.query({
-    text: `
-      update engine.generations
-      set status = $1, /* to */
-          schema_name = $2 /* schema */
-      where projection = $3 /* projection */
-        and generation = $4 /* generation */
-        and status = any($5::text[]) /* from */
-      returning generation`,
-    values: [to, schema, projection, generation, from],
-  });
+  const changed = await tx.query(sql`
+    update engine.generations
+    set status = ${to},
+        schema_name = ${schema}
+    where projection = ${projection}
+      and generation = ${generation}
+      and status = any(${from}::text[])
+    returning generation`);
   if (changed.length === 0) {
     throw new Error(
       `${transition}: generation ${generation} of ${projection} is not ${from.join('/')}`,
@@ -97,15 +92,11 @@ export async function isHeld(
   database: Queryable,
   { projection, generation }: Generation,
 ): Promise<boolean> {
-  const [row] = await database.query({
-    name: 'is-held',
-    text: `
-      select from engine.leases
-      where projection = $1 /* projection */
-        and generation = $2 /* generation */
-        and expires_at > clock_timestamp()`,
-    values: [projection, generation],
-  });
+  const [row] = await database.query(sql`
+    select from engine.leases
+    where projection = ${projection}
+      and generation = ${generation}
+      and expires_at > clock_timestamp()`);
   return row !== undefined;
 }
 
@@ -118,37 +109,30 @@ export async function markUsed(
   generations: readonly Generation[],
   projections: readonly Projection[],
 ): Promise<void> {
-  await database.query({
-    name: 'mark-used',
-    text: `
-      update engine.generations g
-      set used_at = now()
-      where exists (
-        select
-        from unnest(
-          $1::text[],   /* projections */
-          $2::integer[] /* generations */
-        ) as used (projection, generation)
-        where g.projection = used.projection
-          and g.generation = used.generation
-      )
-      or exists (
-        select
-        from unnest(
-          $3::text[],   /* projections */
-          $4::integer[] /* versions */
-        ) as own (projection, version)
-        where g.projection = own.projection
-          and g.version = own.version
-          and g.status in ('building', 'shadow')
-      )`,
-    values: [
-      generations.map(({ projection }) => projection),
-      generations.map(({ generation }) => generation),
-      projections.map(({ name }) => name),
-      projections.map(({ version }) => version),
-    ],
-  });
+  const used: Columns<Generation> = {
+    projection: ['text', ({ projection }) => projection],
+    generation: ['integer', ({ generation }) => generation],
+  };
+  const own: Columns<Projection> = {
+    projection: ['text', ({ name }) => name],
+    version: ['integer', ({ version }) => version],
+  };
+  await database.query(sql`
+    update engine.generations g
+    set used_at = now()
+    where exists (
+      select
+      from ${rowsAs('used', used, generations)}
+      where g.projection = used.projection
+        and g.generation = used.generation
+    )
+    or exists (
+      select
+      from ${rowsAs('own', own, projections)}
+      where g.projection = own.projection
+        and g.version = own.version
+        and g.status in ('building', 'shadow')
+    )`);
 }
 
 /** Whether a statement named a schema, table, column or function that does not exist (any more). */

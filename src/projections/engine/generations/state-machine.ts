@@ -1,5 +1,6 @@
 import type { Queryable } from '../../../database/database.ts';
 import { LOCKS } from '../../../database/locks.ts';
+import { sql } from '../../../database/sql.ts';
 
 /**
  * - `building`: a rebuild fills it; nobody reads it.
@@ -128,10 +129,8 @@ export class ProjectionLock {
   }
 
   static async take(tx: Queryable, projection: string): Promise<ProjectionLock> {
-    await tx.query({
-      text: `select pg_advisory_xact_lock(${LOCKS.generations}, hashtext($1 /* projection */))`,
-      values: [projection],
-    });
+    await tx.query(sql`
+      select pg_advisory_xact_lock(${LOCKS.generations}::integer, hashtext(${projection}))`);
     return new ProjectionLock(tx, projection);
   }
 }

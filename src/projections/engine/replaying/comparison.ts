@@ -1,7 +1,9 @@
 import type { Database, Queryable } from '../../../database/database.ts';
+import { sql, type Sql } from '../../../database/sql.ts';
 import type { Position } from '../../../event-store/port.ts';
 import { lockCheckpoint, readCheckpoint } from '../generations/checkpoint.ts';
 import type { Generation } from '../generations/generations.ts';
+import { setForSession, setForTransaction } from '../session-settings.ts';
 import type { DifferingRow } from './replays.ts';
 import { withinLimit } from '../running/time-limit.ts';
 
@@ -35,13 +37,13 @@ export async function compareGenerations(
 ): Promise<Comparison> {
   const connection = await database.connect();
   try {
-    await connection.query({
-      text: `set idle_in_transaction_session_timeout to ${COMPARISON_TIMEOUT_MS}`,
+    await setForSession(connection, {
+      idle_in_transaction_session_timeout: COMPARISON_TIMEOUT_MS,
+      statement_timeout: COMPARISON_TIMEOUT_MS,
     });
-    await connection.query({ text: `set statement_timeout to ${COMPARISON_TIMEOUT_MS}` });
-    await connection.query({ text: 'begin isolation level repeatable read read only' });
+    await connection.query(sql`begin isolation level repeatable read read only`);
     const position = await database.transaction(async (holding) => {
-      await holding.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
+      await setForTransaction(holding, { lock_timeout: LOCK_TIMEOUT_MS });
       const { position } = await lockCheckpoint(holding, live.schema);
       await catchUp(position);
       // The first statement takes the snapshot.
@@ -52,7 +54,7 @@ export async function compareGenerations(
       compareTables(limited, live.schema, shadow.schema),
     );
     const result = { position, ...found };
-    await connection.query({ text: 'commit' });
+    await connection.query(sql`commit`);
     return result;
   } finally {
     await connection.close().catch(() => undefined);
@@ -68,28 +70,26 @@ async function compareTables(
   let differingCount = 0n;
   const differing: DifferingRow[] = [];
   for (const { table, key } of await tablesOf(snapshot, live)) {
-    const [counted] = await snapshot.query<{ rows: bigint }>({
-      text: `select count(*) as rows from ${live}.${table}`,
-    });
+    const [liveTable, shadowTable] = [sql.raw(`${live}.${table}`), sql.raw(`${shadow}.${table}`)];
+    const [counted] = await snapshot.query<{ rows: bigint }>(sql`
+      select count(*) as rows from ${liveTable}`);
     rowCount += counted?.rows ?? 0n;
-    const columns = key.map((column) => `coalesce(l.${column}, r.${column})`);
-    // As text: `json` has no equality, and what is kept is to be the same to the letter.
-    const rows = await snapshot.query<DifferingRow & { differing_count: bigint }>({
-      text: `
-        select
-          json_build_object(${key.map((column, index) => `'${column}', ${columns[index]}`).join(', ')}) as key,
-          ${shown('l')} as live,
-          ${shown('r')} as replayed,
-          count(*) over () as differing_count
-        from ${live}.${table} l
-        full join ${shadow}.${table} r
-          on ${key.map((column) => `l.${column} = r.${column}`).join(' and ')}
-        where l::text is distinct from r::text
-        order by ${columns.join(', ')}
-        limit $1 /* limit */`,
-      // One at least, for the count.
-      values: [Math.max(1, MAX_DIFFERING - differing.length)],
-    });
+    const columns = key.map((column) => sql.raw(`coalesce(l.${column}, r.${column})`));
+    const keyOfRow = key.map((column, index) => sql`${column}::text, ${columns[index]}`);
+    const isSameKey = key.map((column) => sql.raw(`l.${column} = r.${column}`));
+    // As text: `json` has no equality, and what is kept must be the same to the letter.
+    const rows = await snapshot.query<DifferingRow & { differing_count: bigint }>(sql`
+      select
+        json_build_object(${sql.join(keyOfRow)}) as key,
+        ${shown(sql.raw('l'))} as live,
+        ${shown(sql.raw('r'))} as replayed,
+        count(*) over () as differing_count
+      from ${liveTable} l
+      full join ${shadowTable} r on ${sql.join(isSameKey, ' and ')}
+      where l::text is distinct from r::text
+      order by ${sql.join(columns)}
+      -- One row at least, for the count.
+      limit ${Math.max(1, MAX_DIFFERING - differing.length)}`);
     differingCount += rows[0]?.differing_count ?? 0n;
     for (const { key: keyOfRow, live: liveRow, replayed } of rows) {
       if (differing.length === MAX_DIFFERING) break;
@@ -99,13 +99,13 @@ async function compareTables(
   return { rowCount, differingCount, differing };
 }
 
-function shown(row: 'l' | 'r'): string {
-  return `
-          case
-            when length(${row}::text) > ${MAX_ROW_SIZE}
-              then json_build_object('omitted', length(${row}::text) || ' characters')
-            when ${row}::text is not null then to_json(${row})
-          end`;
+function shown(row: Sql): Sql {
+  return sql`
+    case
+      when length(${row}::text) > ${MAX_ROW_SIZE}
+        then json_build_object('omitted', length(${row}::text) || ' characters')
+      when ${row}::text is not null then to_json(${row})
+    end`;
 }
 
 interface KeyedTable {
@@ -115,25 +115,22 @@ interface KeyedTable {
 }
 
 async function tablesOf(database: Queryable, schema: string): Promise<KeyedTable[]> {
-  const rows = await database.query<{ table: string; key: string[] | null }>({
-    text: `
-      select
-        c.relname::text as table,
-        array_agg(a.attname::text order by array_position(i.indkey::smallint[], a.attnum))
-          filter (where a.attname is not null) as key
-      from pg_class c
-      left join pg_index i on i.indrelid = c.oid and i.indisprimary
-      -- Its key alone, and not what the index has besides.
-      left join pg_attribute a
-        on a.attrelid = c.oid
-        and a.attnum = any((i.indkey::smallint[])[0:i.indnkeyatts - 1])
-      where c.relnamespace = $1::regnamespace /* schema */
-        and c.relkind = 'r'
-        and c.relname <> 'checkpoint'
-      group by c.relname
-      order by c.relname`,
-    values: [schema],
-  });
+  const rows = await database.query<{ table: string; key: string[] | null }>(sql`
+    select
+      c.relname::text as table,
+      array_agg(a.attname::text order by array_position(i.indkey::smallint[], a.attnum))
+        filter (where a.attname is not null) as key
+    from pg_class c
+    left join pg_index i on i.indrelid = c.oid and i.indisprimary
+    -- The columns of the key, without those that the index only includes.
+    left join pg_attribute a
+      on a.attrelid = c.oid
+      and a.attnum = any((i.indkey::smallint[])[0:i.indnkeyatts - 1])
+    where c.relnamespace = ${schema}::regnamespace
+      and c.relkind = 'r'
+      and c.relname <> 'checkpoint'
+    group by c.relname
+    order by c.relname`);
   return rows.map(({ table, key }) => {
     // What cannot be compared must not pass for the same.
     if (key === null) throw new Error(`the table '${table}' has no primary key`);

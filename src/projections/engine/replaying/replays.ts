@@ -1,4 +1,5 @@
 import type { Database, Queryable } from '../../../database/database.ts';
+import { sql, type Sql } from '../../../database/sql.ts';
 import type { Position } from '../../../event-store/port.ts';
 import { LedgerError } from '../../../shared/errors.ts';
 import type { Json } from '../../../shared/json.ts';
@@ -95,7 +96,7 @@ export async function requestReplay(
   const { replayId } = request;
   return database.transaction(async (tx) => {
     const lock = await ProjectionLock.take(tx, projection.name);
-    const [known] = await selectReplays(tx, { where: 'r.replay_id = $1', values: [replayId] });
+    const [known] = await selectReplays(tx, sql`r.replay_id = ${replayId}`);
     if (known !== undefined) return known;
     const running = await runningReplayOf(tx, projection);
     if (running !== undefined) {
@@ -119,22 +120,19 @@ export async function insertReplay(
   const { tx } = lock;
   const { generation } = await createGeneration(lock, projection, logId, REQUESTS[kind]);
   const { to: status } = TRANSITIONS[REQUESTS[kind]].replay;
-  await tx.query({
-    text: `
-      insert into engine.replays
-        (replay_id, kind, projection, version, generation, status, actor)
-      values (
-        $1, /* id */
-        $2, /* kind */
-        $3, /* projection */
-        $4, /* version */
-        $5, /* generation */
-        $6, /* status */
-        $7  /* actor */
-      )`,
-    values: [replayId, kind, projection.name, projection.version, generation, status, actor],
-  });
-  const [replay] = await selectReplays(tx, { where: 'r.replay_id = $1', values: [replayId] });
+  await tx.query(sql`
+    insert into engine.replays
+      (replay_id, kind, projection, version, generation, status, actor)
+    values (
+      ${replayId},
+      ${kind},
+      ${projection.name},
+      ${projection.version},
+      ${generation},
+      ${status},
+      ${actor}
+    )`);
+  const [replay] = await selectReplays(tx, sql`r.replay_id = ${replayId}`);
   if (replay === undefined) throw new Error('a replay that was inserted is not there');
   return replay;
 }
@@ -144,10 +142,10 @@ export async function findReplay(
   kind: ReplayKind,
   replayId: string,
 ): Promise<Replay | undefined> {
-  const [replay] = await selectReplays(database, {
-    where: 'r.kind = $1 /* kind */ and r.replay_id = $2 /* id */',
-    values: [kind, replayId],
-  });
+  const [replay] = await selectReplays(
+    database,
+    sql`r.kind = ${kind} and r.replay_id = ${replayId}`,
+  );
   return replay;
 }
 
@@ -163,51 +161,52 @@ export function listReplays(
   kind: ReplayKind,
   { after, limit }: { readonly after?: ReplayPlace | undefined; readonly limit: number },
 ): Promise<Replay[]> {
-  return selectReplays(database, {
-    where: `
-      r.kind = $1 /* kind */
-      and ($2::timestamptz is null or (r.started_at, r.replay_id) < ($2, $3::uuid)) /* after */
+  const { startedAt, replayId } = after ?? {};
+  return selectReplays(
+    database,
+    sql`
+      r.kind = ${kind}
+      and (
+        ${startedAt}::timestamptz is null
+        or (r.started_at, r.replay_id) < (${startedAt}::timestamptz, ${replayId}::uuid)
+      )
       order by r.started_at desc, r.replay_id desc
-      limit $4 /* limit */`,
-    values: [kind, after?.startedAt ?? null, after?.replayId ?? null, limit],
-  });
+      limit ${limit}`,
+  );
 }
 
 export function runningReplays(database: Queryable): Promise<Replay[]> {
-  return selectReplays(database, {
-    where: `r.status = 'running' order by r.started_at`,
-    values: [],
-  });
+  return selectReplays(database, sql`r.status = 'running' order by r.started_at`);
 }
 
-/** The running replays of other releases that no process has kept up for long: see `markUsed`. */
+/** The running replays of other releases that no process would carry out: see `markUsed`. */
 export function abandonedReplays(
   database: Queryable,
   { name, version }: Pick<Projection, 'name' | 'version'>,
 ): Promise<Replay[]> {
-  return selectReplays(database, {
-    where: `
+  return selectReplays(
+    database,
+    sql`
       r.status = 'running'
-      and r.projection = $1 /* projection */
-      and r.version <> $2 /* version */
+      and r.projection = ${name}
+      and r.version <> ${version}
       and not exists (
         select from engine.generations g
         where g.projection = r.projection
           and g.generation = r.generation
-          and g.used_at >= now() - interval '${ABANDONED_AFTER}'
+          and g.used_at >= now() - ${ABANDONED_AFTER}::interval
       )`,
-    values: [name, version],
-  });
+  );
 }
 
 export async function runningReplayOf(
   database: Queryable,
   { name, version }: Pick<Projection, 'name' | 'version'>,
 ): Promise<Replay | undefined> {
-  const [running] = await selectReplays(database, {
-    where: `r.status = 'running' and r.projection = $1 and r.version = $2`,
-    values: [name, version],
-  });
+  const [running] = await selectReplays(
+    database,
+    sql`r.status = 'running' and r.projection = ${name} and r.version = ${version}`,
+  );
   return running;
 }
 
@@ -216,15 +215,12 @@ export async function generationOfReplay(
   database: Queryable,
   { projection, generation }: Pick<Replay, 'projection' | 'generation'>,
 ): Promise<Generation | undefined> {
-  const [found] = await database.query<Generation>({
-    text: `
-      select ${GENERATION_COLUMNS}
-      from engine.generations g
-      where g.projection = $1 /* projection */
-        and g.generation = $2 /* generation */
-        and g.status in ('building', 'shadow')`,
-    values: [projection, generation],
-  });
+  const [found] = await database.query<Generation>(sql`
+    select ${GENERATION_COLUMNS}
+    from engine.generations g
+    where g.projection = ${projection}
+      and g.generation = ${generation}
+      and g.status in ('building', 'shadow')`);
   return found;
 }
 
@@ -268,35 +264,21 @@ export async function markEnded(
   { target, rowCount, differingCount, differing, error }: ReplayResult,
 ): Promise<boolean> {
   const { from, to } = TRANSITIONS[transition].replay;
-  const ended = await tx.query({
-    text: `
-      update engine.replays
-      set status = $1, /* to */
-          ended_at = clock_timestamp(),
-          events_per_second = $2::bigint /* events */
-            / greatest(extract(epoch from clock_timestamp() - started_at), 0.001),
-          position = $3,        /* position */
-          target = $4,          /* target */
-          row_count = $5,       /* row count */
-          differing_count = $6, /* differing count */
-          differing = $7,       /* differing */
-          error = $8            /* error */
-      where replay_id = $9 /* id */
-        and status = any($10::text[]) /* from */
-      returning replay_id`,
-    values: [
-      to,
-      reached?.events ?? 0n,
-      reached?.position ?? null,
-      target ?? null,
-      rowCount ?? null,
-      differingCount ?? null,
-      differing === undefined ? null : JSON.stringify(differing),
-      error ?? null,
-      replayId,
-      from,
-    ],
-  });
+  const ended = await tx.query(sql`
+    update engine.replays
+    set status = ${to},
+        ended_at = clock_timestamp(),
+        events_per_second = ${reached?.events ?? 0n}::bigint
+          / greatest(extract(epoch from clock_timestamp() - started_at), 0.001),
+        position = ${reached?.position},
+        target = ${target},
+        row_count = ${rowCount},
+        differing_count = ${differingCount},
+        differing = ${differing && JSON.stringify(differing)},
+        error = ${error}
+    where replay_id = ${replayId}
+      and status = any(${from}::text[])
+    returning replay_id`);
   return ended.length > 0;
 }
 
@@ -318,21 +300,15 @@ interface ReplayRow {
   readonly eventsPerSecond: number | null;
 }
 
-async function selectReplays(
-  database: Queryable,
-  { where, values }: { readonly where: string; readonly values: readonly unknown[] },
-): Promise<Replay[]> {
-  const rows = await database.query<ReplayRow>({
-    text: `
-      select
-        r.replay_id as "replayId", r.kind, r.projection, r.version, r.generation, r.status,
-        r.started_at as "startedAt", r.ended_at as "endedAt", r.position, r.target,
-        r.row_count as "rowCount", r.differing_count as "differingCount", r.differing, r.error,
-        r.events_per_second as "eventsPerSecond"
-      from engine.replays r
-      where ${where}`,
-    values,
-  });
+async function selectReplays(database: Queryable, condition: Sql): Promise<Replay[]> {
+  const rows = await database.query<ReplayRow>(sql`
+    select
+      r.replay_id as "replayId", r.kind, r.projection, r.version, r.generation, r.status,
+      r.started_at as "startedAt", r.ended_at as "endedAt", r.position, r.target,
+      r.row_count as "rowCount", r.differing_count as "differingCount", r.differing, r.error,
+      r.events_per_second as "eventsPerSecond"
+    from engine.replays r
+    where ${condition}`);
   const replays: Replay[] = [];
   for (const row of rows) {
     const { replayId, kind, projection, version, generation, startedAt } = row;

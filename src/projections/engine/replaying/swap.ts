@@ -17,6 +17,7 @@ import {
 } from '../running/generation-writer.ts';
 import type { Lease } from '../running/lease.ts';
 import { isPaused } from '../running/paused-projections.ts';
+import { setForTransaction } from '../session-settings.ts';
 import { markEnded, type Replay } from './replays.ts';
 
 export interface SwapOptions {
@@ -66,8 +67,7 @@ export async function swapIn(options: SwapOptions): Promise<SwapOutcome> {
 
 async function swapInTransaction(tx: Queryable, options: SwapOptions): Promise<SwapOutcome> {
   const { store, projection, replay, generation, lease, writer } = options;
-  await tx.query({ text: 'set local synchronous_commit to on' });
-  await tx.query({ text: `set local lock_timeout to ${LOCK_TIMEOUT_MS}` });
+  await setForTransaction(tx, { synchronous_commit: 'on', lock_timeout: LOCK_TIMEOUT_MS });
   const lock = await ProjectionLock.take(tx, projection.name);
   const live = await liveGenerations(tx, projection.name);
   const replaced = live.find(({ version }) => version === projection.version);
@@ -114,7 +114,7 @@ async function catchUp(
   writer: GenerationWriter,
   gap: readonly Batch[],
 ): Promise<void> {
-  await tx.query({ text: `set local statement_timeout to ${MAX_GAP_APPLYING_MS}` });
+  await setForTransaction(tx, { statement_timeout: MAX_GAP_APPLYING_MS });
   let { position } = writer;
   for (const batch of gap) {
     await writer.writeIn(tx, position, batch, MAX_GAP_APPLYING_MS);

@@ -4,6 +4,7 @@ import { addProgressColumns, moveCheckpoint, readCheckpoint } from '../generatio
 import type { Generation } from '../generations/generations.ts';
 import type { Lease } from './lease.ts';
 import type { Projection } from '../projection.ts';
+import { setForSession } from '../session-settings.ts';
 import { readSkips } from './skips.ts';
 import type { Stop } from './stops.ts';
 import { TooSlowError, withinLimit } from './time-limit.ts';
@@ -82,16 +83,14 @@ export class GenerationWriter {
     const skipped = await readSkips(store, projection.name);
     const connection = await database.connect();
     try {
-      await connection.query({ text: `set search_path to ${generation.schema}` });
-      // A process that stalls in a transaction keeps its locks, and who took over waits for them.
-      await connection.query({
-        text: `set idle_in_transaction_session_timeout to ${STALLED_AFTER_MS}`,
+      await setForSession(connection, {
+        search_path: generation.schema,
+        // A process that stalls in a transaction keeps its locks, and its successor waits for them.
+        idle_in_transaction_session_timeout: STALLED_AFTER_MS,
+        statement_timeout: applyTimeoutMs,
+        lock_timeout: Math.min(LOCK_TIMEOUT_MS, applyTimeoutMs / 2),
+        ...(isBulk && { synchronous_commit: 'off' }),
       });
-      await connection.query({ text: `set statement_timeout to ${applyTimeoutMs}` });
-      await connection.query({
-        text: `set lock_timeout to ${Math.min(LOCK_TIMEOUT_MS, applyTimeoutMs / 2)}`,
-      });
-      if (isBulk) await connection.query({ text: 'set synchronous_commit to off' });
       await addProgressColumns(connection, generation.schema);
       const { position } = await readCheckpoint(connection, generation.schema);
       return new GenerationWriter(options, connection, skipped, position);

@@ -1,4 +1,6 @@
 import type { Database } from '../../../database/database.ts';
+import { rowsAs, type Columns } from '../../../database/rows.ts';
+import { sql } from '../../../database/sql.ts';
 import type { Logger } from '../../../shared/logger.ts';
 import { RETIRED_TOKEN } from '../generations/checkpoint.ts';
 import type { Generation } from '../generations/generations.ts';
@@ -15,7 +17,7 @@ export interface Lease {
  * A dead holder's lease is free after this, and a waiting process asks for it every
  * `RETRY_INTERVAL_MS`: within 2 s together.
  */
-const TIME_TO_LIVE_MS = 1_500;
+const TIME_TO_LIVE = '1500 ms';
 const RENEW_INTERVAL_MS = 400;
 export const RETRY_INTERVAL_MS = 300;
 
@@ -24,6 +26,12 @@ interface HeldLease {
   readonly token: bigint;
   readonly lost: AbortController;
 }
+
+const RENEWED: Columns<HeldLease> = {
+  projection: ['text', ({ generation }) => generation.projection],
+  generation: ['integer', ({ generation }) => generation.generation],
+  token: ['bigint', ({ token }) => token],
+};
 
 /**
  * Leases of this process, renewed together. They rest on the database's clock alone. A holder may
@@ -49,64 +57,51 @@ export class Leases {
 
   /** The lease, or undefined when another process holds it. */
   async tryAcquire(generation: Generation): Promise<Lease | undefined> {
-    // One statement, so that no process can stall in the midst of it. Tokens are never given twice, also
-    // not for another generation: after a swap the same name is that of other tables.
-    const [row] = await this.#database.query<{ token: bigint }>({
-      text: `
-        with acquired as (
-          insert into engine.leases as held (projection, generation, holder, token, expires_at)
-          select
-            g.projection,
-            g.generation,
-            $3, /* holder */
-            nextval('engine.lease_tokens'),
-            clock_timestamp() + $4 * interval '1 millisecond' /* time to live */
-          from engine.generations g
-          where g.projection = $1 /* projection */
-            and g.generation = $2 /* generation */
-            and g.status = $5 /* status */
-          on conflict (projection, generation) do update
-          set holder = excluded.holder,
-              token = excluded.token,
-              expires_at = excluded.expires_at
-          where held.expires_at < clock_timestamp()
-          returning token
-        )
-        update ${generation.schema}.checkpoint c
-        set token = acquired.token
-        from acquired
-        where c.token <> ${RETIRED_TOKEN}
-        returning acquired.token`,
-      values: [
-        generation.projection,
-        generation.generation,
-        this.#holder,
-        TIME_TO_LIVE_MS,
-        generation.status,
-      ],
-    });
+    // One statement, so that no process can stall in the middle of it. No token is given twice.
+    const [row] = await this.#database.query<{ token: bigint }>(sql`
+      with acquired as (
+        insert into engine.leases as held (projection, generation, holder, token, expires_at)
+        select
+          g.projection,
+          g.generation,
+          ${this.#holder},
+          nextval('engine.lease_tokens'),
+          clock_timestamp() + ${TIME_TO_LIVE}::interval
+        from engine.generations g
+        where g.projection = ${generation.projection}
+          and g.generation = ${generation.generation}
+          and g.status = ${generation.status}
+        on conflict (projection, generation) do update
+        set holder = excluded.holder,
+            token = excluded.token,
+            expires_at = excluded.expires_at
+        where held.expires_at < clock_timestamp()
+        returning token
+      )
+      update ${sql.raw(generation.schema)}.checkpoint c
+      set token = acquired.token
+      from acquired
+      where c.token <> ${RETIRED_TOKEN}
+      returning acquired.token`);
     if (row === undefined) return undefined;
     return this.#hold({ generation, token: row.token, lost: new AbortController() });
   }
 
   /** Takes the lease away from whoever holds it: what that has not committed by now, it cannot. */
   async revoke(generation: Generation): Promise<void> {
-    await this.#database.query({
-      text: `
-        with revoked as (
-          update engine.leases
-          set token = nextval('engine.lease_tokens'),
-              expires_at = '-infinity'
-          where projection = $1 /* projection */
-            and generation = $2 /* generation */
-          returning token
-        )
-        update ${generation.schema}.checkpoint c
-        set token = revoked.token
-        from revoked
-        where c.token <> ${RETIRED_TOKEN}`,
-      values: [generation.projection, generation.generation],
-    });
+    await this.#database.query(sql`
+      with revoked as (
+        update engine.leases
+        set token = nextval('engine.lease_tokens'),
+            expires_at = '-infinity'
+        where projection = ${generation.projection}
+          and generation = ${generation.generation}
+        returning token
+      )
+      update ${sql.raw(generation.schema)}.checkpoint c
+      set token = revoked.token
+      from revoked
+      where c.token <> ${RETIRED_TOKEN}`);
   }
 
   #hold(lease: HeldLease): Lease {
@@ -117,15 +112,12 @@ export class Leases {
       signal: lease.lost.signal,
       release: async () => {
         this.#drop(lease);
-        await this.#database.query({
-          text: `
-            update engine.leases
-            set expires_at = '-infinity'
-            where projection = $1 /* projection */
-              and generation = $2 /* generation */
-              and token = $3 /* token */`,
-          values: [lease.generation.projection, lease.generation.generation, lease.token],
-        });
+        await this.#database.query(sql`
+          update engine.leases
+          set expires_at = '-infinity'
+          where projection = ${lease.generation.projection}
+            and generation = ${lease.generation.generation}
+            and token = ${lease.token}`);
       },
     };
   }
@@ -143,32 +135,18 @@ export class Leases {
     this.#isRenewing = true;
     const leases = [...this.#held];
     try {
-      const renewed = await this.#database.query<{ ordinal: bigint }>({
-        name: 'renew-leases',
-        text: `
-          update engine.leases held
-          set expires_at = clock_timestamp() + $4 * interval '1 millisecond' /* time to live */
-          from unnest(
-            $1::text[],    /* projections */
-            $2::integer[], /* generations */
-            $3::bigint[]   /* tokens */
-          ) with ordinality as mine (projection, generation, token, ordinal)
-          where held.projection = mine.projection
-            and held.generation = mine.generation
-            and held.token = mine.token
-            and held.expires_at >= clock_timestamp()
-          returning mine.ordinal`,
-        values: [
-          leases.map(({ generation }) => generation.projection),
-          leases.map(({ generation }) => generation.generation),
-          leases.map(({ token }) => token),
-          TIME_TO_LIVE_MS,
-        ],
-      });
-      const kept = new Set(renewed.map(({ ordinal }) => Number(ordinal) - 1));
-      for (const [index, lease] of leases.entries()) {
-        if (kept.has(index) || !this.#held.has(lease)) continue;
-        // What that means, its holder knows.
+      const renewed = await this.#database.query<{ token: bigint }>(sql`
+        update engine.leases held
+        set expires_at = clock_timestamp() + ${TIME_TO_LIVE}::interval
+        from ${rowsAs('mine', RENEWED, leases)}
+        where held.projection = mine.projection
+          and held.generation = mine.generation
+          and held.token = mine.token
+          and held.expires_at >= clock_timestamp()
+        returning held.token`);
+      const kept = new Set(renewed.map(({ token }) => token));
+      for (const lease of leases) {
+        if (kept.has(lease.token) || !this.#held.has(lease)) continue;
         this.#logger.debug({ ...lease.generation }, 'the lease of a generation was lost');
         this.#drop(lease);
         lease.lost.abort();

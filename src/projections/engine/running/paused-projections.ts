@@ -1,12 +1,10 @@
 import type { Queryable } from '../../../database/database.ts';
+import { sql } from '../../../database/sql.ts';
 
-/** Pauses are of a projection in all its versions, and outlive processes and generations. */
+/** A projection is paused in all its versions; that outlives processes and generations. */
 export async function isPaused(database: Queryable, projection: string): Promise<boolean> {
-  const [row] = await database.query({
-    name: 'is-paused',
-    text: 'select from engine.pauses where projection = $1 /* projection */',
-    values: [projection],
-  });
+  const [row] = await database.query(sql`
+    select from engine.pauses where projection = ${projection}`);
   return row !== undefined;
 }
 
@@ -15,18 +13,12 @@ export async function setPaused(
   projection: string,
   actor: string,
 ): Promise<void> {
-  await database.query({
-    text: `
-      insert into engine.pauses (projection, actor)
-      values ($1 /* projection */, $2 /* actor */)
-      on conflict (projection) do nothing`,
-    values: [projection, actor],
-  });
+  await database.query(sql`
+    insert into engine.pauses (projection, actor)
+    values (${projection}, ${actor})
+    on conflict (projection) do nothing`);
 }
 
 export async function clearPaused(database: Queryable, projection: string): Promise<void> {
-  await database.query({
-    text: 'delete from engine.pauses where projection = $1 /* projection */',
-    values: [projection],
-  });
+  await database.query(sql`delete from engine.pauses where projection = ${projection}`);
 }

@@ -1,4 +1,5 @@
 import type { Queryable } from '../../../database/database.ts';
+import { sql } from '../../../database/sql.ts';
 import type { Generation } from '../generations/generations.ts';
 
 /** An event that a projection cannot apply: the projection stands still until an admin has decided. */
@@ -12,14 +13,11 @@ export async function readStop(
   database: Queryable,
   { projection, generation }: Generation,
 ): Promise<Stop | undefined> {
-  const [row] = await database.query<{ stopped: Stop | null }>({
-    text: `
-      select stopped
-      from engine.generations
-      where projection = $1 /* projection */
-        and generation = $2 /* generation */`,
-    values: [projection, generation],
-  });
+  const [row] = await database.query<{ stopped: Stop | null }>(sql`
+    select stopped
+    from engine.generations
+    where projection = ${projection}
+      and generation = ${generation}`);
   return row?.stopped ?? undefined;
 }
 
@@ -30,20 +28,17 @@ export async function writeStop(
   stop: Stop,
   leaseToken: bigint,
 ): Promise<boolean> {
-  const written = await database.query({
-    text: `
-      update engine.generations
-      set stopped = $3 /* stop */
-      where projection = $1 /* projection */
-        and generation = $2 /* generation */
-        and exists (
-          select from ${schema}.checkpoint
-          where token = $4 /* lease */
-          for update
-        )
-      returning generation`,
-    values: [projection, generation, JSON.stringify(stop), leaseToken],
-  });
+  const written = await database.query(sql`
+    update engine.generations
+    set stopped = ${JSON.stringify(stop)}
+    where projection = ${projection}
+      and generation = ${generation}
+      and exists (
+        select from ${sql.raw(schema)}.checkpoint
+        where token = ${leaseToken}
+        for update
+      )
+    returning generation`);
   return written.length > 0;
 }
 
@@ -53,13 +48,10 @@ export async function clearStop(
   { projection, generation }: Generation,
   { eventId }: Stop,
 ): Promise<void> {
-  await database.query({
-    text: `
-      update engine.generations
-      set stopped = null
-      where projection = $1 /* projection */
-        and generation = $2 /* generation */
-        and stopped ->> 'eventId' = $3 /* event */`,
-    values: [projection, generation, eventId],
-  });
+  await database.query(sql`
+    update engine.generations
+    set stopped = null
+    where projection = ${projection}
+      and generation = ${generation}
+      and stopped ->> 'eventId' = ${eventId}`);
 }
