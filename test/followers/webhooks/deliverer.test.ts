@@ -1,0 +1,194 @@
+import { describe, expect, test, vi } from 'vitest';
+import { sql } from '../../../src/database/sql.ts';
+import { prepareWriteProcesses } from '../../commands/core/write-process.ts';
+import {
+  commandsOf,
+  isFailing,
+  createWebhook,
+  deliveriesOf,
+  eventuallyReceived,
+  EVENTUALLY,
+  firstNumbersIn,
+  newTestProject,
+  numbers,
+  numbersIn,
+  receive,
+  record,
+  startDeliverer,
+} from './deliverer-fixture.ts';
+import { status } from './receiver.ts';
+
+const startProcess = prepareWriteProcesses();
+
+describe('a deliverer', () => {
+  test('goes on from the last delivery when another has stopped, and sends nothing twice', async () => {
+    const [first, second] = [await startProcess(), await startProcess()];
+    const [project, receiver] = [newTestProject(), await receive()];
+    await createWebhook(commandsOf(first), project, receiver.url);
+    const stopping = startDeliverer(first);
+    await record(first.store, project, numbers(0, 20));
+    await eventuallyReceived(receiver, numbers(0, 20));
+    await stopping.stop();
+    await record(first.store, project, numbers(20, 20));
+    startDeliverer(second);
+    await eventuallyReceived(receiver, numbers(0, 40));
+    expect(numbersIn(receiver)).toEqual(numbers(0, 40));
+  });
+
+  test('is the only one of several that sends a webhook', async () => {
+    const processes = await Promise.all([startProcess(), startProcess(), startProcess()]);
+    const [project, receiver] = [newTestProject(), await receive()];
+    for (const process of processes) startDeliverer(process);
+    const [{ store }] = processes;
+    await createWebhook(commandsOf(processes[0]), project, receiver.url);
+    await record(store, project, numbers(0, 100));
+    await eventuallyReceived(receiver, numbers(0, 100));
+    expect(numbersIn(receiver)).toEqual(numbers(0, 100));
+  });
+
+  test('sends a message again that was under way when its process stopped, under the same id', async () => {
+    const [first, second] = [await startProcess(), await startProcess()];
+    const [project, receiver] = [newTestProject(), await receive()];
+    // The receiver takes it, and the process never hears of that.
+    receiver.respond = () => undefined;
+    await createWebhook(commandsOf(first), project, receiver.url);
+    const stopping = startDeliverer(first);
+    await record(first.store, project, [1]);
+    await vi.waitFor(() => expect(receiver.requests).toHaveLength(1), EVENTUALLY);
+    await stopping.stop();
+    receiver.respond = status(204);
+    startDeliverer(second);
+    await vi.waitFor(() => expect(numbersIn(receiver)).toEqual([1, 1]), EVENTUALLY);
+    const ids = receiver.requests.map(({ headers }) => headers['webhook-id']);
+    expect(new Set(ids).size).toBe(1);
+  });
+
+  test('keeps the order where a receiver fails at random', async () => {
+    const process = await startProcess();
+    const [project, receiver] = [newTestProject(), await receive()];
+    let attempts = 0;
+    receiver.respond = (request, response) => {
+      attempts += 1;
+      if (attempts % 7 === 0) response.destroy();
+      else status(attempts % 3 === 0 ? 204 : 500)(request, response);
+    };
+    await createWebhook(commandsOf(process), project, receiver.url);
+    startDeliverer(process);
+    await record(process.store, project, numbers(0, 30));
+    await eventuallyReceived(receiver, numbers(0, 30));
+    // Whatever came again: nothing came before what is before it.
+    let highest = -1;
+    for (const n of numbersIn(receiver)) {
+      expect(n).toBeLessThanOrEqual(highest + 1);
+      highest = Math.max(highest, n);
+    }
+  });
+
+  test('gives up after the time of its schedule, keeps what it did not deliver, and can be resumed', async () => {
+    const [first, second] = [await startProcess(), await startProcess()];
+    const [project, receiver] = [newTestProject(), await receive()];
+    receiver.respond = status(503);
+    const commands = commandsOf(first);
+    const webhookId = await createWebhook(commands, project, receiver.url);
+    const schedule = { minMs: 10, maxMs: 20, giveUpAfterMs: 200 };
+    const deliverer = startDeliverer(first, { schedule });
+    await record(first.store, project, [1, 2]);
+    await isFailing(first, project, webhookId);
+    // A process that starts now leaves it alone, too, and sends another one meanwhile.
+    startDeliverer(second, { schedule });
+    const good = await receive();
+    await createWebhook(commands, project, good.url);
+    await record(first.store, project, [3]);
+    await eventuallyReceived(good, [3]);
+    const { length } = receiver.requests;
+    expect(length).toBeGreaterThan(1);
+    await record(first.store, project, [4]);
+    await eventuallyReceived(good, [3, 4]);
+    expect(receiver.requests).toHaveLength(length);
+    expect(deliverer.counts.byStatus.failing).toBeGreaterThan(0);
+    const progress = await deliveriesOf(first).progress(project.projectId, [webhookId]);
+    expect(progress.get(webhookId)).toMatchObject({
+      failures: length,
+      nextAttemptAt: null,
+      lastError: 'the receiver answered 503',
+    });
+
+    receiver.respond = status(204);
+    receiver.requests.length = 0;
+    await commands.resume(webhookId, project.context);
+    await eventuallyReceived(receiver, [1, 2, 3, 4]);
+  });
+
+  test('continues to count the failures that another process has met', async () => {
+    const [first, second] = [await startProcess(), await startProcess()];
+    const [project, receiver] = [newTestProject(), await receive()];
+    receiver.respond = status(500);
+    const webhookId = await createWebhook(commandsOf(first), project, receiver.url);
+    const stopping = startDeliverer(first);
+    await record(first.store, project, [1]);
+    await vi.waitFor(() => expect(receiver.requests.length).toBeGreaterThan(1), EVENTUALLY);
+    await stopping.stop();
+    const key = { projectId: project.projectId, webhookId };
+    const [before] = await deliveriesOf(first).list(key, { limit: 1 });
+    startDeliverer(second);
+    await vi.waitFor(async () => {
+      const [attempt] = await deliveriesOf(first).list(key, { limit: 1 });
+      expect(attempt?.attempt).toBeGreaterThan(before?.attempt ?? 0);
+      expect(attempt?.messageId).toBe(before?.messageId);
+    }, EVENTUALLY);
+  });
+
+  test('records the position also where nothing is wanted', async () => {
+    const process = await startProcess();
+    const [project, other] = [newTestProject(), newTestProject()];
+    const receiver = await receive();
+    const webhookId = await createWebhook(commandsOf(process), project, receiver.url);
+    const deliverer = startDeliverer(process);
+    const deliveries = deliveriesOf(process);
+    const position = async (): Promise<bigint | undefined> =>
+      (await deliveries.progress(project.projectId, [webhookId])).get(webhookId)?.position;
+    await vi.waitFor(async () => expect(await position()).toBeDefined(), EVENTUALLY);
+    const before = await position();
+    await record(process.store, other, numbers(0, 20));
+    await vi.waitFor(async () => {
+      await deliverer.stop();
+      expect((await position()) ?? 0n).toBeGreaterThan(before ?? 0n);
+    }, EVENTUALLY);
+    expect(receiver.requests).toEqual([]);
+  });
+
+  test('leaves nothing of a webhook behind that is deleted', async () => {
+    const process = await startProcess();
+    const [project, receiver] = [newTestProject(), await receive()];
+    const commands = commandsOf(process);
+    const webhookId = await createWebhook(commands, project, receiver.url);
+    startDeliverer(process);
+    await record(process.store, project, [1]);
+    await eventuallyReceived(receiver, [1]);
+    await commands.delete(webhookId, project.context);
+    await vi.waitFor(async () => {
+      const left = await process.database.query(sql`
+        select webhook_id from engine.webhooks where webhook_id = ${webhookId}
+        union all
+        select webhook_id from engine.webhook_deliveries where webhook_id = ${webhookId}`);
+      expect(left).toEqual([]);
+    }, EVENTUALLY);
+  });
+
+  test('takes up what is known from a snapshot, and what came since', async () => {
+    const [first, second] = [await startProcess(), await startProcess()];
+    const [project, receiver] = [newTestProject(), await receive()];
+    await createWebhook(commandsOf(first), project, receiver.url);
+    const stopping = startDeliverer(first);
+    await record(first.store, project, [1]);
+    await eventuallyReceived(receiver, [1]);
+    await stopping.stop();
+    const later = await receive();
+    await createWebhook(commandsOf(first), project, later.url);
+    await record(first.store, project, [2]);
+    startDeliverer(second);
+    await eventuallyReceived(receiver, [1, 2]);
+    await eventuallyReceived(later, [2]);
+    expect(firstNumbersIn(later)).toEqual([2]);
+  });
+});
