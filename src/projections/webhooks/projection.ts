@@ -1,12 +1,11 @@
 import type { Queryable } from '../../database/database.ts';
 import { insertRows, rowsAs, type Columns } from '../../database/rows.ts';
-import { sql, tablesOf } from '../../database/sql.ts';
+import { sql } from '../../database/sql.ts';
 import { webhooksContract, type WebhookEvent } from '../../events/webhooks.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
-
-export const webhooks = tablesOf('webhooks', ['webhooks']);
+import { webhooks, webhooksDdl } from './tables.ts';
 
 /**
  * The webhooks of projects, without what signs their messages. Each has a row for each span of positions
@@ -17,24 +16,7 @@ export const webhooksProjection: Projection = {
   name: 'webhooks',
   version: 1,
   handles: webhooksContract.types.filter((type) => type !== 'WebhookSecretRotated'),
-  tables: `
-    create table webhooks (
-      project_id       text        not null collate "C",
-      webhook_id       text        not null collate "C",
-      url              text        not null,
-      types            json,
-      domains          json,
-      status           text        not null,
-      failing_since    timestamptz,
-      reason           text,
-      created_at       timestamptz not null,
-      created_position bigint      not null,
-      from_position    bigint      not null,
-      to_position      bigint,
-      primary key (project_id, webhook_id, from_position)
-    )`,
-  indexes: `
-    create index webhooks_by_creation on webhooks (project_id, created_position)`,
+  ...webhooksDdl,
   apply,
 };
 

@@ -6,7 +6,8 @@ import {
   type ReadOptions,
   type Versioned,
 } from '../engine/reading/read-models.ts';
-import { webhooks, type WebhookStatusText } from './projection.ts';
+import type { WebhookStatusText } from './projection.ts';
+import { webhooks } from './tables.ts';
 
 export interface WebhookView {
   readonly webhookId: string;
