@@ -40,7 +40,7 @@ beforeAll(async () => {
     processId: 'by-hand',
   });
   await engine.prepare();
-  engine.answering.close();
+  engine.active.close();
   queries = new WebhookQueries(new ReadModels(database, engine, store));
   tables = await tablesByHand(database, webhooksProjection, store.logId);
   const another = { ...webhooksProjection, name: 'webhooks_one_by_one' };
