@@ -74,22 +74,18 @@ const command: fc.Arbitrary<WebhookCommand> = fc.oneof(
     .map(([id, changes]) => ({ type: 'change' as const, webhookId: id, changes })),
   webhookId.map((id) => ({ type: 'resume' as const, webhookId: id })),
   webhookId.map((id) => ({ type: 'delete' as const, webhookId: id })),
-  fc
-    .tuple(webhookId, fc.uuid())
-    .map(([id, replayId]) => ({
-      type: 'replay' as const,
-      webhookId: id,
-      replayId,
-      startsAfter: null,
-    })),
-  fc
-    .tuple(webhookId, fc.uuid())
-    .map(([id, salt]) => ({
-      type: 'rotate-secret' as const,
-      webhookId: id,
-      salt,
-      previousUntil: time,
-    })),
+  fc.tuple(webhookId, fc.uuid()).map(([id, replayId]) => ({
+    type: 'replay' as const,
+    webhookId: id,
+    replayId,
+    startsAfter: null,
+  })),
+  fc.tuple(webhookId, fc.uuid()).map(([id, salt]) => ({
+    type: 'rotate-secret' as const,
+    webhookId: id,
+    salt,
+    previousUntil: time,
+  })),
   fc.tuple(webhookId, fc.nat(3)).map(([id, attemptSeries]) => ({
     type: 'fail' as const,
     webhookId: id,
@@ -97,14 +93,12 @@ const command: fc.Arbitrary<WebhookCommand> = fc.oneof(
     since: time,
     reason: 'no response',
   })),
-  fc
-    .tuple(webhookId, fc.nat(3))
-    .map(([id, attemptSeries]) => ({
-      type: 'end' as const,
-      webhookId: id,
-      attemptSeries,
-      reason: '410',
-    })),
+  fc.tuple(webhookId, fc.nat(3)).map(([id, attemptSeries]) => ({
+    type: 'end' as const,
+    webhookId: id,
+    attemptSeries,
+    reason: '410',
+  })),
 );
 
 /** As the queries show it. */
