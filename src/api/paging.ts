@@ -31,19 +31,26 @@ interface Walk<Row, At extends Place> {
   /** Keeps a cursor from being used in another list. */
   readonly name: string;
   readonly place: z.ZodType<At>;
-  /** So many of the rows after a place; from the beginning without one. */
-  readonly rows: (limit: number, place: At | undefined) => Promise<Versioned<readonly Row[]>>;
+  /**
+   * Whether the walk stays at the position of its first page, so that rows which are removed
+   * meanwhile are still seen.
+   */
+  readonly isPinned?: boolean;
+  /** At most `limit` rows after a place, or from the beginning, as of a position or now. */
+  readonly rows: (
+    limit: number,
+    place: At | undefined,
+    asOf: Position | undefined,
+  ) => Promise<Versioned<readonly Row[]>>;
   readonly item: (row: Row) => JsonObject;
-  /** Where the walk resumes after a row. `asOf`: the position of the walk's first page. */
-  readonly placeOf: (last: Row, asOf: Position) => At;
+  /** The place of a row, where the walk resumes. */
+  readonly placeOf: (last: Row) => At;
 }
 
-/** Where a walk resumes; `asOf` keeps it at the position of its first page. */
 interface Place {
   readonly after?: string | Position;
   readonly before?: Position;
   readonly reportedAt?: Date;
-  readonly asOf?: Position;
 }
 
 export const positionText = z
@@ -52,17 +59,16 @@ export const positionText = z
   .transform((text) => BigInt(text) as Position);
 
 export const placeAfterId = z.object({ after: z.string() });
-export const placeAfterIdAsOf = placeAfterId.extend({ asOf: positionText.exactOptional() });
 export const placeAfterPosition = z.object({ after: positionText });
-export const placeAfterPositionAsOf = placeAfterPosition.extend({
-  asOf: positionText.exactOptional(),
-});
 export const placeBeforePosition = z.object({ before: positionText });
+/** A cursor keeps the position that its walk is as of. */
+const walkAsOf = z.object({ asOf: positionText.optional() });
 
 /** What a walk needs of its request. */
 interface WalkRequest {
   readonly query: z.infer<typeof cursorQuery>;
   readonly path: string;
+  readonly asOf: Position | undefined;
   readonly positions: Pick<Positions, 'logId' | 'requireReached'>;
 }
 
@@ -72,31 +78,40 @@ interface WalkRequest {
  *   `position-of-another-log` when it names a position beyond the end of the log
  */
 export async function walkPage<Row, At extends Place>(
-  { query, path, positions }: WalkRequest,
-  { name, place: placeSchema, rows, item, placeOf }: Walk<Row, At>,
+  { query, path, asOf: given, positions }: WalkRequest,
+  { name, place: placeSchema, isPinned = false, rows, item, placeOf }: Walk<Row, At>,
 ): Promise<Answer> {
-  const place = await placeInWalk({ query, positions }, name, placeSchema);
+  const { place, asOf: kept } = await walkPlace({ query, positions }, name, placeSchema);
+  const asOf = given ?? kept;
   // One row more than asked for tells whether there is a next page.
-  const { value, position } = await rows(query.limit + 1, place);
+  const { value, position } = await rows(query.limit + 1, place, asOf);
   const items = withinSize(value.slice(0, query.limit).map(item));
   const last = value.length > items.length ? value[items.length - 1] : undefined;
-  const next = last === undefined ? undefined : placeOf(last, place?.asOf ?? position);
+  const next = last && { ...placeOf(last), asOf: asOf ?? (isPinned ? position : undefined) };
   return pageAnswer({ path, positions }, name, { items, next, position });
 }
 
 /** The place that a request's cursor names; undefined without one. @throws LedgerError as `walkPage` */
 export async function placeInWalk<At extends Place>(
-  { query, positions }: Pick<WalkRequest, 'query' | 'positions'>,
+  request: Pick<WalkRequest, 'query' | 'positions'>,
   name: string,
   placeSchema: z.ZodType<At>,
 ): Promise<At | undefined> {
+  return (await walkPlace(request, name, placeSchema)).place;
+}
+
+async function walkPlace<At extends Place>(
+  { query, positions }: Pick<WalkRequest, 'query' | 'positions'>,
+  name: string,
+  placeSchema: z.ZodType<At>,
+): Promise<{ readonly place?: At; readonly asOf?: Position | undefined }> {
+  if (query.cursor === undefined) return {};
   const walk = { walk: name, log: positions.logId };
-  const place =
-    query.cursor === undefined ? undefined : decodeCursor(walk, query.cursor, placeSchema);
-  for (const value of Object.values(place ?? {})) {
+  const decoded = decodeCursor(walk, query.cursor, placeSchema);
+  for (const value of [decoded.asOf, ...Object.values(decoded.place)]) {
     if (typeof value === 'bigint') await positions.requireReached(value as Position);
   }
-  return place;
+  return decoded;
 }
 
 /** The page of a walk, and where the next one begins. */
@@ -105,7 +120,7 @@ export function pageAnswer(
   name: string,
   page: {
     readonly items: JsonObject[];
-    readonly next: Place | undefined;
+    readonly next: (Place & { readonly asOf?: Position | undefined }) | undefined;
     readonly position: Position;
   },
 ): Answer {
@@ -134,11 +149,15 @@ function encodeCursor(of: CursorOf, place: Place): string {
   return Buffer.from(text).toString('base64url');
 }
 
-function decodeCursor<At>(of: CursorOf, cursor: string, place: z.ZodType<At>): At {
+function decodeCursor<At>(
+  of: CursorOf,
+  cursor: string,
+  place: z.ZodType<At>,
+): { readonly place: At; readonly asOf?: Position | undefined } {
   try {
     const decoded = parseJsonText(Buffer.from(cursor, 'base64url').toString('utf8'));
     z.object({ walk: z.literal(of.walk), log: z.literal(of.log) }).parse(decoded);
-    return place.parse(decoded);
+    return { place: place.parse(decoded), ...walkAsOf.parse(decoded) };
   } catch {
     throw new LedgerError(
       'validation-failed',

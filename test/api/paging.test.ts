@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { placeAfterIdAsOf, walkPage } from '../../src/api/paging.ts';
+import { placeAfterId, walkPage } from '../../src/api/paging.ts';
 import type { Position } from '../../src/event-store/port.ts';
 import type { JsonObject } from '../../src/shared/json.ts';
 
@@ -12,17 +12,18 @@ interface Page {
 const positions = { logId: '00000000', requireReached: () => Promise.resolve() };
 
 /** Rows by id, of items that take so many MiB, in a read model that moves on at each page. */
-function listOf(sizes: Readonly<Record<string, number>>) {
+function listOf(sizes: Readonly<Record<string, number>>, isPinned = true) {
   const asked: (Position | undefined)[] = [];
   let position = 0n;
-  const page = async (limit: number, cursor?: string): Promise<Page> => {
+  const page = async (limit: number, cursor?: string, asOf?: Position): Promise<Page> => {
     const answer = await walkPage(
-      { query: { limit, cursor }, path: '/rows', positions },
+      { query: { limit, cursor }, path: '/rows', asOf, positions },
       {
         name: 'rows',
-        place: placeAfterIdAsOf,
-        rows: (count, place) => {
-          asked.push(place?.asOf);
+        place: placeAfterId,
+        isPinned,
+        rows: (count, place, walkAsOf) => {
+          asked.push(walkAsOf);
           position += 1n;
           const after = Object.keys(sizes).filter((id) => id > (place?.after ?? ''));
           return Promise.resolve({
@@ -31,17 +32,20 @@ function listOf(sizes: Readonly<Record<string, number>>) {
           });
         },
         item: (id) => ({ id, content: 'x'.repeat((sizes[id] ?? 0) * 1024 * 1024) }),
-        placeOf: (id, asOf) => ({ after: id, asOf }),
+        placeOf: (id) => ({ after: id }),
       },
     );
     return answer.body as unknown as Page;
   };
   /** The ids of each page. */
-  const walk = async (limit: number): Promise<unknown[][]> => {
+  const walk = async (limit: number, asOf?: Position): Promise<unknown[][]> => {
     const pages: unknown[][] = [];
     let next: string | null | undefined;
+    let first = asOf;
     while (next !== null) {
-      const { items, next: following } = await page(limit, next);
+      const { items, next: following } = await page(limit, next, first);
+      // A client that only sends the cursor back stays where it began.
+      first = undefined;
       pages.push(items.map(({ id }) => id));
       next = following;
     }
@@ -74,4 +78,13 @@ test('a walk may stay at the position of its first page', async () => {
   await list.walk(1);
 
   expect(list.asked).toEqual([undefined, 1n, 1n]);
+});
+
+test('a walk as of a position stays there, also without sending as_of again', async () => {
+  const list = listOf({ a: 0, b: 0, c: 0 }, false);
+
+  await list.walk(1, 7n as Position);
+  await list.walk(1);
+
+  expect(list.asked).toEqual([7n, 7n, 7n, undefined, undefined, undefined]);
 });

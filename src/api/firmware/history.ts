@@ -66,7 +66,6 @@ const READERS_OF_ONE = [...READERS, 'device'] as const;
 const placeInReports = z.object({
   orderedAt: z.iso.datetime().transform((text) => new Date(text)),
   before: positionText,
-  asOf: positionText.exactOptional(),
 });
 
 export function historyRoutes(queries: FirmwareQueries): Route[] {
@@ -74,27 +73,19 @@ export function historyRoutes(queries: FirmwareQueries): Route[] {
     request: ApiRequest<unknown, z.infer<typeof cursorQuery>, unknown>,
     deviceId: string,
   ): Promise<Answer> {
-    const { projectId, read, asOf: given } = request;
+    const { projectId, read } = request;
     return walkPage(request, {
       name: `firmware:${deviceId}`,
       place: placeInReports,
-      async rows(limit, place) {
-        const asOf = given ?? place?.asOf;
-        const found = await queries.reports(
-          projectId,
-          deviceId,
-          { limit, ...(place && { after: place }), ...(asOf !== undefined && { asOf }) },
-          read,
-        );
+      isPinned: true,
+      async rows(limit, place, asOf) {
+        const page = { limit, after: place, asOf };
+        const found = await queries.reports(projectId, deviceId, page, read);
         if (found.value.length === 0) await requireDevice(projectId, deviceId, asOf, read);
         return found;
       },
       item: reportBody,
-      placeOf: ({ orderedAt, position }, asOf) => ({
-        orderedAt,
-        before: position,
-        asOf: given ?? asOf,
-      }),
+      placeOf: ({ orderedAt, position }) => ({ orderedAt, before: position }),
     });
   }
 

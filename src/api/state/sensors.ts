@@ -119,6 +119,7 @@ export function sensorRoutes(commands: StateCommands, queries: StateQueries): Ro
     access: ['owner', 'member', 'viewer', 'device'],
     params: sensorParams,
     query: cursorQuery,
+    takesAsOf: true,
     answers: {
       200: cursorPage(
         z.object({
@@ -138,8 +139,9 @@ export function sensorRoutes(commands: StateCommands, queries: StateQueries): Ro
       return walkPage(request, {
         name: `history:${params.id}`,
         place: placeBeforePosition,
-        async rows(limit, place) {
-          const found = await queries.history(projectId, params.id, { limit, ...place }, read);
+        async rows(limit, place, asOf) {
+          const page = { limit, asOf, ...place };
+          const found = await queries.history(projectId, params.id, page, read);
           if (found.value.length === 0 && place === undefined) throw sensorNotFound();
           return found;
         },

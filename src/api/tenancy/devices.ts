@@ -15,9 +15,10 @@ import {
   timeAnswer,
   timeQuery,
 } from '../fields.ts';
-import { cursorPage, cursorQuery, placeAfterIdAsOf, walkPage } from '../paging.ts';
+import { cursorPage, cursorQuery, placeAfterId, walkPage } from '../paging.ts';
 import { precondition } from '../precondition.ts';
 import { notFound } from '../problem.ts';
+import { momentOf } from '../moment.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
 
 export const linksBody = z.strictObject({
@@ -67,23 +68,23 @@ export function deviceRoutes(devices: DeviceCommands, queries: TenancyQueries): 
     tag: 'Tenancy',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery.extend(filterQuery.shape),
+    takesAsOf: true,
     answers: { 200: cursorPage(deviceFields.extend({ last_seen_at: timeAnswer.nullable() })) },
-    handle: (request) =>
-      walkPage(request, {
+    async handle(request) {
+      const filter = filterOf(request.query, await momentOf(request));
+      return walkPage(request, {
         name: 'devices',
-        place: placeAfterIdAsOf,
-        rows: (limit, place) =>
-          queries.devices(
-            request.projectId,
-            { limit, ...place, ...filterOf(request.query, request.now) },
-            request.read,
-          ),
+        place: placeAfterId,
+        isPinned: true,
+        rows: (limit, place, asOf) =>
+          queries.devices(request.projectId, { limit, asOf, ...place, ...filter }, request.read),
         item: (device) => ({
           ...deviceBody(device),
           last_seen_at: jsonTime(device.lastSeenAt),
         }),
-        placeOf: ({ deviceId }, asOf) => ({ after: deviceId, asOf }),
-      }),
+        placeOf: ({ deviceId }) => ({ after: deviceId }),
+      });
+    },
   });
 
   const change = defineRoute({

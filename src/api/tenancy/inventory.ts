@@ -15,6 +15,7 @@ import {
   type ApiRequest,
   type Route,
 } from '../route.ts';
+import { momentOf } from '../moment.ts';
 
 /** `null` is what nobody is called where usage is asked for. */
 const orgIdField = idField.refine((id) => id !== 'null', 'must not be null');
@@ -45,9 +46,13 @@ export function inventoryRoutes(commands: TenancyCommands, queries: InventoryQue
     tag: 'Inventory',
     access: ['owner', 'member', 'viewer'],
     query: pageQuery,
+    takesAsOf: true,
     answers: { 200: numberedPage(heldSim) },
-    async handle({ query, projectId, now, read }) {
-      const found = await queries.inventory(projectId, { ...query, now }, read);
+    async handle(request) {
+      const { query, projectId, asOf, read } = request;
+      const { page, size } = query;
+      const at = { asOf, now: await momentOf(request) };
+      const found = await queries.inventory(projectId, { page, size, ...at }, read);
       return answerPage(query, found, ({ simCardId, orgId, from }) => ({
         sim_card_id: simCardId,
         org_id: orgId,

@@ -5,7 +5,7 @@ import { roleSchema } from '../../events/tenancy.ts';
 import type { TenancyQueries } from '../../projections/tenancy/queries.ts';
 import { shortId } from '../../shared/ids.ts';
 import { idField, nameField } from '../fields.ts';
-import { cursorPage, cursorQuery, placeAfterPositionAsOf, walkPage } from '../paging.ts';
+import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
 import { defineRoute, jsonBody, type Route } from '../route.ts';
 
 const memberAnswer = z.object({ id: z.string(), name: z.string(), role: roleSchema });
@@ -47,16 +47,17 @@ export function memberRoutes(commands: TenancyCommands, queries: TenancyQueries)
     tag: 'Tenancy',
     access: ['owner'],
     query: cursorQuery,
+    takesAsOf: true,
     answers: { 200: cursorPage(memberAnswer) },
     handle: (request) =>
       walkPage(request, {
         name: 'members',
-        place: placeAfterPositionAsOf,
-        rows: (limit, place) =>
-          queries.members(request.projectId, { limit, ...place }, request.read),
+        place: placeAfterPosition,
+        isPinned: true,
+        rows: (limit, place, asOf) =>
+          queries.members(request.projectId, { limit, asOf, ...place }, request.read),
         item: ({ memberId, name, role }) => ({ id: memberId, name, role }),
-        // The walk stays at the position of its first page: who is removed meanwhile is still seen.
-        placeOf: ({ position }, asOf) => ({ after: position, asOf }),
+        placeOf: ({ position }) => ({ after: position }),
       }),
   });
 

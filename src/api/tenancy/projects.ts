@@ -69,13 +69,14 @@ export function projectRoutes(commands: TenancyCommands, queries: TenancyQueries
     tag: 'Tenancy',
     access: ['admin', 'owner', 'member', 'viewer'],
     query: cursorQuery,
+    takesAsOf: true,
     answers: { 200: cursorPage(projectAnswer) },
     handle: (request) =>
       walkPage(request, {
         name: 'projects',
         place: placeAfterId,
-        rows: (limit, place) =>
-          queries.projects({ limit, ...ownOf(request), ...place }, request.read),
+        rows: (limit, place, asOf) =>
+          queries.projects({ limit, asOf, ...ownOf(request), ...place }, request.read),
         item: projectBody,
         placeOf: ({ projectId }) => ({ after: projectId }),
       }),
@@ -89,11 +90,13 @@ export function projectRoutes(commands: TenancyCommands, queries: TenancyQueries
     tag: 'Tenancy',
     access: ['admin', 'owner', 'member', 'viewer'],
     params: z.object({ id: idField }),
+    takesAsOf: true,
     answers: { 200: projectAnswer },
     errors: ['not-found'],
-    async handle({ params, caller, projectId, read: options }) {
+    async handle({ params, caller, projectId, asOf, read: options }) {
       if (caller.kind !== 'admin' && params.id !== projectId) throw notFound();
-      const { value, position } = await queries.projects({ only: params.id, limit: 1 }, options);
+      const page = { only: params.id, limit: 1, asOf };
+      const { value, position } = await queries.projects(page, options);
       const [project] = value;
       if (project === undefined) throw notFound();
       return { status: 200, body: projectBody(project), position };

@@ -34,8 +34,8 @@ export function timelineRoutes(queries: TimelineQueries): Route[] {
       return walkPage(request, {
         name: `timeline:${request.params.id}`,
         place: placeBeforePosition,
-        async rows(limit, place) {
-          const { projectId, params, read, asOf } = request;
+        async rows(limit, place, asOf) {
+          const { projectId, params, read } = request;
           const page = { limit, asOf, ...place };
           const found = await queries.ofDevice(projectId, params.id, page, read);
           // Whatever is there was registered once.

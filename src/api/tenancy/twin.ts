@@ -9,6 +9,7 @@ import { sha256 } from '../../shared/ids.ts';
 import { canonicalJson, exactInteger, isSameJson, type JsonObject } from '../../shared/json.ts';
 import { bytesAnswer, idField, timeAnswer } from '../fields.ts';
 import { currentFirmwareAnswer, currentFirmwareBody } from '../firmware/history.ts';
+import { momentOf } from '../moment.ts';
 import { notFound } from '../problem.ts';
 import { defineRoute, etag, jsonTime, type Route } from '../route.ts';
 import { deviceBody, deviceFields } from './devices.ts';
@@ -48,15 +49,14 @@ export function twinRoute({ models, queries, states, firmware, usage }: TwinRout
     answers: { 200: deviceAnswer },
     errors: ['not-found'],
     hasEtag: true,
-    async handle({ params, projectId, read, now, ...request }) {
+    async handle(request) {
+      const { params, projectId, read } = request;
       // All parts as of one position, so that they are of one moment.
       const asOf = request.asOf ?? (await models.commonPosition(PARTS, 'usage', read));
       const found = await queries.devices(projectId, { only: params.id, limit: 1, asOf }, read);
       const [device] = found.value;
       if (device === undefined) throw notFound();
-      const timeAtPosition = async (): Promise<Date | undefined> =>
-        request.asOf && request.positions.timeOf(request.asOf);
-      const month = monthOf(request.asOfTime ?? (await timeAtPosition()) ?? now);
+      const month = monthOf(await momentOf(request));
       const [state, reported, used] = await Promise.all([
         device.sensorId === null
           ? undefined

@@ -28,13 +28,14 @@ export function rejectedRoutes(rejections: UsageRejections): Route[] {
     tag: 'Usage',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery,
+    takesAsOf: true,
     answers: { 200: cursorPage(rejectedAnswer) },
     handle: (request) =>
       walkPage(request, {
         name: 'usage-rejected',
         place: placeBeforePosition,
-        rows: (limit, place) =>
-          rejections.list(request.projectId, { limit, ...place }, request.read),
+        rows: (limit, place, asOf) =>
+          rejections.list(request.projectId, { limit, asOf, ...place }, request.read),
         item: ({ eventId, reason, detail, origin, record, rejectedAt }) => ({
           id: eventId,
           reason,

@@ -4,13 +4,7 @@ import type { Delivery, DeliveryProgress } from '../../followers/webhooks/delive
 import type { WebhookQueries, WebhookView } from '../../projections/webhooks/queries.ts';
 import type { JsonObject } from '../../shared/json.ts';
 import { idField } from '../fields.ts';
-import {
-  cursorPage,
-  cursorQuery,
-  placeAfterId,
-  placeAfterPositionAsOf,
-  walkPage,
-} from '../paging.ts';
+import { cursorPage, cursorQuery, placeAfterId, placeAfterPosition, walkPage } from '../paging.ts';
 import { notFound } from '../problem.ts';
 import type { RouteParts } from '../route-parts.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
@@ -39,17 +33,17 @@ function listRoute(queries: WebhookQueries, { positions, deliveries }: Parts): R
       let progress: ReadonlyMap<string, DeliveryProgress> = new Map();
       return walkPage(request, {
         name: 'webhooks',
-        place: placeAfterPositionAsOf,
-        async rows(limit, place) {
-          // The walk stays at the position of its first page: what is deleted meanwhile is still seen.
-          const page = { limit, after: place?.after, asOf: place?.asOf ?? asOf };
+        place: placeAfterPosition,
+        isPinned: true,
+        async rows(limit, place, walkAsOf) {
+          const page = { limit, after: place?.after, asOf: walkAsOf };
           const found = await queries.list(projectId, page, read);
           const ids = found.value.map(({ webhookId }) => webhookId);
           if (asOf === undefined) progress = await deliveries.progress(projectId, ids);
           return found;
         },
         item: (view) => webhookBody(view, progress.get(view.webhookId), positions),
-        placeOf: ({ createdPosition }, first) => ({ after: createdPosition, asOf: asOf ?? first }),
+        placeOf: ({ createdPosition }) => ({ after: createdPosition }),
       });
     },
   });

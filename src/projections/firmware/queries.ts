@@ -60,7 +60,11 @@ export class FirmwareQueries {
   async reports(
     projectId: string,
     deviceId: string,
-    page: { readonly after?: ReportPlace; readonly limit: number; readonly asOf?: Position },
+    page: {
+      readonly after?: ReportPlace | undefined;
+      readonly limit: number;
+      readonly asOf?: Position | undefined;
+    },
     options: ReadOptions,
   ): Promise<Versioned<FirmwareReportView[]>> {
     const { after, limit, asOf } = page;

@@ -133,19 +133,25 @@ export class StateQueries {
     );
   }
 
-  /** The patches of a sensor, newest first, before a position if one is given. */
+  /** The patches of a sensor, newest first, before a position, and as of one, if these are given. */
   async history(
     projectId: string,
     sensorId: string,
-    { before, limit }: { readonly before?: Position; readonly limit: number },
+    page: {
+      readonly before?: Position;
+      readonly limit: number;
+      readonly asOf?: Position | undefined;
+    },
     options: ReadOptions,
   ): Promise<Versioned<HistoryEntry[]>> {
-    const newest = before === undefined ? undefined : ((before - 1n) as Position);
+    const { before, limit, asOf } = page;
+    const last = before === undefined ? undefined : ((before - 1n) as Position);
+    const newest = asOf === undefined || (last !== undefined && last < asOf) ? last : asOf;
     const { entries, position } = await this.#history(
       projectId,
       sensorId,
       { upTo: upToPosition(newest), limit },
-      options,
+      atLeast(options, asOf),
     );
     return { value: entries, position };
   }

@@ -66,25 +66,27 @@ export class TenancyQueries {
 
   /** By id, after one if given; all projects, or the one that a member may see. */
   async projects(
-    { only, after, limit }: { only?: string; after?: string; limit: number },
+    page: { only?: string; after?: string; limit: number; asOf?: Position | undefined },
     options: ReadOptions,
   ): Promise<Versioned<ProjectView[]>> {
+    const { only, after, limit, asOf } = page;
     return this.#models.read<ProjectView>(
       sql`
         select project_id as "projectId", name, created_at as "createdAt"
         from ${tenancy.projects}
         where (${only}::text is null or project_id = ${only})
           and (${after}::text is null or project_id > ${after})
+          and position <= ${asOf ?? NEWEST}
         order by project_id
         limit ${limit}`,
-      options,
+      atLeast(options, asOf),
     );
   }
 
   /** Who was a member at `asOf`, in the order in which they came. */
   async members(
     projectId: string,
-    { after, limit, asOf }: { after?: Position; limit: number; asOf?: Position },
+    { after, limit, asOf }: { after?: Position; limit: number; asOf?: Position | undefined },
     options: ReadOptions,
   ): Promise<Versioned<MemberView[]>> {
     return this.#models.read<MemberView>(
@@ -107,7 +109,12 @@ export class TenancyQueries {
    */
   async devices(
     projectId: string,
-    page: { after?: string; only?: string; limit: number; asOf?: Position } & DeviceFilter,
+    page: {
+      after?: string;
+      only?: string;
+      limit: number;
+      asOf?: Position | undefined;
+    } & DeviceFilter,
     options: ReadOptions,
   ): Promise<Versioned<DeviceView[]>> {
     const asOf = page.asOf ?? NEWEST;

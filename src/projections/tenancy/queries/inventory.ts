@@ -1,6 +1,12 @@
 import { sql } from '../../../database/sql.ts';
+import type { Position } from '../../../event-store/port.ts';
 import { holderAt } from '../projection/sim-assignments.ts';
-import type { Versioned, ReadModels, ReadOptions } from '../../engine/reading/read-models.ts';
+import {
+  atLeast,
+  type ReadModels,
+  type ReadOptions,
+  type Versioned,
+} from '../../engine/reading/read-models.ts';
 import { tenancy } from '../tables.ts';
 
 export interface HeldSim {
@@ -9,6 +15,14 @@ export interface HeldSim {
   readonly orgId: string | null;
   /** The time of the assignment; null for one from the beginning. */
   readonly from: Date | null;
+}
+
+interface InventoryPage {
+  readonly page: number;
+  readonly size: number;
+  /** The time at which the SIM cards are held. */
+  readonly now: Date;
+  readonly asOf?: Position | undefined;
 }
 
 /** Which organization holds which SIM card. */
@@ -24,7 +38,7 @@ export class InventoryQueries {
    */
   async inventory(
     projectId: string,
-    { page, size, now }: { readonly page: number; readonly size: number; readonly now: Date },
+    { page, size, now, asOf }: InventoryPage,
     options: ReadOptions,
   ): Promise<Versioned<{ readonly items: HeldSim[]; readonly total: number }>> {
     // Not materialized: the page stops at its end, and both read only the primary key. That takes
@@ -39,6 +53,7 @@ export class InventoryQueries {
           from ${tenancy.sim_assignments}
           where project_id = ${projectId}
             and from_time <= ${now}
+            and position <= coalesce(${asOf}, 9223372036854775807)
         )
         select counted.total, listed.*
         from (select count(*) as total from held) counted
@@ -55,11 +70,11 @@ export class InventoryQueries {
             offset ${(page - 1) * size}
           ) on_page
           cross join lateral (
-            ${holderAt(tenancy.sim_assignments, 'on_page', sql`${now}`)}
+            ${holderAt(tenancy.sim_assignments, 'on_page', sql`${now}`, asOf)}
           ) holder
         ) listed on true
         order by "simCardId"`,
-      options,
+      atLeast(options, asOf),
     );
     // Beyond the last page there is one row, which has only the total.
     const items = value.flatMap(({ simCardId, orgId, from }) =>

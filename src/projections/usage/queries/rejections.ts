@@ -1,7 +1,12 @@
 import { sql } from '../../../database/sql.ts';
 import type { Position } from '../../../event-store/port.ts';
 import type { JsonObject } from '../../../shared/json.ts';
-import type { Versioned, ReadModels, ReadOptions } from '../../engine/reading/read-models.ts';
+import {
+  atLeast,
+  type ReadModels,
+  type ReadOptions,
+  type Versioned,
+} from '../../engine/reading/read-models.ts';
 import { usage } from '../tables.ts';
 
 export interface RejectedUsage {
@@ -26,9 +31,14 @@ export class UsageRejections {
   /** Newest first, before a position if one is given. */
   async list(
     projectId: string,
-    { before, limit }: { readonly before?: Position; readonly limit: number },
+    page: {
+      readonly before?: Position;
+      readonly limit: number;
+      readonly asOf?: Position | undefined;
+    },
     options: ReadOptions,
   ): Promise<Versioned<RejectedUsage[]>> {
+    const { before, limit, asOf } = page;
     return this.#models.read<RejectedUsage>(
       sql`
         select
@@ -42,9 +52,10 @@ export class UsageRejections {
         from ${usage.rejections}
         where project_id = ${projectId}
           and position < coalesce(${before}, 9223372036854775807)
+          and position <= coalesce(${asOf}, 9223372036854775807)
         order by position desc
         limit ${limit}`,
-      options,
+      atLeast(options, asOf),
     );
   }
 }
