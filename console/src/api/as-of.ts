@@ -21,16 +21,23 @@ type TimedPath = {
 
 /** The types require each of them here, and no other: a view learns of it with the API. */
 const TIMED: Readonly<Record<TimedPath, true>> = {
+  '/devices': true,
   '/devices/{id}': true,
   '/devices/{id}/firmware': true,
   '/devices/{id}/firmware/current': true,
   '/devices/{id}/timeline': true,
   '/firmware': true,
   '/firmware/versions': true,
+  '/inventory': true,
+  '/members': true,
   '/organization/{id}/usage': true,
+  '/projects': true,
+  '/projects/{id}': true,
   '/sensors/{id}': true,
+  '/sensors/{id}/history': true,
   '/simcard/{id}/usage': true,
   '/usage/organizations': true,
+  '/usage/rejected': true,
   '/usage/simcards': true,
   '/webhooks': true,
   '/webhooks/{id}': true,

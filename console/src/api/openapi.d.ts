@@ -1732,6 +1732,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Sensor"];
+                    "text/event-stream": string;
                 };
             };
         };
@@ -1800,6 +1801,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path: {
@@ -2324,6 +2327,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Batch"];
+                    "text/event-stream": string;
                 };
             };
         };
@@ -2375,6 +2379,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Batch"];
+                    "text/event-stream": string;
                 };
             };
         };
@@ -3050,6 +3055,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
@@ -3078,6 +3085,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
@@ -3144,7 +3153,10 @@ export interface operations {
     };
     getProject: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -3171,6 +3183,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
@@ -3272,6 +3286,8 @@ export interface operations {
                 org_id?: string;
                 seen_after?: string;
                 seen_before?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
@@ -3407,6 +3423,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Device"];
+                    "text/event-stream": string;
                 };
             };
         };
@@ -3563,6 +3580,8 @@ export interface operations {
                 page?: number;
                 /** @description Items per page */
                 size?: number;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
