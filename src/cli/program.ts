@@ -2,6 +2,8 @@ import { Command } from 'commander';
 import { addDemoCommand } from './demo.ts';
 import { ExitCode, Interrupted, UsageError } from './ending.ts';
 import { addDevEuiBatchCommand } from './deveui-batch.ts';
+import { addFollowCommand } from './follow.ts';
+import { FollowRefusedError } from './followed-events.ts';
 import { addKeysCommand } from './keys.ts';
 import { addLogCommand } from './log.ts';
 import { addProjectionsCommand } from './projections.ts';
@@ -28,6 +30,7 @@ addDevEuiBatchCommand(program);
 addProjectionsCommand(program);
 addLogCommand(program);
 addKeysCommand(program);
+addFollowCommand(program);
 addSimulateCommand(program);
 
 /** One clear line for an error that the user can fix, the stack trace for any other. */
@@ -40,6 +43,7 @@ function fail(error: unknown): never {
     error instanceof CopyRefusedError ||
     error instanceof SimulatorStartError ||
     error instanceof UsageNotSentError ||
+    error instanceof FollowRefusedError ||
     error instanceof EmbeddedServerError ||
     error instanceof DatabaseRefusedError ||
     error instanceof UnexpectedLogError;

@@ -111,7 +111,7 @@ test('the first steps do what they say', async () => {
   expect(JSON.parse(history ?? '')).toMatchObject({ items: [{ patch: { temperature: 21 } }] });
 });
 
-test.each(['firmware', 'state', 'usage', 'the-past'])(
+test.each(['firmware', 'state', 'usage', 'the-past', 'follow-the-ledger'])(
   'the guide %s prints what it shows',
   async (guide) => {
     const { stdout, stderr } = await inShell(await commandsOf(guide));
