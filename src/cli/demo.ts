@@ -13,7 +13,7 @@ import { runUntilAskedToEnd } from './serve.ts';
 export function addDemoCommand(program: Command): void {
   program
     .command('demo')
-    .description('serve, with a simulated provider and a fleet that lives')
+    .description('run the service with a simulated provider and fleet')
     .action(() => runUntilAskedToEnd(startDemo(loadConfig())));
 }
 

@@ -26,22 +26,31 @@ const { maxSize, defaultSize, maxConcurrency } = BATCH_LIMITS;
 export function addDevEuiBatchCommand(program: Command): void {
   program
     .command('deveui-batch <lorawan-api-url>')
-    .description('register a batch of DevEUIs with a LoRaWAN provider, and print them')
+    .description('register a batch of DevEUIs with a LoRaWAN provider and print them')
     .option(
       '--batch-size <n>',
-      `how many, 1 to ${maxSize}; ${defaultSize} if not given`,
+      `number of DevEUIs, 1 to ${maxSize} (default: ${defaultSize})`,
       wholeNumber(1, maxSize),
     )
     .option(
       '--concurrency <n>',
-      `requests at a time, 1 to ${maxConcurrency}; as many if not given`,
+      `requests in flight, 1 to ${maxConcurrency} (default: ${maxConcurrency})`,
       wholeNumber(1, maxConcurrency),
     )
-    .option('--timeout <seconds>', 'of one request; 15, or LORAWAN_TIMEOUT_MS', seconds)
-    .option('--prefix <hex>', 'the leading digits of each DevEUI', prefix)
-    .option('--project <id>', 'whose they are; it is made if it is missing', projectId, 'default')
+    .option(
+      '--timeout <seconds>',
+      'limit of one request (default: LORAWAN_TIMEOUT_MS, or 15)',
+      seconds,
+    )
+    .option('--prefix <hex>', 'leading hex digits of each DevEUI', prefix)
+    .option(
+      '--project <id>',
+      'project of the DevEUIs; created if it is missing',
+      projectId,
+      'default',
+    )
     .option('--resume <id>', 'resume this batch instead of starting one')
-    .option('--json', 'as {"deveuis":[…]}')
+    .option('--json', 'print {"deveuis":[…]}')
     .action(registerBatch);
 }
 
@@ -172,14 +181,16 @@ async function printResult(batch: BatchTracker, batchId: string, isJson: boolean
 
 function refuseUnusable(url: string, { batchSize, prefix, resume }: BatchOptions): void {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
-    throw new UsageError(`'${url}' is no URL of a provider: it begins with http:// or https://.`);
+    throw new UsageError(
+      `'${url}' is not the URL of a provider: it must begin with http:// or https://.`,
+    );
   }
   if (resume !== undefined && (batchSize !== undefined || prefix !== undefined)) {
     throw new UsageError('A batch that is resumed keeps its size and prefix: leave them out.');
   }
   const most = shortCodesBehind(prefix ?? '');
   if ((batchSize ?? defaultSize) > most) {
-    throw new UsageError(`Behind the prefix ${prefix} there are ${most} short codes only.`);
+    throw new UsageError(`The prefix ${prefix} leaves only ${most} short codes.`);
   }
 }
 

@@ -9,11 +9,13 @@ import { UsageError } from './ending.ts';
 import { context, withLedger } from './with-ledger.ts';
 
 export function addKeysCommand(program: Command): void {
-  const keys = program.command('keys').description('issue and revoke keys, also without a service');
+  const keys = program
+    .command('keys')
+    .description('issue and revoke keys, with or without a running service');
 
   keys
     .command('issue')
-    .description('issue a key, and show it once')
+    .description('issue a key and show it once')
     .option('--admin', 'a key of the installation')
     .option('--project <id>', 'the project of the member or device', projectId)
     .addOption(new Option('--member <id>', 'a key of a member').conflicts(['admin', 'device']))
@@ -23,9 +25,9 @@ export function addKeysCommand(program: Command): void {
   keys
     .command('revoke <key-id>')
     .description('revoke a key; running services refuse it within a second')
-    .option('--admin', 'it is a key of the installation')
+    .option('--admin', 'the key belongs to the installation')
     .option('--project <id>', 'the project of the member or device', projectId)
-    .option('--device <id>', 'the device that holds it; otherwise a member does')
+    .option('--device <id>', 'the device that holds the key (default: a member holds it)')
     .action(revokeKey);
 }
 
@@ -39,7 +41,7 @@ interface HolderOptions {
 async function issueKey(options: HolderOptions): Promise<void> {
   const holder = holderOf(options);
   if (holder === undefined) {
-    throw new UsageError('Say --admin, or --project with --member or --device.');
+    throw new UsageError('Give --admin, or --project with --member or --device.');
   }
   await withLedger(async ({ commands }) => {
     const { apiKey, newKey } = mintKey(holder.kind, randomEntropy(), systemClock());
@@ -52,7 +54,7 @@ async function revokeKey(keyId: string, options: HolderOptions): Promise<void> {
   // The key of a member is in the stream of the project, whichever member it is.
   const holder = holderOf({ member: '', ...options });
   if (holder === undefined) {
-    throw new UsageError('Say --admin, or --project, and --device for the key of a device.');
+    throw new UsageError('Give --admin, or --project, and --device for the key of a device.');
   }
   await withLedger(async ({ commands }) => {
     await commands.tenancy.revokeKey(holder, keyId, contextOf(options));

@@ -163,7 +163,7 @@ async function report(
     await printJson({ from: from.logId, to: to.logId, events, sha256 });
     return;
   }
-  if (events === 0) process.stderr.write(`The log ${from.logId} holds nothing.\n`);
+  if (events === 0) process.stderr.write(`The log ${from.logId} is empty.\n`);
   await print(
     `Copied the log ${from.logId} to ${to.logId}: ${events} events, the same by SHA-256 ` +
       `(${sha256}).\n`,

@@ -42,7 +42,7 @@ export class Places {
     }
     if (url !== EMBEDDED && !/^postgres(ql)?:\/\//.test(url)) {
       throw new UsageError(
-        `${option}: '${url}' is no log: give postgres://…, esdb://…, or embedded for the one ` +
+        `${option}: '${url}' is not a log: give postgres://…, esdb://…, or embedded for the one ` +
           'in DATA_DIR.',
       );
     }

@@ -15,19 +15,19 @@ export function addLogCommand(program: Command): void {
     .description('read the raw log, oldest first')
     // As above: `copy` has a --from of its own.
     .enablePositionalOptions()
-    .option('--stream <name>', 'only this stream: its whole name')
-    .option('--type <types>', 'only these types of events, separated by commas', types)
-    .option('--from <time or position>', 'where to begin, itself included')
-    .option('--to <time or position>', 'where to end, itself included')
-    .option('--correlation <id>', 'only what has this correlation id')
-    .option('--limit <n>', 'no more events than these', count)
-    .option('--json', 'a JSON object per line, as GET /api/v1/admin/log has them')
+    .option('--stream <name>', 'only this stream, by its full name')
+    .option('--type <types>', 'only these event types, separated by commas', types)
+    .option('--from <time or position>', 'first time, date or position, inclusive')
+    .option('--to <time or position>', 'last time, date or position, inclusive')
+    .option('--correlation <id>', 'only events with this correlation id')
+    .option('--limit <n>', 'maximum number of events', count)
+    .option('--json', 'print one JSON object per line, as GET /api/v1/admin/log has them')
     .action(readLog)
     .command('copy')
     .description('copy a log to another store; run it again to resume')
     .requiredOption('--from <url>', 'postgres://…, esdb://…, or embedded for the one in DATA_DIR')
-    .requiredOption('--to <url>', 'likewise: a log that holds nothing')
-    .option('--json', 'the outcome as a JSON object')
+    .requiredOption('--to <url>', 'the same; the log there must be empty')
+    .option('--json', 'print the outcome as a JSON object')
     .action(copyLogs);
 }
 

@@ -17,17 +17,17 @@ import { context, withLedger } from './with-ledger.ts';
 export function addProjectionsCommand(program: Command): void {
   const projections = program
     .command('projections')
-    .description('see to the projections, also without a service');
+    .description('operate projections, with or without a running service');
 
   withJson(projections.command('list'))
-    .description('where they stand, and how they are doing')
+    .description('list projections with their position, status and lag')
     .action(list);
   withJson(projections.command('rebuild <name>'))
-    .description('build it anew beside the live one, and put it in its place')
+    .description('rebuild a projection beside the live one, then replace it')
     .action(rebuild);
   withJson(projections.command('verify <name>'))
-    .description('replay it beside the live one, and name the rows that differ')
-    .option('--repair', 'rebuild it when rows differ')
+    .description('replay the log, compare row by row, and list the rows that differ')
+    .option('--repair', 'rebuild it if rows differ')
     .action(verify);
   for (const [action, description] of ACTIONS) {
     withJson(projections.command(`${action} <name>`))
@@ -44,7 +44,7 @@ const ACTIONS: readonly (readonly [ProjectionAction, string])[] = [
 ];
 
 function withJson(command: Command): Command {
-  return command.option('--json', 'what the HTTP API answers, one object to a line');
+  return command.option('--json', 'print what the HTTP API answers, one object per line');
 }
 
 interface OutputOptions {

@@ -53,7 +53,7 @@ async function requestReplay(
   } catch (error) {
     const running = error instanceof LedgerError ? error.conflicting : undefined;
     if (running?.kind !== kind) throw error;
-    process.stderr.write(`The ${kind} ${running.id} is running already: this follows it.\n`);
+    process.stderr.write(`The ${kind} ${running.id} is already running: following it.\n`);
     return administration.replay(kind, running.id);
   }
 }

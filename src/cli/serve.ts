@@ -6,7 +6,7 @@ import { onAskedToEnd } from './ending.ts';
 export function addServeCommand(program: Command): void {
   program
     .command('serve')
-    .description('run the service; its settings come from the environment and .env')
+    .description('run the service; settings come from the environment and .env')
     .action(() => runUntilAskedToEnd(startService(loadConfig())));
 }
 

@@ -14,31 +14,31 @@ import { errorMessage } from '../shared/errors.ts';
 export function addSimulateUsageCommand(simulate: Command): void {
   simulate
     .command('usage')
-    .description('what SIM cards use, a record for each minute, to a topic of Kafka or over HTTP')
+    .description('send usage records, one per minute, to a Kafka topic or over HTTP')
     .addOption(
-      new Option('--brokers <list>', 'host:port, or several with commas between them')
+      new Option('--brokers <list>', 'host:port, or several separated by commas')
         .argParser(brokers)
         .conflicts(['url']),
     )
-    .option('--topic <name>', 'which is made if it is missing', 'usage')
-    .option('--url <url>', 'of a service, such as http://127.0.0.1:8080')
-    .option('--key <key>', 'of a member of a project there')
-    .option('--sims <n>', 'how many SIM cards there are', wholeNumber(1, 1_000_000), 50)
-    .option('--days <n>', 'how many days they are used', wholeNumber(1, 100_000), 28)
+    .option('--topic <name>', 'topic, which is created if it is missing', 'usage')
+    .option('--url <url>', 'address of a service, such as http://127.0.0.1:8080')
+    .option('--key <key>', 'key of a member of a project there')
+    .option('--sims <n>', 'number of SIM cards', wholeNumber(1, 1_000_000), 50)
+    .option('--days <n>', 'number of days', wholeNumber(1, 100_000), 28)
     .option(
       '--start <day>',
-      'the first; day 00 of a month is none, and gives bad records',
+      'first day; day 00 of a month gives invalid records',
       day,
       '2020-02-01',
     )
-    .option('--bad <share>', 'of records that cannot be used, 0 to 1', rate, 0)
+    .option('--bad <share>', 'share of invalid records, 0 to 1', rate, 0)
     .option(
       '--rate <n>',
-      'records in a second; without it, as fast as they are taken',
+      'records per second (default: as fast as they are accepted)',
       wholeNumber(1, 1_000_000),
     )
     .option('--seed <n>', 'the same seed gives the same records', wholeNumber(0, 4_294_967_295), 1)
-    .option('--totals', 'print the bytes of each SIM card, too')
+    .option('--totals', 'also print the bytes of each SIM card')
     .action(simulateUsage);
 }
 
@@ -91,7 +91,7 @@ async function simulateUsage(options: UsageOptions): Promise<void> {
 function openSink({ brokers, topic, url, key }: UsageOptions): Promise<UsageSink> {
   if (brokers !== undefined) return UsageProducer.open(brokers, topic, createLogger('silent'));
   if (url === undefined || key === undefined) {
-    throw new UsageError('Say where to: --brokers, or --url and --key.');
+    throw new UsageError('Give --brokers, or --url and --key.');
   }
   return Promise.resolve(openHttpUsage(url, key));
 }

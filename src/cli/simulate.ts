@@ -11,31 +11,31 @@ import { errorMessage } from '../shared/errors.ts';
 export function addSimulateCommand(program: Command): void {
   const simulate = program
     .command('simulate')
-    .description('stand in for what the ledger works with, to try it out');
+    .description('simulate a provider or usage, to try the service');
 
   simulate
     .command('lorawan')
-    .description('a provider of the LoRaWAN network, which fails as often as it is told to')
+    .description('simulate a LoRaWAN provider that fails as often as you say')
+    .option('--port <n>', 'port on 127.0.0.1; 0 for any free one', wholeNumber(0, 65_535), 8090)
+    .option('--latency <ms>', 'time from a request to its answer', wholeNumber(0, 600_000), 50)
+    .option('--conflicts <rate>', 'share of DevEUIs that are already in use, 0 to 1', rate, 0)
+    .option('--timeouts <rate>', 'rate of requests that are never answered', rate, 0)
+    .option('--resets <rate>', 'rate of requests whose connection is reset', rate, 0)
+    .option('--errors <rate>', 'rate of requests that are answered with 500', rate, 0)
+    .option('--unavailable <rate>', 'rate of requests that are answered with 503', rate, 0)
+    .option('--garbage <rate>', 'rate of requests that are answered with invalid HTTP', rate, 0)
     .option(
-      '--port <n>',
-      'where it listens, on 127.0.0.1; 0 for any that is free',
-      wholeNumber(0, 65_535),
-      8090,
+      '--lost-answers <rate>',
+      'rate of requests that register, and then reset the connection',
+      rate,
+      0,
     )
-    .option('--latency <ms>', 'from a request to its answer', wholeNumber(0, 600_000), 50)
-    .option('--conflicts <rate>', 'DevEUIs that are somebody else’s, 0 to 1', rate, 0)
-    .option('--timeouts <rate>', 'requests that are never answered', rate, 0)
-    .option('--resets <rate>', 'requests whose connection is reset', rate, 0)
-    .option('--errors <rate>', 'requests that are answered with 500', rate, 0)
-    .option('--unavailable <rate>', 'requests that are answered with 503', rate, 0)
-    .option('--garbage <rate>', 'requests that are answered with what is not HTTP', rate, 0)
-    .option('--lost-answers <rate>', 'registered, and then the connection is reset', rate, 0)
-    .option('--lost-hangs <rate>', 'registered, and then never answered', rate, 0)
-    .option('--lenient', 'take any code of letters and digits as a DevEUI')
-    .option('--log <file>', 'keep what is registered in this file, behind a restart')
-    .option('--api-key <key>', 'register only for whoever brings this key')
-    .option('--tls-key <file>', 'the private key of the certificate; then it is https')
-    .option('--tls-cert <file>', 'the certificate')
+    .option('--lost-hangs <rate>', 'rate of requests that register and are never answered', rate, 0)
+    .option('--lenient', 'accept any code of letters and digits as a DevEUI')
+    .option('--log <file>', 'file that keeps registered DevEUIs across restarts')
+    .option('--api-key <key>', 'accept only requests with this key')
+    .option('--tls-key <file>', 'private key file of the certificate, for HTTPS')
+    .option('--tls-cert <file>', 'certificate file')
     .action(simulateLorawan);
 
   addSimulateUsageCommand(simulate);
@@ -87,12 +87,12 @@ async function start(options: LorawanOptions): Promise<Simulator> {
   // Sums of decimals are a little beside: ten times 0.1 is less than 1, and others are more.
   if (sumOfRates(faults) > 1 + 1e-9) {
     throw new UsageError(
-      'A request has one fault at most: the rates of all together must be 1 or less.',
+      'The sum of all rates must be at most 1, since a request has one fault at most.',
     );
   }
   const { tlsKey, tlsCert } = options;
   if ((tlsKey === undefined) !== (tlsCert === undefined)) {
-    throw new UsageError('Say both, --tls-key and --tls-cert, or neither.');
+    throw new UsageError('Give both --tls-key and --tls-cert, or neither.');
   }
   try {
     const tls =
@@ -119,7 +119,7 @@ function sayMalformed(text: string): void {
   const shown = JSON.stringify(text.slice(0, 64));
   process.stderr.write(
     `A client sent ${shown} as a DevEUI and is answered 422: a DevEUI has 16 hexadecimal digits. ` +
-      'Start the simulator with --lenient to take it.\n',
+      'Start the simulator with --lenient to accept it.\n',
   );
 }
 

@@ -104,7 +104,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     idleTimeoutMillis: 60_000,
   });
   // An idle connection that breaks is replaced by the pool; without a listener it ends the process.
-  pool.on('error', (error) => options.logger.debug({ err: error }, 'an idle connection was lost'));
+  pool.on('error', (error) => options.logger.debug({ err: error }, 'idle connection lost'));
 
   return {
     url: options.url,

@@ -29,7 +29,7 @@ export function keepConnection(
       connection = fresh;
       await prepare(fresh);
     } catch (error) {
-      logger.debug({ err: error }, `the connection for ${purpose} failed; it is tried again`);
+      logger.debug({ err: error }, `connection for ${purpose} failed: retrying`);
       reconnectLater();
     }
   };

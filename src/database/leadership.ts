@@ -34,7 +34,7 @@ export async function lead(
 ): Promise<Term | undefined> {
   while (!signal.aborted) {
     const connection = await database.connect().catch((error: unknown) => {
-      logger.debug({ err: error, office }, 'no connection to lead by; it is tried again');
+      logger.debug({ err: error, office }, 'cannot connect for the election of a leader: retrying');
       return undefined;
     });
     const term = connection && (await termBy(connection, office, signal));

@@ -68,7 +68,7 @@ export class Presence {
     }
     presence.#timer = setInterval(() => {
       presence.#renew().catch((error: unknown) => {
-        options.logger.debug({ err: error }, 'the presence was not renewed; it is tried again');
+        options.logger.debug({ err: error }, 'cannot renew the presence of this process: retrying');
       });
     }, RENEW_INTERVAL_MS);
     return presence;
@@ -95,7 +95,7 @@ export class Presence {
       delete from engine.presences
       where presence_id = ${this.#id}`,
     ).catch((error: unknown) => {
-      this.#options.logger.debug({ err: error }, 'the presence was not removed');
+      this.#options.logger.debug({ err: error }, 'cannot remove the presence of this process');
     });
     const connection = await this.#connection?.catch(() => undefined);
     await connection?.close();

@@ -89,7 +89,7 @@ export class BatchRun {
         if ((await this.#toBeWorkedOn()) === undefined) return;
       } catch (error) {
         const { stream } = this.#batch;
-        this.#parts.logger.warn({ err: error, stream }, 'the batch waits, and then goes on');
+        this.#parts.logger.warn({ err: error, stream }, 'batch waits for a retry');
       }
       await sleep(RESTART_AFTER_MS, signal);
     }
@@ -212,10 +212,7 @@ export class BatchRun {
       onFailedAttempt: ({ error }) => {
         const { devEui, attempt, outcome } = { ...ended.sent, outcome: ended.outcome.kind };
         const about = { err: error, stream: this.#batch.stream, devEui, attempt, outcome };
-        this.#parts.logger.warn(
-          about,
-          'the outcome of a request is not stored yet: it is tried again',
-        );
+        this.#parts.logger.warn(about, 'cannot store the outcome of a request yet: retrying');
       },
     });
   }
@@ -229,7 +226,7 @@ export class BatchRun {
     const failed = events.find((event) => event.type === 'BatchFailed');
     if (failed !== undefined) {
       const { stream } = this.#batch;
-      this.#parts.logger.warn({ stream, reason: failed.data.reason }, 'a batch has failed');
+      this.#parts.logger.warn({ stream, reason: failed.data.reason }, 'batch failed');
     }
     return events;
   }

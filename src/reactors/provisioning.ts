@@ -87,7 +87,7 @@ export class Provisioning {
         await this.#serve(AbortSignal.any([signal, term.lost]));
         this.#status = { status: 'standing-by' };
       } catch (error) {
-        logger.warn({ err: error }, 'provisioning waits, and then goes on');
+        logger.warn({ err: error }, 'provisioning waits for a retry');
         const reason = errorMessage(error);
         this.#status = { status: 'failing', reason };
         await sleep(RESTART_AFTER_MS, signal);
@@ -129,7 +129,7 @@ export class Provisioning {
     for (const batch of batches.filter(this.#takesOn)) {
       const { stream, provider: address } = batch;
       if (!provider.isAt(address)) {
-        logger.warn({ stream, provider: address }, 'a batch is with another provider: it waits');
+        logger.warn({ stream, provider: address }, 'batch waits: it began with another provider');
         continue;
       }
       const state = await commands.state(stream);

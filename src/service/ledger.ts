@@ -56,7 +56,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   const logger = createLogger(config.logLevel);
   if (role === 'service') {
     for (const name of config.unknownNames) {
-      logger.warn({ name }, 'this variable is no setting of this release, and has no effect');
+      logger.warn({ name }, 'unknown setting: it has no effect');
     }
   }
   refuseBrokenUrl(config);

@@ -94,7 +94,7 @@ export async function startService(
     server: api?.server,
     running: Promise.all([api?.following, appending(ledger)]).then(() => undefined),
     async stop() {
-      logger.info('draining: what is running finishes');
+      logger.info('draining: running requests finish');
       await close();
       logger.info('stopped');
     },
@@ -103,7 +103,7 @@ export async function startService(
 
 function appending({ mayAppend: ended, logger }: Ledger): Promise<void> {
   return ended.catch((error: unknown) => {
-    logger.fatal({ err: error }, 'this process may not append any more, and ends');
+    logger.fatal({ err: error }, 'this process may not append any more: ending');
     throw error;
   });
 }
@@ -165,7 +165,7 @@ async function serveApi(
   store.onAppended((write) => sightings.appended(write));
   const { ended } = await directory.follow(stopping);
   ended.catch((error: unknown) => {
-    logger.fatal({ err: error }, 'the key directory can no longer follow the log');
+    logger.fatal({ err: error }, 'the key directory cannot follow the log');
   });
   const responder = new Responder({ models, positions, logger });
   const limits = new RateLimits(config.rateLimits);

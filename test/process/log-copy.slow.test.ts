@@ -169,7 +169,7 @@ test('what cannot be copied is refused in a line', async () => {
     runCli(['log', 'copy', ...args], { EVENTSTORE_URL: '' });
   expect(await refused('--from', 'mysql://x', '--to', 'embedded')).toMatchObject({
     code: 2,
-    stderr: expect.stringMatching(/^--from: 'mysql:\/\/x' is no log/),
+    stderr: expect.stringMatching(/^--from: 'mysql:\/\/x' is not a log/),
   });
   expect(await refused('--from', 'embedded', '--to', 'embedded')).toMatchObject({
     code: 1,

@@ -147,7 +147,7 @@ describe('two processes', () => {
 
     gate.open();
 
-    await vi.waitFor(() => expect(log.join('')).toContain('the projection waits'), EVENTUALLY);
+    await vi.waitFor(() => expect(log.join('')).toContain('projection waits'), EVENTUALLY);
     expect(await notes.noted()).toEqual([]);
     expect(await notes.checkpoint()).toBe(before);
     await loseLease(notes);

@@ -223,7 +223,7 @@ export class FoldedStates {
       );
       if (isOfThisLog) throw error;
       // The log went back since it was saved, perhaps before this process was started.
-      this.#logger.warn({ err: error, stream }, 'a snapshot is not of this log, and is not used');
+      this.#logger.warn({ err: error, stream }, 'snapshot ignored: it belongs to another log');
       return undefined;
     }
   }
@@ -277,7 +277,7 @@ export class FoldedStates {
     this.#snapshots
       .save(stream, decider.fold, { revision, position, state: state as JsonObject })
       .catch((error: unknown) =>
-        this.#logger.debug({ err: error, stream }, 'no snapshot was saved'),
+        this.#logger.debug({ err: error, stream }, 'cannot save a snapshot'),
       );
   }
 }

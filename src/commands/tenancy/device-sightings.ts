@@ -58,7 +58,7 @@ export class DeviceSightings {
     this.#append(device, now, correlationId)
       .catch((error: unknown) => {
         this.#notedAtMs.delete(device.keyId);
-        this.#logger.debug({ err: error }, 'a device was seen, and that could not be recorded');
+        this.#logger.debug({ err: error }, 'cannot record that a device was seen');
       })
       .finally(() => {
         this.#appending -= 1;

@@ -31,7 +31,7 @@ export async function ensureCluster(paths: ClusterPaths, lock: ClusterLock): Pro
 
   const fresh = await mkdtemp(path.join(paths.dataDir, FRESH_PREFIX));
   await giveTo(paths.user, fresh);
-  paths.logger.info({ clusterDir: paths.clusterDir }, 'making the embedded PostgreSQL cluster');
+  paths.logger.info({ clusterDir: paths.clusterDir }, 'creating the embedded PostgreSQL cluster');
   await initdb(paths, fresh, lock);
   try {
     await rename(fresh, paths.clusterDir);

@@ -66,10 +66,11 @@ export async function openEmbeddedServer(options: EmbeddedServerOptions): Promis
       try {
         // At the same port: the url was given away.
         const member = await enter(paths, { role, port: first.port, signal });
-        logger.warn('the embedded PostgreSQL is back, and its locks are held again');
+        logger.warn('the embedded PostgreSQL is available again, and its locks are held');
         return member;
       } catch (error) {
-        if (!signal.aborted) logger.error({ err: error }, 'the embedded PostgreSQL is still away');
+        if (!signal.aborted)
+          logger.error({ err: error }, 'the embedded PostgreSQL is still unavailable');
       }
       await sleep(pauseMs, signal);
     }
@@ -90,7 +91,10 @@ export async function openEmbeddedServer(options: EmbeddedServerOptions): Promis
       const signal = AbortSignal.timeout(CLOSE_PATIENCE_MS);
       await leave(paths, await enter(paths, { role: 'tool', signal }));
     } catch (error) {
-      logger.warn({ err: error }, 'the embedded PostgreSQL may go on; the next start adopts it');
+      logger.warn(
+        { err: error },
+        'the embedded PostgreSQL may still run: the next start adopts it',
+      );
     }
   }
 }
@@ -153,7 +157,7 @@ async function findOrStart(paths: ClusterPaths, entry: Entry, elapsedMs: number)
     if (postmaster.kind === 'running') return foundRunning(postmaster, entry);
     if (lock.kind === 'busy') {
       if (elapsedMs > ORPHAN_PATIENCE_MS && (await endOrphans(paths.clusterDir)) > 0)
-        paths.logger.warn('ended what a killed PostgreSQL had left running');
+        paths.logger.warn('ended processes of a killed PostgreSQL');
       // A container with our network and its own processes: the server may well answer.
       if (postmaster.kind === 'unseen')
         return { kind: 'server', port: postmaster.port, seen: false };

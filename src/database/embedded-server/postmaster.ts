@@ -88,7 +88,7 @@ export async function stopPostmaster(paths: ClusterPaths): Promise<void> {
     if (performance.now() > deadlineMs) {
       paths.logger.warn(
         { serverPid: pid },
-        'the embedded PostgreSQL is still stopping; it goes on by itself',
+        'the embedded PostgreSQL is still stopping, and will end',
       );
       return;
     }

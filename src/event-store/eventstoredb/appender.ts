@@ -150,7 +150,7 @@ export class Appender {
     if (performance.now() - this.#warnedAtMs > WARN_INTERVAL_MS) {
       this.#warnedAtMs = performance.now();
       const count = this.#repeated;
-      logger.warn({ err: cause, count }, 'appends are repeated: their outcome is unknown');
+      logger.warn({ err: cause, count }, 'appends repeated: their outcome is unknown');
       this.#repeated = 0;
     }
     return pRetry(() => this.#findOrAttempt(write, before), {

@@ -321,7 +321,7 @@ class EventStoreDBEventStore implements OpenEventStore {
         return await this.#page(position);
       } catch (error) {
         if (!isTransientFailure(error)) throw error;
-        this.#parts.logger.debug({ err: error }, 'reading failed for now; the subscription waits');
+        this.#parts.logger.debug({ err: error }, 'cannot read the log: the subscription retries');
         await sleep(RESUME_AFTER_MS, signal);
       }
     }
@@ -338,7 +338,7 @@ class EventStoreDBEventStore implements OpenEventStore {
       // It has grown since: whether there is a record at the position, reading on will tell.
       if (end > position) return false;
       if (end === position) return true;
-      this.#parts.logger.warn({ position }, 'the log ends before this position: it is waited for');
+      this.#parts.logger.warn({ position }, 'the log ends before this position: waiting for it');
     } catch (error) {
       if (!isTransientFailure(error)) throw error;
     }

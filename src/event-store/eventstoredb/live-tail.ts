@@ -97,7 +97,7 @@ export class LiveTail {
       const error = await this.#subscribeOnce(signal);
       if (signal.aborted) return;
       this.#drops += 1;
-      this.#options.logger.debug({ err: error }, 'the subscription ended; it goes on');
+      this.#options.logger.debug({ err: error }, 'subscription lost: resuming');
       if (this.#end === before) {
         await sleep(RESUME_AFTER_MS, signal);
       }

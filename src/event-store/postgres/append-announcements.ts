@@ -43,7 +43,7 @@ export class AppendAnnouncements {
       await this.#database
         .query(sql`select pg_notify(${APPENDED_CHANNEL}, ${position.toString()})`)
         .catch((error: unknown) => {
-          this.#logger.debug({ err: error }, 'an append was not announced; others will poll');
+          this.#logger.debug({ err: error }, 'append not announced: other processes will poll');
         });
       await sleep(MIN_INTERVAL_MS);
     }

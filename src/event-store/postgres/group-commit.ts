@@ -243,7 +243,7 @@ export class GroupCommit {
       shouldRetry: ({ error }) => isTransient(error),
       onFailedAttempt: ({ error }) => {
         if (!isTransient(error)) return;
-        this.#options.logger.warn({ err: error }, 'an append is repeated: its outcome is unknown');
+        this.#options.logger.warn({ err: error }, 'append repeated: its outcome is unknown');
       },
     });
   }

@@ -218,7 +218,8 @@ class PostgresEventStore implements OpenEventStore {
     // Listening began, or began again: what was appended before has to be asked for.
     this.head().then(
       (head) => this.#isNews(head),
-      (error: unknown) => this.#logger.debug({ err: error }, 'polling has to do for a moment'),
+      (error: unknown) =>
+        this.#logger.debug({ err: error }, 'cannot listen for notifications: polling'),
     );
   }
 
@@ -243,7 +244,7 @@ class PostgresEventStore implements OpenEventStore {
       } catch (error) {
         if (!isTransient(error)) throw error;
         this.resumedSubscriptions += 1;
-        this.#logger.debug({ err: error }, 'reading failed for now; the subscription waits');
+        this.#logger.debug({ err: error }, 'cannot read the log: the subscription retries');
         await this.#appended.next().wait(RESUME_AFTER_MS, signal);
       }
     }

@@ -181,7 +181,7 @@ export class UsageSession {
   }): void {
     const offset = String(BigInt(lastOffset) + 1n);
     this.#consumer.commitOffsets([{ topic, partition, offset }]).catch((error: unknown) => {
-      this.#parts.logger.debug({ err: error, topic, partition }, 'an empty batch is not committed');
+      this.#parts.logger.debug({ err: error, topic, partition }, 'empty batch not committed');
     });
   }
 

@@ -79,7 +79,7 @@ export class ReplayWorker {
           if (hasWorked) break;
         }
       } catch (error) {
-        logger.warn({ err: error }, 'the replays that are running cannot be listed yet');
+        logger.warn({ err: error }, 'cannot list running replays yet');
       }
       await this.#cleanUpAll();
       if (!hasWorked) await this.#pause.for(LOOK_INTERVAL_MS);
@@ -99,7 +99,7 @@ export class ReplayWorker {
       await endAbandonedReplays(database, projection);
       await dropUnused(database, projection);
     } catch (error) {
-      logger.debug({ err: error }, 'tables out of use cannot be dropped yet; it is tried again');
+      logger.debug({ err: error }, 'cannot drop unused tables yet: retrying');
     }
   }
 
@@ -127,7 +127,7 @@ export class ReplayWorker {
       // Lost: cancelled, or taken over by another process.
       if (!(error instanceof LeaseLostError)) {
         const { projection, kind } = replay;
-        this.#options.logger.warn({ err: error, projection, kind }, 'a replay waits, and resumes');
+        this.#options.logger.warn({ err: error, projection, kind }, 'replay waits for a retry');
       }
     }
     return true;
@@ -180,7 +180,7 @@ export class ReplayWorker {
     const target = await store.head();
     // Not if it was taken over: what failed here may be what the other process has done.
     if (await endReplay(database, replay, 'fail', { error, target }, token)) {
-      logger.error({ ...replay, error }, 'a replay has failed');
+      logger.error({ ...replay, error }, 'replay failed');
     }
   }
 }

@@ -147,13 +147,13 @@ export class Leases {
       const kept = new Set(renewed.map(({ token }) => token));
       for (const lease of leases) {
         if (kept.has(lease.token) || !this.#held.has(lease)) continue;
-        this.#logger.debug({ ...lease.generation }, 'the lease of a generation was lost');
+        this.#logger.debug({ ...lease.generation }, 'lease of a generation lost');
         this.#drop(lease);
         lease.lost.abort();
       }
     } catch (error) {
       // Not lost by that: whoever took it meanwhile fences us off.
-      this.#logger.debug({ err: error }, 'leases could not be renewed');
+      this.#logger.debug({ err: error }, 'cannot renew leases');
     } finally {
       this.#isRenewing = false;
     }

@@ -77,10 +77,10 @@ export class Runner {
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof LeaseLostError) {
-          this.#logger.info('the projection was taken over, paused, or replaced by a rebuild');
+          this.#logger.info('projection ended here: taken over, paused, or replaced by a rebuild');
           continue;
         }
-        this.#logger.warn({ err: error }, 'the projection waits, and then goes on');
+        this.#logger.warn({ err: error }, 'projection waits for a retry');
         await this.#pause.for(RETRY_AFTER_ERROR_MS);
       }
     }
@@ -170,7 +170,7 @@ export class Runner {
     if (!(await writeStop(writer.connection, generation, stopped, lease.token))) {
       throw new LeaseLostError();
     }
-    this.#logger.error(stopped, 'the projection stopped at an event it cannot apply');
+    this.#logger.error(stopped, 'projection stopped at an event that it cannot apply');
     await this.#standStill(generation, lease, writer, stopped);
   }
 
