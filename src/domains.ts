@@ -7,7 +7,7 @@ import { StateCommands } from './commands/state/commands.ts';
 import { TenancyCommands } from './commands/tenancy/commands.ts';
 import { UsageCommands } from './commands/usage/commands.ts';
 import { WebhookCommands } from './commands/webhooks/commands.ts';
-import type { DomainName } from './events/registry.ts';
+import { domainContracts, type DomainName } from './events/registry.ts';
 import { deveuiProjection } from './projections/deveui/projection.ts';
 import type { Projection } from './projections/engine/projection.ts';
 import { firmwareProjection } from './projections/firmware/projection.ts';
@@ -75,8 +75,8 @@ export type Commands = {
 
 const domainNames = Object.keys(domains) as readonly DomainName[];
 
-export const projections: readonly Projection[] = domainNames.map(
-  (name) => domains[name].projection,
+export const projections: readonly Projection[] = Object.keys(domainContracts).map(
+  (name) => domains[name as DomainName].projection,
 );
 
 export function openCommands(parts: CommandParts): Commands {

@@ -17,13 +17,13 @@ import { webhooksContract } from './webhooks.ts';
 /**
  * The contract of each domain. It is here, and not in `domains.ts`, because every layer reads events,
  * and none of them may depend on all the others. A domain that has a line here and none there does
- * not compile.
+ * not compile. It is the order in which domains are shown.
  */
 export const domainContracts = {
   tenancy: tenancyContract,
+  state: stateContract,
   deveui: deveuiContract,
   firmware: firmwareContract,
-  state: stateContract,
   usage: usageContract,
   webhooks: webhooksContract,
 };

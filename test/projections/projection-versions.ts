@@ -5,7 +5,7 @@ import { createLogger } from '../../src/shared/logger.ts';
 /** The projections of the product in their order, with their versions. */
 export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
   tenancy: 3,
-  state: 3,
+  state: 4,
   deveui: 1,
   firmware: 2,
   usage: 1,
