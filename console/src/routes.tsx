@@ -108,6 +108,14 @@ const views = [
     lazyRouteComponent(() => import('./views/usage/usage.tsx'), 'Usage'),
   ),
   view(
+    '/webhooks',
+    lazyRouteComponent(() => import('./views/webhooks/webhooks.tsx'), 'Webhooks'),
+  ),
+  view(
+    '/webhooks/$id',
+    lazyRouteComponent(() => import('./views/webhooks/webhook.tsx'), 'WebhookView'),
+  ),
+  view(
     '/keys',
     lazyRouteComponent(() => import('./views/keys/keys.tsx'), 'Keys'),
   ),

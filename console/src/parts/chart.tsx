@@ -1,5 +1,6 @@
 import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
+import { formatTime } from '../time/moment.ts';
 
 export interface Series {
   readonly label: string;
@@ -49,7 +50,14 @@ export function Chart({ label, times, series, isBars, zone, format, onPick }: Ch
       chart.destroy();
     };
   }, [times, series, isBars, zone, format]);
-  return <div ref={place} className="chart" role="img" aria-label={label} />;
+  return (
+    <div
+      ref={place}
+      className={`chart ${series.length === 1 ? 'single' : ''}`}
+      role="img"
+      aria-label={label}
+    />
+  );
 }
 
 type Drawn = Pick<ChartProps, 'series' | 'isBars' | 'zone' | 'format'>;
@@ -68,9 +76,12 @@ function optionsFor(element: HTMLElement, drawn: Drawn): uPlot.Options {
     width: element.clientWidth,
     height: HEIGHT,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1_000), zone),
-    scales: { x: { time: true }, y: { range: (_chart, _least, most) => [0, most * 1.08 || 1] } },
+    scales: {
+      x: { time: true, range: padded(isBars) },
+      y: { range: (_chart, _least, most) => [0, most * 1.08 || 1] },
+    },
     axes: [
-      axis,
+      { ...axis, values: timesIn(zone) },
       {
         ...axis,
         size: AXIS_WIDTH,
@@ -78,7 +89,7 @@ function optionsFor(element: HTMLElement, drawn: Drawn): uPlot.Options {
       },
     ],
     series: [
-      {},
+      { label: 'Begins', value: (_chart, seconds: number | null) => timeIn(zone, seconds) },
       ...series.map(({ label }, index) => ({
         label,
         stroke: color(`--series-${(index % SERIES_COLORS) + 1}`),
@@ -90,6 +101,34 @@ function optionsFor(element: HTMLElement, drawn: Drawn): uPlot.Options {
       })),
     ],
   };
+}
+
+const DAY_SECONDS = 86_400;
+
+/** Room for the first and the last bar, which stand on the ends of the axis. */
+function padded(isBars: boolean): (chart: uPlot, least: number, most: number) => [number, number] {
+  return (chart, least, most) => {
+    const count = chart.data[0].length;
+    const step = count > 1 ? (most - least) / (count - 1) : DAY_SECONDS;
+    return isBars ? [least - step / 2, most + step / 2] : [least, most];
+  };
+}
+
+/** Days where the ticks are days apart, else hours, as they are in the zone. */
+function timesIn(zone: string) {
+  return (_chart: uPlot, ticks: number[], _axis: number, _space: number, step: number): string[] =>
+    ticks.map((seconds) =>
+      new Intl.DateTimeFormat('en-GB', {
+        timeZone: zone,
+        ...(step >= DAY_SECONDS
+          ? { day: 'numeric', month: 'short' }
+          : { day: 'numeric', hour: '2-digit', minute: '2-digit' }),
+      }).format(seconds * 1_000),
+    );
+}
+
+function timeIn(zone: string, seconds: number | null): string {
+  return seconds === null ? '' : formatTime(new Date(seconds * 1_000).toISOString(), zone);
 }
 
 /** A canvas knows no custom properties. */

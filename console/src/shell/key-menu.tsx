@@ -14,7 +14,9 @@ export function KeyMenu() {
     <Popover.Root open={isOpen} onOpenChange={setOpen}>
       <Popover.Trigger className="button">
         <bdi>{who}</bdi>
-        {project?.role !== undefined && <span className="tag">{project.role}</span>}
+        {project !== undefined && project.role !== project.holder && (
+          <span className="tag">{project.role}</span>
+        )}
       </Popover.Trigger>
       <Popover.Portal>
         <Popover.Content

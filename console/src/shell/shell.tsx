@@ -85,7 +85,10 @@ const PROJECT_VIEWS = [
 ] as const;
 
 /** Only owners may read them. */
-const OWNER_VIEWS = [['/keys', 'Members and keys']] as const;
+const OWNER_VIEWS = [
+  ['/webhooks', 'Webhooks'],
+  ['/keys', 'Members and keys'],
+] as const;
 
 const ADMIN_VIEWS = [
   ['/operations', 'Projections'],
@@ -118,7 +121,7 @@ function Links({ title, views }: { title: string; views: readonly View[] }) {
       <ul>
         {views.map(([to, name]) => (
           <li key={to}>
-            <Link to={to} activeProps={{ 'aria-current': 'page' }}>
+            <Link to={to} activeOptions={{ includeSearch: false }}>
               {name}
             </Link>
           </li>

@@ -53,7 +53,7 @@ const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['minute', 60],
   ['second', 1],
 ];
-const relative = new Intl.RelativeTimeFormat('en', { numeric: 'always' });
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'always', style: 'narrow' });
 
 /** `3 days ago`, as of `now` in milliseconds. */
 export function formatAge(text: string, now = Date.now()): string {

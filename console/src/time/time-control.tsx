@@ -42,7 +42,7 @@ export function TimeControl() {
 function NowLabel() {
   const isLost = useConnection() === 'lost';
   const isPushed = usePollInterval() === false;
-  const how = isPushed ? 'live' : 'asked every 5 s';
+  const how = isPushed ? 'live' : 'read every 5 s';
   return (
     <>
       <span className={`dot ${isLost ? 'lost' : 'live'}`} />

@@ -46,8 +46,7 @@ export function Device() {
             to="/devices/$id"
             params={{ id }}
             search={(search) => ({ at: search.at, tab: name })}
-            aria-current={tab === name ? 'page' : undefined}
-            activeProps={{}}
+            activeOptions={{ explicitUndefined: true }}
           >
             {title}
           </Link>

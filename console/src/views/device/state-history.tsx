@@ -221,9 +221,9 @@ function History({ sensorId, newest, shown, onShow }: HistoryProps) {
       </section>
       <section className="card" aria-label="Patches">
         <h2>Patches</h2>
-        <ol className="stack">
+        <ol className="stack patches">
           {revisions.slice(0, 200).map(({ revision, patch, recorded_at: recordedAt }) => (
-            <li key={revision} className="row">
+            <li key={revision}>
               <button
                 type="button"
                 className="button small"
@@ -233,7 +233,7 @@ function History({ sensorId, newest, shown, onShow }: HistoryProps) {
                 Revision {revision}
               </button>
               <Time value={recordedAt} />
-              <code className="grow">{JSON.stringify(patch)}</code>
+              <code>{JSON.stringify(patch)}</code>
             </li>
           ))}
         </ol>

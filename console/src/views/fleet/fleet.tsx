@@ -86,10 +86,12 @@ const COLUMNS: readonly Column<Device>[] = [
   { title: 'Firmware', cell: ({ device_id: id }) => <VersionsCell id={id} /> },
   {
     title: 'Last seen',
+    width: '110px',
     cell: ({ last_seen_at: seenAt }) => <Time value={seenAt} age />,
   },
   {
     title: 'Used this month',
+    width: '140px',
     isNumber: true,
     cell: ({ device_id: id }) => <UsageCell id={id} />,
   },

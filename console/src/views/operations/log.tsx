@@ -66,6 +66,7 @@ function columns(show: (event: RecordedEvent) => void): readonly Column<Recorded
   return [
     {
       title: 'Position',
+      width: '150px',
       cell: (event) => (
         <button type="button" className="button small quiet mono" onClick={() => show(event)}>
           {event.position}
@@ -77,9 +78,9 @@ function columns(show: (event: RecordedEvent) => void): readonly Column<Recorded
       width: 'minmax(180px, 1fr)',
       cell: ({ recorded_at: recordedAt }) => <Time value={recordedAt} />,
     },
-    { title: 'Type', cell: ({ type }) => type },
+    { title: 'Type', width: 'minmax(170px, 1fr)', cell: ({ type }) => type },
     { title: 'Stream', width: 'minmax(220px, 2fr)', cell: ({ stream }) => stream },
-    { title: 'Revision', isNumber: true, cell: ({ revision }) => String(revision) },
+    { title: 'Revision', width: '90px', isNumber: true, cell: ({ revision }) => String(revision) },
     { title: 'Data', width: 'minmax(200px, 2fr)', cell: ({ data }) => JSON.stringify(data) },
   ];
 }

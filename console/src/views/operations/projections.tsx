@@ -23,7 +23,7 @@ export function Projections() {
     <>
       <PageHead
         title="Projections"
-        note="Each read model follows the log by itself. It can be rebuilt and verified while everything runs."
+        note="Read models that follow the log. Each can be rebuilt and verified while everything runs."
       />
       <div className="stack">
         <When read={read}>

@@ -1,36 +1,21 @@
-import { useQuery, type UseQueryResult } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { lazy, Suspense, useMemo, useState } from 'react';
-import { asOf } from '../../api/as-of.ts';
-import {
-  API_URL,
-  ApiError,
-  answered,
-  authorization,
-  bodyOf,
-  problemOf,
-  projectApi,
-} from '../../api/client.ts';
+import { API_URL, ApiError, answered, authorization, problemOf } from '../../api/client.ts';
 import { Empty, Loading, Problem, When } from '../../parts/states.tsx';
 import { Table, type Column } from '../../parts/table.tsx';
 import { formatBytes, formatNumber, Status } from '../../parts/text.tsx';
 import { formatTime, useMoment, type Moment } from '../../time/moment.ts';
 import { bucketQuery, clockChange, type Range } from './range.ts';
+import { bucketsQuery, type Bucket } from './read-buckets.ts';
 
 const Chart = lazy(() =>
   import('../../parts/chart.tsx').then((module) => ({ default: module.Chart })),
 );
 
-export interface Bucket {
-  /** The instant at which it begins. */
-  readonly start: string;
-  readonly 'bytes-used-total': number | string;
-}
-
-const PAGE_SIZE = 100;
-
 /** What one organization or SIM card used, bucket by bucket: as a chart, and as the same table. */
 export function Buckets({ range, id }: { range: Range; id: string }) {
-  const read = useBuckets(range, id);
+  const at = useMoment();
+  const read = useQuery(bucketsQuery(range, id, at));
   return (
     <When read={read} lines={12}>
       {(buckets) =>
@@ -44,35 +29,6 @@ export function Buckets({ range, id }: { range: Range; id: string }) {
       }
     </When>
   );
-}
-
-function useBuckets(range: Range, id: string): UseQueryResult<readonly Bucket[]> {
-  const at = useMoment();
-  const query = bucketQuery(range);
-  return useQuery({
-    queryKey: ['project', 'buckets', range.by, id, JSON.stringify(query), at],
-    queryFn: () => readBuckets(range, id, at),
-  });
-}
-
-/** Page after page, as a chart needs all of them. */
-async function readBuckets(range: Range, id: string, at: Moment): Promise<readonly Bucket[]> {
-  const buckets: Bucket[] = [];
-  for (let page = 1; ; page += 1) {
-    const query = { ...bucketQuery(range), page, size: PAGE_SIZE };
-    const path = { id };
-    const { items, total } = await bodyOf(
-      range.by === 'org'
-        ? projectApi.GET('/organization/{id}/usage', {
-            params: { path, query: { ...query, ...asOf('/organization/{id}/usage', at) } },
-          })
-        : projectApi.GET('/simcard/{id}/usage', {
-            params: { path, query: { ...query, ...asOf('/simcard/{id}/usage', at) } },
-          }),
-    );
-    buckets.push(...items);
-    if (buckets.length >= total || items.length === 0) return buckets;
-  }
 }
 
 interface ShownProps {

@@ -8,6 +8,7 @@ import { Empty } from '../../parts/states.tsx';
 import { PagedTable, type Column } from '../../parts/table.tsx';
 import { formatBytes, formatNumber, Snippet } from '../../parts/text.tsx';
 import { useMoment, type Moment } from '../../time/moment.ts';
+import { OverTime } from './over-time.tsx';
 import type { Range } from './range.ts';
 
 interface Total {
@@ -28,14 +29,20 @@ const PAGE_SIZE = 100;
 export function Totals({ range }: { range: Range }) {
   const pages = useTotals(range);
   const most = Math.max(1, ...pages.items.map(({ bytes }) => Number(bytes)));
+  const heaviest = pages.items
+    .toSorted((one, other) => Number(other.bytes) - Number(one.bytes))
+    .flatMap(({ id }) => id ?? []);
   return (
-    <PagedTable
-      label={range.by === 'org' ? 'Organizations' : 'SIM cards'}
-      pages={pages}
-      columns={columnsFor(range, most)}
-      keyOf={({ id }) => id ?? ''}
-      empty={<NoUsage />}
-    />
+    <>
+      <OverTime range={range} ids={heaviest} />
+      <PagedTable
+        label={range.by === 'org' ? 'Organizations' : 'SIM cards'}
+        pages={pages}
+        columns={columnsFor(range, most)}
+        keyOf={({ id }) => id ?? ''}
+        empty={<NoUsage />}
+      />
+    </>
   );
 }
 

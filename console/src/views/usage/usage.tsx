@@ -17,16 +17,14 @@ export function Usage() {
         <Link
           to="/usage"
           search={(search) => ({ ...search, tab: undefined })}
-          aria-current={tab === undefined ? 'page' : undefined}
-          activeProps={{}}
+          activeOptions={{ explicitUndefined: true }}
         >
           Used
         </Link>
         <Link
           to="/usage"
           search={(search) => ({ ...search, tab: 'rejected' })}
-          aria-current={tab === 'rejected' ? 'page' : undefined}
-          activeProps={{}}
+          activeOptions={{ explicitUndefined: true }}
         >
           Rejected records
         </Link>
