@@ -1,7 +1,7 @@
 /**
  * Writes the types of the API to `console/src/api/openapi.d.ts`, made of this service's OpenAPI
- * document: all that the console knows of the service. Only answers that are no problem are kept, as
- * every problem has one shape.
+ * document: all that the console knows of the service. Only answers in JSON that are no problem are
+ * kept: every problem has one shape, and tables and streams are read as they come.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,7 +41,8 @@ function keepAnswers(operation: Operation): void {
   const kept = Object.entries(operation.responses).filter(([status]) => status < '300');
   for (const [, response] of kept) {
     delete response.headers;
-    delete response.content?.['text/csv'];
+    const json = response.content?.['application/json'];
+    if (json !== undefined) response.content = { 'application/json': json };
   }
   operation.responses = Object.fromEntries(kept);
   operation.parameters = (operation.parameters ?? []).filter(

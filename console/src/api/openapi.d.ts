@@ -1732,7 +1732,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Sensor"];
-                    "text/event-stream": string;
                 };
             };
         };
@@ -2327,7 +2326,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Batch"];
-                    "text/event-stream": string;
                 };
             };
         };
@@ -2379,7 +2377,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Batch"];
-                    "text/event-stream": string;
                 };
             };
         };
@@ -3423,7 +3420,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Device"];
-                    "text/event-stream": string;
                 };
             };
         };
