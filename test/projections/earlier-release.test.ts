@@ -74,9 +74,13 @@ async function earlierGeneration(
   return { schema, generation };
 }
 
-async function run(notes: Notes): Promise<ReadProcess> {
+function prepare(notes: Notes): Promise<ReadProcess> {
   const projections = [notes.projection('this release', { isUnique: true })];
-  const process = await startReadProcess({ url: testDatabase.url, projections });
+  return startReadProcess({ url: testDatabase.url, projections });
+}
+
+async function run(notes: Notes): Promise<ReadProcess> {
+  const process = await prepare(notes);
   process.engine.start();
   return process;
 }
@@ -155,7 +159,10 @@ test('a generation that a process of the earlier release makes after the migrati
   await migrate(database, logger);
   const { schema } = await earlierGeneration(notes, id, 'live');
 
-  const process = await run(notes);
+  const process = await prepare(notes);
+  expect(await notes.status(process)).toMatchObject({ generation: 4, eventsPerSecond: 0 });
+  expect((await notes.read(process)).value).toEqual([]);
+  process.engine.start();
   await notes.append(process.store, numbered(3));
 
   await notes.eventuallyNotes(numbered(3));

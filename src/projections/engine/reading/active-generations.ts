@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../../../database/database.ts';
 import { LedgerError } from '../../../shared/errors.ts';
+import { addProgressColumns } from '../generations/checkpoint.ts';
 import { createGeneration } from '../generations/generation-tables.ts';
 import {
   isHeld,
@@ -86,6 +87,9 @@ export class ActiveGenerations {
       if (isOwn || (active && (await isHeld(this.#database, active)))) this.#moving.add(name);
       else this.#moving.delete(name);
       const before = this.#active.get(name);
+      if (active !== undefined && active.generation !== before?.generation) {
+        await addProgressColumns(this.#database, active.schema);
+      }
       if (active === undefined) this.#active.delete(name);
       else this.#active.set(name, active);
       if (before !== undefined && before.generation !== active?.generation) this.#onChanged(name);
