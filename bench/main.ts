@@ -8,6 +8,7 @@ import type { EventStoreSetting, Report, Row, Setting } from './row.ts';
 import { appendRow } from './rows/append.ts';
 import { eventStoreDBAppendRow } from './rows/eventstoredb-append.ts';
 import { eventStoreDBBacklogRow, eventStoreDBRebuildRow } from './rows/eventstoredb-backlog.ts';
+import { followersRow } from './rows/followers.ts';
 import { httpFirmwareRow, httpPatchRow } from './rows/http-requests.ts';
 import { kafkaIngestRow } from './rows/kafka-ingest.ts';
 import { longStreamRow } from './rows/long-stream.ts';
@@ -35,6 +36,7 @@ const ROWS: readonly Row[] = [
   devicesRow,
   kafkaIngestRow,
   usageRow,
+  followersRow,
   worstStallRow,
 ];
 /** Those that read first: what the others leave on a server is read over. */

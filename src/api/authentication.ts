@@ -71,8 +71,8 @@ export class Authentication {
   }
 
   /**
-   * Whether the key of a caller would be accepted now, for the same holder with the same rights: for
-   * answers that take long.
+   * Whether the key of a caller would be accepted now, for the same holder with the same rights:
+   * for answers that take long.
    * @throws LedgerError `store-unavailable`, `read-model-behind`
    */
   async isStillValid(caller: Caller): Promise<boolean> {

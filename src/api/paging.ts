@@ -91,7 +91,9 @@ export async function walkPage<Row, At extends Place>(
   return pageAnswer({ path, positions }, name, { items, next, position });
 }
 
-/** The place that a request's cursor names; undefined without one. @throws LedgerError as `walkPage` */
+/**
+ * The place that a request's cursor names; undefined without one. @throws LedgerError as `walkPage`
+ */
 export async function placeInWalk<At extends Place>(
   request: Pick<WalkRequest, 'query' | 'positions'>,
   name: string,

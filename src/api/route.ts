@@ -108,8 +108,8 @@ export interface Route<Params = unknown, Query = unknown, Body = unknown> {
   /** Answers with the events themselves, too, for whoever accepts `text/event-stream`. */
   readonly hasEvents?: boolean;
   /**
-   * Which events may change its answer. Then it can be followed: whoever accepts `text/event-stream` gets the
-   * answer, and again whenever it changes.
+   * Which events may change its answer. Then it can be followed: whoever accepts
+   * `text/event-stream` gets the answer, and again whenever it changes.
    */
   readonly changedBy?: (params: Params) => AnswerChanges;
   /** Takes `Prefer: wait=<s>` (RFC 7240). */

@@ -28,7 +28,8 @@ const SILENCE_MS = 45_000;
 
 /**
  * One connection to an event stream, until it ends.
- * @throws FollowRefusedError; other errors when the connection is lost, after which the client resumes
+ * @throws FollowRefusedError; other errors when the connection is lost, after which the client
+ * resumes
  */
 export async function* followEvents({
   address,

@@ -3,7 +3,10 @@ import type { FairSlots } from '../shared/fair-slots.ts';
 import { approximateSize } from './event-size.ts';
 import type { Batch, EventStore, Position, RecordedEvent, SubscribeOptions } from './port.ts';
 
-/** So much is kept for followers that are slower than the fastest; who needs older events reads the log itself. */
+/**
+ * So much is kept for followers that are slower than the fastest; who needs older events reads the
+ * log itself.
+ */
 const MAX_KEPT_EVENTS = 2_000;
 const MAX_KEPT_BATCHES = 200;
 const MAX_KEPT_BYTES = 8 * 1024 * 1024;
@@ -16,14 +19,16 @@ export interface SharedFeedOptions {
   /** What comes within this time after a batch is given together; at once unless it is given. */
   readonly pauseMs?: number;
   /**
-   * Followers that have a `share` take turns in these slots while they catch up. Each holds the events that
-   * it reads, so the slots bound the memory, however many catch up.
+   * Followers that have a `share` take turns in these slots while they catch up. Each holds the
+   * events that it reads, so the slots bound the memory, however many catch up.
    */
   readonly catchUpSlots?: FairSlots;
 }
 
 export interface FeedOptions extends SubscribeOptions {
-  /** Whose turn it takes while it catches up, for example a project; it reads at once without one. */
+  /**
+   * Whose turn it takes while it catches up, for example a project; it reads at once without one.
+   */
   readonly share?: string;
 }
 
@@ -31,8 +36,9 @@ export interface FeedOptions extends SubscribeOptions {
  * One subscription for many followers in a process: what comes is read once and given to each. A
  * follower that is behind reads the log itself, and joins where the shared reading stands.
  *
- * Read on demand: the next batch is asked for when a follower has seen all that is kept. So the feed is
- * as fast as its fastest follower, a slow one delays no other, and memory is bounded, in bytes.
+ * Read on demand: the next batch is asked for when a follower has seen all that is kept. So the
+ * feed is as fast as its fastest follower, a slow one delays no other, and memory is bounded, in
+ * bytes.
  */
 export class SharedFeed {
   readonly #store: EventStore;
@@ -83,7 +89,10 @@ export class SharedFeed {
     }
   }
 
-  /** Reads towards the shared reading for one turn, and begins that where the log ends before there is one. */
+  /**
+   * Reads towards the shared reading for one turn, and begins that where the log ends before there
+   * is one.
+   */
   async *#catchUp(
     after: Position,
     types: readonly string[],
@@ -92,7 +101,8 @@ export class SharedFeed {
     const slots = share === undefined ? undefined : this.#options.catchUpSlots;
     const release = await slots?.take(share ?? '');
     try {
-      // The reading may stand beyond the last event: its position moves also where no wanted event is.
+      // The reading may stand beyond the last event: its position moves also where no wanted event
+      // is.
       const until = this.#reading?.start;
       const endsAtMs = performance.now() + CATCH_UP_TURN_MS;
       const reading = { after, types, ...(until !== undefined && { until }) };
@@ -155,8 +165,8 @@ class Reading {
   }
 
   /**
-   * What follows a position; undefined at the end, and beyond. Several batches at once: to whoever is
-   * slower than the reading, batch by batch would be a commit for each few events.
+   * What follows a position; undefined at the end, and beyond. Several batches at once: to whoever
+   * is slower than the reading, batch by batch would be a commit for each few events.
    */
   after(position: Position): Batch | undefined {
     const events: RecordedEvent[] = [];
@@ -171,8 +181,8 @@ class Reading {
   }
 
   /**
-   * Until there is more; asked for once, however many wait. `slowest`: what all followers have seen, which
-   * is kept no longer.
+   * Until there is more; asked for once, however many wait. `slowest`: what all followers have
+   * seen, which is kept no longer.
    */
   async next(signal: AbortSignal, slowest: () => Position): Promise<void> {
     if (this.#next === undefined) {

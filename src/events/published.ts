@@ -20,9 +20,9 @@ const INTERNAL: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Members of event data that no client is shown: hashes and seeds of secrets, what belongs to another
- * project or to the installation, how the service remembers what it deduplicates, and times that the
- * entry itself has.
+ * Members of event data that no client is shown: hashes and seeds of secrets, what belongs to
+ * another project or to the installation, how the service remembers what it deduplicates, and times
+ * that the entry itself has.
  */
 const HIDDEN: Readonly<Record<string, readonly string[]>> = {
   KeyIssued: ['secretHash'],
@@ -56,14 +56,18 @@ export function publishedDomain(type: string): Domain | undefined {
   return domainOfType.get(type);
 }
 
-/** The data of an event without what no client is shown. What was published already stays as it is. */
+/**
+ * The data of an event without what no client is shown. What was published already stays as it is.
+ */
 export function publishedData(type: string, data: JsonObject): JsonObject {
   const hidden = HIDDEN[type];
   if (hidden === undefined) return data;
   return Object.fromEntries(Object.entries(data).filter(([name]) => !hidden.includes(name)));
 }
 
-/** Whether an event is shown to owners alone, as members, their keys and webhooks are in the API. */
+/**
+ * Whether an event is shown to owners alone, as members, their keys and webhooks are in the API.
+ */
 export function isForOwners(type: string, data: JsonObject): boolean {
   if (/^(Member|Webhook)/.test(type)) return true;
   return (type === 'KeyIssued' || type === 'KeyRevoked') && data['kind'] === 'mem';

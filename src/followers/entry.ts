@@ -4,7 +4,9 @@ import { isForOwners, publishedData, publishedDomain, type Domain } from '../eve
 import { domainEvent } from '../events/registry.ts';
 import type { JsonObject } from '../shared/json.ts';
 
-/** An event of the log as followers pass it on: what clients are shown, and what filters look at. */
+/**
+ * An event of the log as followers pass it on: what clients are shown, and what filters look at.
+ */
 export interface Entry {
   readonly position: Position;
   readonly projectId: string;
@@ -76,8 +78,8 @@ const SUBJECTS = [
 const HOLDERS: Readonly<Record<string, string>> = { dev: 'devices', mem: 'members', adm: 'keys' };
 
 /**
- * What an event is about, as a path below `/api/v1`: `sensors/pump-1`, `devices/d7`, `batches/…`. A key is
- * its holder's, and what names nothing else is about its project.
+ * What an event is about, as a path below `/api/v1`: `sensors/pump-1`, `devices/d7`, `batches/…`. A
+ * key is its holder's, and what names nothing else is about its project.
  */
 function subjectOf(data: JsonObject, { category, projectId }: ParsedStream): string {
   const { holder, kind } = data;

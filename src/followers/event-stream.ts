@@ -1,6 +1,4 @@
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import { sleep } from '../shared/sleep.ts';
 
 /** A reader is given this long to take what was written before its events are put aside. */
 const GRACE_MS = 1_000;
@@ -11,8 +9,8 @@ const WRITING_MS = 2_000;
 export type StreamEnd = 'left' | 'drained' | 'revoked' | 'slow' | 'failed';
 
 /**
- * One answer of Server-Sent Events (WHATWG HTML, section 9.2), written as fast as its reader reads. It never
- * holds more than one written text, so a reader that stops reading costs bounded memory.
+ * One answer of Server-Sent Events (WHATWG HTML, section 9.2), written as fast as its reader reads.
+ * It never holds more than one written text, so a reader that stops reading costs bounded memory.
  */
 export class EventStream {
   readonly #response: ServerResponse;
@@ -22,6 +20,8 @@ export class EventStream {
   #isPositionWritten = false;
   #writtenAtMs = performance.now();
   #blockedAtMs: number | undefined;
+  /** Ends the wait for the reader. */
+  #wake: () => void = () => undefined;
   /** How old the last event was when it was written, in milliseconds. */
   #ageMs = 0;
 
@@ -30,6 +30,7 @@ export class EventStream {
     this.#response = response;
     this.#position = position;
     this.#onEnd = onEnd;
+    response.on('drain', () => this.#taken());
     response.once('close', () => this.#end('left'));
   }
 
@@ -39,8 +40,8 @@ export class EventStream {
   }
 
   /**
-   * How far behind it is, in milliseconds: how old the events are that are being written, and how long they
-   * have been waiting for the reader.
+   * How far behind it is, in milliseconds: how old the events are that are being written, and how
+   * long they have been waiting for the reader.
    */
   get lagMs(): number {
     const isWriting = performance.now() - this.#writtenAtMs < WRITING_MS;
@@ -55,12 +56,15 @@ export class EventStream {
   /** The first bytes, so that the client knows that it is connected, and where it begins. */
   open(): void {
     this.#response.flushHeaders();
+    // The streams of a process have a limit of their own for readers that take nothing.
+    this.#response.socket?.setTimeout(0);
     this.keepAlive();
   }
 
   /**
    * Writes events, the last of which is at `position`. False when the reader does not keep up: then
-   * `drained` is to be waited for before anything else is written, without holding events meanwhile.
+   * `drained` is to be waited for before anything else is written, without holding events
+   * meanwhile.
    */
   async write(text: string, position: string, recordedAt?: Date): Promise<boolean> {
     this.#position = position;
@@ -71,16 +75,20 @@ export class EventStream {
     if (recordedAt !== undefined) this.#ageMs = Math.max(0, Date.now() - recordedAt.getTime());
     if (this.#response.write(text)) return true;
     this.#blockedAtMs = performance.now();
-    await Promise.race([this.#drain(), sleep(GRACE_MS, this.signal)]);
+    await this.#untilTaken(GRACE_MS);
     return this.#blockedAtMs === undefined;
   }
 
   /** Until the reader has taken what was written, or the stream has ended. */
   async drained(): Promise<void> {
-    if (this.#blockedAtMs !== undefined) await this.#drain();
+    const isBlocked = this.#blockedAtMs !== undefined && !this.signal.aborted;
+    if (isBlocked) await this.#untilTaken();
   }
 
-  /** A comment, and the position where it has moved without an event: a client that resumes skips that much. */
+  /**
+   * A comment, and the position where it has moved without an event: a client that resumes skips
+   * that much.
+   */
   keepAlive(idleMs = 0): void {
     if (this.#blockedAtMs !== undefined || performance.now() - this.#writtenAtMs < idleMs) return;
     const id = this.#isPositionWritten ? '' : `id: ${this.#position}\n`;
@@ -89,7 +97,9 @@ export class EventStream {
     this.#response.write(`: keep-alive\n${id}\n`);
   }
 
-  /** Ends it as the protocol wants: the client resumes after `retryMs`, here or in another process. */
+  /**
+   * Ends it as the protocol wants: the client resumes after `retryMs`, here or in another process.
+   */
   end(end: StreamEnd, retryMs?: number): void {
     if (this.#ending.signal.aborted) return;
     this.#response.end(retryMs === undefined ? '' : `retry: ${retryMs}\n\n`);
@@ -102,16 +112,26 @@ export class EventStream {
     this.#response.destroy();
   }
 
-  async #drain(): Promise<void> {
-    const { signal } = this;
-    await once(this.#response, 'drain', { signal }).catch(() => undefined);
+  #untilTaken(atMostMs?: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = atMostMs === undefined ? undefined : setTimeout(resolve, atMostMs);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #taken(): void {
     this.#blockedAtMs = undefined;
     this.#writtenAtMs = performance.now();
+    this.#wake();
   }
 
   #end(end: StreamEnd): void {
     if (this.#ending.signal.aborted) return;
     this.#ending.abort();
+    this.#wake();
     this.#onEnd(end);
   }
 }

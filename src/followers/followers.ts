@@ -7,13 +7,18 @@ import { entryOf, type Entry } from './entry.ts';
 import type { EventStream } from './event-stream.ts';
 import { Selection, type Filter } from './selection.ts';
 
-/** What comes within this time is passed on together: a thousand streams are then written to 40 times a second. */
+/**
+ * What comes within this time is passed on together: a thousand streams are then written to 40
+ * times a second.
+ */
 const PAUSE_MS = 25;
 /** Each follower that catches up holds up to 2 MiB of events and a connection to the database. */
 const CATCH_UP = { slots: 4, slotsPerShare: 2 };
 /** In characters. A stream is given about so much at once. */
 const WRITTEN_AT_ONCE = 16_384;
-/** A page is given after this time with what was found, however little of the log it has looked at. */
+/**
+ * A page is given after this time with what was found, however little of the log it has looked at.
+ */
 const PAGE_SEARCH_MS = 2_000;
 
 /** Entries, and how far the log was looked at for them. */
@@ -30,7 +35,10 @@ export interface PageQuery {
   readonly limit: number;
 }
 
-/** Passes the events of the log on to any number of followers. One reading of the log serves all of them. */
+/**
+ * Passes the events of the log on to any number of followers. One reading of the log serves all of
+ * them.
+ */
 export class Followers {
   readonly feed: SharedFeed;
   readonly #store: EventStore;
@@ -66,8 +74,8 @@ export class Followers {
       for await (const batch of this.#subscribe(filter, selection.types, position, signal)) {
         const written = await this.#writeBatch(stream, selection, batch.events);
         position = written ?? batch.position;
-        // Held meanwhile, the events of each reader that does not keep up would fill the memory: it lets
-        // go of them, and reads the log again from where it stands.
+        // Held meanwhile, the events of each reader that does not keep up would fill the memory: it
+        // lets go of them, and reads the log again from where it stands.
         if (written !== undefined) break;
         await stream.write('', this.#format(position));
       }
@@ -75,7 +83,9 @@ export class Followers {
     }
   }
 
-  /** The position up to which was written, when the reader did not keep up; undefined when all was. */
+  /**
+   * The position up to which was written, when the reader did not keep up; undefined when all was.
+   */
   async #writeBatch(
     stream: EventStream,
     selection: Selection,
@@ -95,8 +105,8 @@ export class Followers {
   }
 
   /**
-   * The positions of batches that hold an event of the filter, which may have changed an answer. Between
-   * two of them nothing is held, neither events nor a turn to catch up.
+   * The positions of batches that hold an event of the filter, which may have changed an answer.
+   * Between two of them nothing is held, neither events nor a turn to catch up.
    */
   async *changes(filter: Filter, after: Position, signal: AbortSignal): AsyncIterable<Position> {
     const selection = await Selection.after(this.#store, filter, after);

@@ -10,14 +10,17 @@ export interface StreamOwner {
 }
 
 export interface OpenStreamsOptions {
-  /** Aborted when the process is to end: all streams end, and their clients resume in another process. */
+  /**
+   * Aborted when the process is to end: all streams end, and their clients resume in another
+   * process.
+   */
   readonly draining: AbortSignal;
   readonly limits?: Partial<typeof STREAM_LIMITS>;
 }
 
 /**
- * An idle stream costs a connection; one whose reader does not read holds up to about 100 KiB. The limits
- * keep all of them far below the memory of a small machine.
+ * An idle stream costs a connection; one whose reader does not read holds up to about 100 KiB. The
+ * limits keep all of them far below the memory of a small machine.
  */
 export const STREAM_LIMITS = {
   inProcess: 4_000,
@@ -25,9 +28,9 @@ export const STREAM_LIMITS = {
   perDeviceKey: 8,
   /** A reader that takes nothing for so long is closed. It can resume. */
   blockedMs: 30_000,
+  /** Proxies close connections on which nothing comes for a minute, and some after half of that. */
+  keepAliveMs: 15_000,
 };
-/** Proxies close connections on which nothing comes for a minute, and some after half of that. */
-const KEEP_ALIVE_MS = 15_000;
 /** A revoked key ends its streams within a second. */
 const SWEEP_MS = 400;
 /** Clients of a process that ends come back spread over this time. */
@@ -41,8 +44,8 @@ interface Open {
 }
 
 /**
- * The streams that this process has open, and the requests that wait for events: how many there may be, and
- * what ends them. One timer serves all of them.
+ * The streams that this process has open, and the requests that wait for events: how many there may
+ * be, and what ends them. One timer serves all of them.
  */
 export class OpenStreams {
   readonly #draining: AbortSignal;
@@ -74,7 +77,8 @@ export class OpenStreams {
   }
 
   /**
-   * Opens a stream over a response. `isAllowed` is asked again and again: once it says no, the stream ends.
+   * Opens a stream over a response. `isAllowed` is asked again and again: once it says no, the
+   * stream ends.
    * @throws LedgerError `overloaded`, `shutting-down`; then nothing was written
    */
   open(
@@ -94,8 +98,8 @@ export class OpenStreams {
   }
 
   /**
-   * Counts a request that waits for events; `end` is called by whatever ends a stream. Gives what is to be
-   * called when the wait is over.
+   * Counts a request that waits for events; `end` is called by whatever ends a stream. Gives what
+   * is to be called when the wait is over.
    * @throws LedgerError as `open`
    */
   wait(owner: StreamOwner, isAllowed: () => Promise<boolean>, end: () => void): () => void {
@@ -146,7 +150,7 @@ export class OpenStreams {
     for (const { stream } of this.#open) {
       if (stream === undefined) continue;
       if (stream.blockedMs > this.#limits.blockedMs) stream.destroy('slow');
-      else stream.keepAlive(KEEP_ALIVE_MS);
+      else stream.keepAlive(this.#limits.keepAliveMs);
     }
     if (this.#isSweeping) return;
     this.#isSweeping = true;
@@ -167,7 +171,8 @@ export class OpenStreams {
     }
     await Promise.all(
       [...byKey.values()].map(async (streams) => {
-        // While it cannot be told (the log is unavailable), no event comes either: streams stay open.
+        // While it cannot be told (the log is unavailable), no event comes either: streams stay
+        // open.
         const isAllowed = (await streams[0]?.isAllowed().catch(() => true)) ?? true;
         if (!isAllowed) for (const { end } of streams) end('revoked');
       }),

@@ -24,9 +24,9 @@ const NO_LINKS: DeviceLinks = { devEui: null, simCardId: null, sensorId: null };
 const LINK_CHANGES = ['DeviceRegistered', 'DeviceChanged', 'DeviceRetired', 'DeviceTransferred'];
 
 /**
- * Selects the entries of a filter, of events that are given in the order of their positions. What is linked
- * to a device is folded from the events themselves, so the same events are selected in every process and
- * however far behind a follower is.
+ * Selects the entries of a filter, of events that are given in the order of their positions. What
+ * is linked to a device is folded from the events themselves, so the same events are selected in
+ * every process and however far behind a follower is.
  */
 export class Selection {
   readonly #filter: Filter;

@@ -22,9 +22,9 @@ export interface FairSlotsOptions {
 }
 
 /**
- * Runs work in a few slots, which are shared by name, not by arrival: a slot that becomes free goes to
- * the share that has the fewest, and among those to the one that has waited longest for its turn. So
- * however much one share has waiting, another one begins with the next slot.
+ * Runs work in a few slots, which are shared by name, not by arrival: a slot that becomes free goes
+ * to the share that has the fewest, and among those to the one that has waited longest for its
+ * turn. So however much one share has waiting, another one begins with the next slot.
  */
 export class FairSlots {
   readonly #slots: number;

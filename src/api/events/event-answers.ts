@@ -45,7 +45,8 @@ export class EventAnswers {
   }
 
   /**
-   * Sends the events of an answer; or the answer itself, and again whenever an event has changed it.
+   * Sends the events of an answer; or the answer itself, and again whenever an event has changed
+   * it.
    * @throws LedgerError `overloaded`, `shutting-down`, `validation-failed`; then nothing was sent
    */
   async send(admitted: AdmittedRequest, answer: Answer, readAgain: ReadAgain): Promise<void> {
@@ -118,7 +119,9 @@ export class EventAnswers {
   }
 }
 
-/** @throws LedgerError `validation-failed` for a question about the past, whose answer never changes */
+/**
+ * @throws LedgerError `validation-failed` for a question about the past, whose answer never changes
+ */
 function refusePast(sentQuery: QueryTexts): void {
   const name = ['as_of', 'revision'].find((past) => past in sentQuery);
   if (name === undefined) return;
@@ -127,7 +130,10 @@ function refusePast(sentQuery: QueryTexts): void {
   ]);
 }
 
-/** Reads until it is no transient error any more; undefined when the stream ended before, or there is nothing. */
+/**
+ * Reads until it is no transient error any more; undefined when the stream ended before, or there
+ * is nothing.
+ */
 async function untilRead(
   read: () => Promise<Answer>,
   signal: AbortSignal,
