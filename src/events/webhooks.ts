@@ -10,15 +10,15 @@ const endpoint = z.object({
 export type WebhookEndpoint = z.infer<typeof endpoint>;
 
 /**
- * The position, as clients write it, after which the events begin that are sent. Null: that of the event
- * which says so, hence what comes from now on.
+ * The position, as clients write it, after which the events begin that are sent. Null: that of the
+ * event which says so, hence what comes from now on.
  */
 const startsAfter = z.string().nullable();
 
 /**
- * The webhooks of a project. Stream `webhook-<project>.project`: one for all of them, as their number is
- * limited. `salt` and a secret of the installation give the secret that signs what is sent, so the log
- * holds no secret.
+ * The webhooks of a project. Stream `webhook-<project>.project`: one for all of them, as their
+ * number is limited. `salt` and a secret of the installation give the secret that signs what is
+ * sent, so the log holds no secret.
  */
 const webhookCreated = defineEvent(
   'WebhookCreated',

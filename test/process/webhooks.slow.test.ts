@@ -56,7 +56,7 @@ function expectInOrder(receiver: Receiver, expected: readonly number[]): void {
   expect(firstNumbersIn(receiver)).toEqual(expected);
 }
 
-test('nothing is missing and all is in order, however often the processes that deliver are killed', async () => {
+test('nothing is missing, and all in order, however often the processes are killed', async () => {
   const receiver = await receive();
   // Slow enough that kills hit attempts that are under way.
   receiver.respond = (request, response) => {
@@ -110,7 +110,7 @@ test('a database that goes away while webhooks are delivered loses none', async 
   await eventuallyReceived(receiver, numbers(0, 100));
 });
 
-test('a receiver that is away gets everything when it is back', async () => {
+test('a receiver that was stopped gets everything once it runs again', async () => {
   const first = await receive();
   const owner = await startApi();
   startDelivering();

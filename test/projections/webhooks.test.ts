@@ -123,7 +123,7 @@ function withoutPosition({ createdPosition: _position, ...view }: WebhookView): 
   return view;
 }
 
-test('wherever the log was cut has the same rows, and at any position the webhooks of a plain fold', async () => {
+test('has the same rows wherever the log is cut, and at any position what a fold has', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(command, { maxLength: 25 }),

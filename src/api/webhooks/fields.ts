@@ -6,7 +6,10 @@ import { timeAnswer } from '../fields.ts';
 
 const MAX_URL_LENGTH = 2_048;
 
-/** Where messages are sent. A host is checked here as far as its name tells, and again at each attempt. */
+/**
+ * Where messages are sent. A host is checked here as far as its name tells, and again at each
+ * attempt.
+ */
 function urlField(arePrivateAllowed: boolean): z.ZodType<string> {
   return z
     .string()
@@ -28,7 +31,7 @@ function complaintAbout(text: string, arePrivateAllowed: boolean): string | unde
     return 'must not hold a user name or password: check the signature of what you receive instead';
   }
   if (!arePrivateAllowed && isPrivateHost(url.hostname)) {
-    return 'must have a public address: an operator can allow private ones with WEBHOOKS_ALLOW_PRIVATE=true';
+    return 'must have a public address, unless WEBHOOKS_ALLOW_PRIVATE=true is set';
   }
   return undefined;
 }
@@ -57,7 +60,8 @@ export const fromField = z
   .max(64)
   .meta({
     description:
-      'The first event that is sent: `now` (the default) for the next one, `start` for the first of the log, ' +
+      'The first event that is sent: `now` (the default) for the next one, `start` for the first ' +
+      'of the log, ' +
       'or a Fleetledger-Position, an RFC 3339 time or a date, itself included',
   });
 
@@ -91,7 +95,10 @@ export const secretAnswer = z.string().meta({
   examples: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'],
 });
 
-/** `delivery` is null before the first process has taken the webhook up, and in answers as of the past. */
+/**
+ * `delivery` is null before the first process has taken the webhook up, and in answers as of the
+ * past.
+ */
 export const deliveredWebhookAnswer = webhookAnswer
   .extend({
     delivery: z

@@ -110,7 +110,10 @@ export class WebhookCommands {
     return { position };
   }
 
-  /** What the deliverer found. It changes nothing where that is no longer so, or the webhook is gone. */
+  /**
+   * What the deliverer found. It changes nothing where that is no longer so, or the webhook is
+   * gone.
+   */
   async stop(
     command: Extract<WebhookCommand, { type: 'fail' | 'end' }>,
     context: CommandContext,
@@ -118,7 +121,10 @@ export class WebhookCommands {
     await this.#handle(command, context);
   }
 
-  /** What signs the messages of a webhook now: its newest secret, and an earlier one while they rotate. */
+  /**
+   * What signs the messages of a webhook now: its newest secret, and an earlier one while they
+   * rotate.
+   */
   secretsOf(
     { projectId, webhookId }: { readonly projectId: string; readonly webhookId: string },
     { salts }: Webhook,

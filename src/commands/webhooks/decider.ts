@@ -29,7 +29,9 @@ export interface Webhook extends WebhookEndpoint {
   readonly condition: WebhookStatus;
   /** The id of the last replay; null before the first. */
   readonly replayId: string | null;
-  /** Counts what its owner did to have events sent: what failed before that is no reason any more. */
+  /**
+   * Counts what its owner did to have events sent: what failed before that is no reason any more.
+   */
   readonly attemptSeries: number;
 }
 
@@ -119,7 +121,9 @@ export const webhooksDecider: Decider<WebhooksState, WebhookCommand, WebhookEven
 
 type StoppingCommand = Extract<WebhookCommand, { type: 'fail' | 'end' }>;
 
-/** What the deliverer found counts while it is active, and nobody has done anything about it since. */
+/**
+ * What the deliverer found counts while it is active, and nobody has done anything about it since.
+ */
 function stoppedBy(
   { condition, attemptSeries }: Webhook,
   command: StoppingCommand,

@@ -1,9 +1,9 @@
 import { createHmac } from 'node:crypto';
 
 /**
- * What signs the messages of a webhook: `whsec_` and the base64 of 32 bytes, as Standard Webhooks has it.
- * It is stored nowhere, but derived from the salt in the log and the secret of the installation beside the
- * log. So every process can sign, and the log alone is not enough to.
+ * What signs the messages of a webhook: `whsec_` and the base64 of 32 bytes, as Standard Webhooks
+ * has it. It is stored nowhere, but derived from the salt in the log and the secret of the
+ * installation beside the log. So every process can sign, and the log alone is not enough to.
  */
 export function webhookSecret(
   installationSecret: Buffer,

@@ -31,7 +31,10 @@ const SCHEDULE: RetrySchedule = {
   maxMs: 600_000,
   giveUpAfterMs: 24 * 60 * 60 * 1_000,
 };
-/** Attempts at once in a process, and of one project among them: slow receivers must leave some to others. */
+/**
+ * Attempts at once in a process, and of one project among them: slow receivers must leave some to
+ * others.
+ */
 const SLOTS = { slots: 64, slotsPerShare: 16 };
 const LOOK_INTERVAL_MS = 1_000;
 
@@ -54,9 +57,9 @@ export type DelivererStatus =
   | { readonly status: 'failing'; readonly reason: string };
 
 /**
- * Sends webhooks. Every process with this role looks each second for those that no process sends, and
- * claims them; one that dies loses its claims within seconds, and the others go on from the position
- * that was recorded with its last delivery.
+ * Sends webhooks. Every process with this role looks each second for those that no process sends,
+ * and claims them; one that dies loses its claims within seconds, and the others resume
+ * from the position that was recorded with its last delivery.
  */
 export class WebhookDeliverer {
   readonly #options: DelivererOptions;
@@ -105,7 +108,7 @@ export class WebhookDeliverer {
     this.#working = Promise.all([this.#follow(), this.#renew()]);
   }
 
-  /** Attempts that are under way are cut off: they are made again by whoever goes on. */
+  /** Attempts that are under way are cut off: whoever takes over makes them again. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#endRuns();
@@ -117,7 +120,9 @@ export class WebhookDeliverer {
     this.#status = { status: 'stopped' };
   }
 
-  /** Follows the registry, and claims, for as long as the process lives: what fails begins again. */
+  /**
+   * Follows the registry, and claims, for as long as the process lives: what fails begins again.
+   */
   async #follow(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
@@ -138,7 +143,7 @@ export class WebhookDeliverer {
       } finally {
         attempt.abort();
         signal.removeEventListener('abort', stop);
-        // What happens to the webhooks while they are not followed, no run would hear of.
+        // No run would learn of what happens to its webhook while the log is not followed.
         this.#endRuns();
       }
       await sleep(LOOK_INTERVAL_MS, signal);
@@ -214,7 +219,7 @@ export class WebhookDeliverer {
     const level = error instanceof ClaimLostError ? 'debug' : 'warn';
     this.#options.logger[level](
       { err: error, projectId, webhookId },
-      'the sending of a webhook was interrupted; it goes on from its last delivery',
+      'the sending of a webhook was interrupted; it resumes after its last delivery',
     );
     // The claim is kept meanwhile, so that a failure which lasts is not met again at once.
     await sleep(LOOK_INTERVAL_MS, this.#stopping.signal);

@@ -32,7 +32,7 @@ export class WebhookDeliveries {
     this.#logId = logId;
   }
 
-  /** By the id of the webhook; none of one that no process has taken up yet. */
+  /** A map by webhook id, without the webhooks that no process has claimed yet. */
   async progress(
     projectId: string,
     webhookIds: readonly string[],

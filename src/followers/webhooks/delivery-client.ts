@@ -2,7 +2,9 @@ import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { AddressRefusedError, isPrivateHost, publicLookup } from './addresses.ts';
 
-/** What became of one attempt. Everything but a 2xx is a failure; 410 asks for no further attempt. */
+/**
+ * What became of one attempt. Everything but a 2xx is a failure; 410 asks for no further attempt.
+ */
 export type AttemptOutcome =
   | { readonly status: 'delivered'; readonly responseStatus: number }
   | { readonly status: 'gone'; readonly responseStatus: 410; readonly error: string }
@@ -17,19 +19,22 @@ export type AttemptOutcome =
 
 export interface DeliveryClientOptions {
   readonly allowPrivate: boolean;
-  /** For a whole attempt: resolving, connecting, sending and reading the response. */
+  /** A whole attempt may take so long: resolving, connecting, sending, reading the response. */
   readonly timeoutMs?: number;
   readonly lookup?: Parameters<typeof publicLookup>[0];
 }
 
 const TIMEOUT_MS = 15_000;
-/** A response says nothing that is needed; this much is read so that the connection can be used again. */
+/**
+ * A response says nothing that is needed; this much is read so that the connection can be used
+ * again.
+ */
 const MAX_RESPONSE_BYTES = 16 * 1024;
 const IDLE_CONNECTIONS = 64;
 
 /**
- * Sends the requests of webhooks. Redirects are failures, as every other status that is not 2xx: where
- * one leads to could be private, and a moved receiver is its owner's to change.
+ * Sends the requests of webhooks. Redirects are failures, as every other status that is not 2xx:
+ * where one leads to could be private, and a moved receiver is its owner's to change.
  */
 export class DeliveryClient {
   readonly #options: DeliveryClientOptions;
@@ -109,14 +114,19 @@ export class DeliveryClient {
   }
 }
 
-/** A connection that was kept broke: most likely the receiver had closed it before the request came. */
+/**
+ * A connection that was kept broke: most likely the receiver had closed it before the request came.
+ */
 class StaleConnectionError extends Error {
   constructor(cause: Error) {
     super(cause.message, { cause });
   }
 }
 
-/** On a new connection, unless it was one. The receiver may have got the message: it is sent at least once. */
+/**
+ * On a new connection, unless it was one. The receiver may have got the message: it is sent at
+ * least once.
+ */
 function sentAgain<Result>(error: unknown, send: () => Promise<Result>): Promise<Result> {
   if (error instanceof StaleConnectionError) return send();
   throw error;
@@ -138,7 +148,9 @@ function outcomeOf({ statusCode = 0, headers }: IncomingMessage): AttemptOutcome
   };
 }
 
-/** In seconds only: receivers that ask for a date are rare, and their clocks may differ from ours. */
+/**
+ * In seconds only: receivers that ask for a date are rare, and their clocks may differ from ours.
+ */
 function retryAfterMs(text: string | undefined): number {
   return text !== undefined && /^\d{1,6}$/.test(text) ? Number(text) * 1_000 : 0;
 }

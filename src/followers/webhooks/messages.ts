@@ -68,8 +68,8 @@ function messageOf(
 }
 
 /**
- * The event in the JSON format of CloudEvents 1.0. What `GET /events` shows beside id, type, subject, time
- * and data is in extension attributes, whose names have no underscore.
+ * The event in the JSON format of CloudEvents 1.0. What `GET /events` shows beside id, type,
+ * subject, time and data is in extension attributes, whose names have no underscore.
  */
 function cloudEventOf({ shown, position }: Entry, scope: MessageScope): JsonObject {
   const { event_id: id, type, subject, recorded_at: time, data } = shown;

@@ -28,7 +28,9 @@ export interface Attempt {
   readonly durationMs: number;
 }
 
-/** Another process sends the webhook by now, or it is gone: nothing of it may be recorded any more. */
+/**
+ * Another process sends the webhook by now, or it is gone: nothing of it may be recorded any more.
+ */
 export class ClaimLostError extends Error {
   override readonly name = 'ClaimLostError';
 }
@@ -39,8 +41,9 @@ export const CLAIM_MS = 5_000;
 const KEPT_ATTEMPTS = 1_000;
 
 /**
- * How far webhooks have been sent, in the database: each change is fenced by the token of the claim, so
- * what a process that stalled still records is refused. (As the leases of projections are: decision 5.)
+ * How far webhooks have been sent, in the database: each change is fenced by the token of the
+ * claim, so what a process that stalled still records is refused. (As the leases of projections
+ * are: decision 5.)
  */
 export class WebhookProgress {
   readonly #database: Database;
@@ -53,7 +56,9 @@ export class WebhookProgress {
     this.#holder = holder;
   }
 
-  /** The claims on those that no other process has. What their owners have changed is taken over. */
+  /**
+   * The claims on those that no other process has. What their owners have changed is taken over.
+   */
   async claim(webhooks: readonly RegisteredWebhook[]): Promise<Claim[]> {
     if (webhooks.length === 0) return [];
     const wanted = rowsAs(
@@ -159,7 +164,8 @@ export class WebhookProgress {
   }
 
   /**
-   * A message was delivered: its record and the position behind it are one statement, hence both or none.
+   * A message was delivered: its record and the position behind it are one statement, hence both or
+   * none.
    * @throws ClaimLostError
    */
   delivered(claim: Claim, attempt: Attempt, position: Position): Promise<void> {

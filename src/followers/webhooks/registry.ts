@@ -29,7 +29,9 @@ export interface WebhookKey {
 /** A webhook as the log has it. */
 export interface RegisteredWebhook extends WebhookKey {
   readonly webhook: Webhook;
-  /** After which position the events begin that are sent, and of which series of attempts that is. */
+  /**
+   * After which position the events begin that are sent, and of which series of attempts that is.
+   */
   readonly start: Start;
 }
 
@@ -50,8 +52,8 @@ interface Project {
 }
 
 /**
- * The webhooks of all projects, folded from the log and kept as snapshots are (derived data, safe to
- * delete), so that a start reads what came since and not the whole log.
+ * The webhooks of all projects, folded from the log and kept as snapshots are (derived data, safe
+ * to delete), so that a start reads what came since and not the whole log.
  */
 export class WebhookRegistry {
   readonly #store: EventStore;

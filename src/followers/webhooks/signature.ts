@@ -12,8 +12,9 @@ export interface SignedMessage {
 }
 
 /**
- * The headers of Standard Webhooks 1.0.0 (https://www.standardwebhooks.com), symmetric scheme `v1`. With
- * several secrets there is a signature of each, so that a receiver accepts either while they rotate.
+ * The headers of Standard Webhooks 1.0.0 (https://www.standardwebhooks.com), symmetric scheme `v1`.
+ * With several secrets there is a signature of each, so that a receiver accepts either while they
+ * rotate.
  */
 export function signedHeaders(
   secrets: readonly string[],

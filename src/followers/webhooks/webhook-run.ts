@@ -58,8 +58,8 @@ interface Found {
 }
 
 /**
- * Sends one webhook, as it is when this begins, from where it stands: message after message, each until
- * it is delivered, so that nothing is skipped and the order is that of the log.
+ * Sends one webhook, as it is when this begins, from where it stands: message after message, each
+ * until it is delivered, so that nothing is skipped and the order is that of the log.
  */
 export class WebhookRun {
   readonly #parts: RunParts;
@@ -225,7 +225,9 @@ export class WebhookRun {
     await this.#waitUntil(next);
   }
 
-  /** Has it recorded that nothing more is to be sent, and waits until the registry has heard of it. */
+  /**
+   * Has it recorded that nothing more is to be sent, and waits until the registry has heard of it.
+   */
   async #stop({ status, error: reason }: { status: string; error: string }): Promise<void> {
     const { registered, signal } = this.#options;
     const { projectId, webhookId, webhook } = registered;

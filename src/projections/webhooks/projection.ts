@@ -8,9 +8,10 @@ import type { Projection } from '../engine/projection.ts';
 import { webhooks, webhooksDdl } from './tables.ts';
 
 /**
- * The webhooks of projects, without what signs their messages. Each has a row for each span of positions
- * in which it was so (`from_position` inclusive, `to_position` exclusive, null for now): one query answers
- * "now" and "as of". How far they have been sent is no part of the log, and is not here.
+ * The webhooks of projects, without what signs their messages. Each has a row for each span of
+ * positions in which it was so (`from_position` inclusive, `to_position` exclusive, null for now):
+ * one query answers "now" and "as of". How far they have been sent is no part of the log, and is
+ * not here.
  */
 export const webhooksProjection: Projection = {
   name: 'webhooks',
@@ -53,7 +54,9 @@ const columns: Columns<Span> = {
   to_position: ['bigint', ({ toPosition }) => toPosition],
 };
 
-/** Webhooks change rarely: each event is folded here, whatever else the batch holds of its webhook. */
+/**
+ * Webhooks change rarely: each event is folded here, whatever else the batch holds of its webhook.
+ */
 async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
   const projectIds = [...new Set(events.map(projectOf))];
   const stored = await currentSpans(projectIds, tx);

@@ -18,7 +18,7 @@ export interface WebhookView {
   readonly failingSince: Date | null;
   readonly reason: string | null;
   readonly createdAt: Date;
-  /** Of its creation, by which lists are ordered. */
+  /** Where it was created; lists are in this order. */
   readonly createdPosition: Position;
 }
 

@@ -134,7 +134,7 @@ describe('the look-up that a request is sent by', () => {
     expect(await lookedUp(['8.8.8.8'], false)).toBe('8.8.8.8');
   });
 
-  test('refuses a name as soon as one of its addresses is private, and does not tell which', async () => {
+  test('refuses a name with one private address, and does not tell which', async () => {
     await fc.assert(
       fc.asyncProperty(fc.oneof(privateIpv4, privateIpv6), fc.boolean(), async (address, all) => {
         const refusal = await lookedUp(['8.8.8.8', address], all).catch((error: unknown) => error);

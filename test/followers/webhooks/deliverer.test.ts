@@ -21,7 +21,7 @@ import { status } from './receiver.ts';
 const startProcess = prepareWriteProcesses();
 
 describe('a deliverer', () => {
-  test('goes on from the last delivery when another has stopped, and sends nothing twice', async () => {
+  test('resumes after the last delivery of another that stopped, repeating none', async () => {
     const [first, second] = [await startProcess(), await startProcess()];
     const [project, receiver] = [newTestProject(), await receive()];
     await createWebhook(commandsOf(first), project, receiver.url);
@@ -46,10 +46,10 @@ describe('a deliverer', () => {
     expect(numbersIn(receiver)).toEqual(numbers(0, 100));
   });
 
-  test('sends a message again that was under way when its process stopped, under the same id', async () => {
+  test('sends again, under the same id, what was under way when its process stopped', async () => {
     const [first, second] = [await startProcess(), await startProcess()];
     const [project, receiver] = [newTestProject(), await receive()];
-    // The receiver takes it, and the process never hears of that.
+    // The receiver takes it, and the process never gets a response.
     receiver.respond = () => undefined;
     await createWebhook(commandsOf(first), project, receiver.url);
     const stopping = startDeliverer(first);
@@ -84,7 +84,7 @@ describe('a deliverer', () => {
     }
   });
 
-  test('gives up after the time of its schedule, keeps what it did not deliver, and can be resumed', async () => {
+  test('gives up in the time of its schedule, and delivers the rest once resumed', async () => {
     const [first, second] = [await startProcess(), await startProcess()];
     const [project, receiver] = [newTestProject(), await receive()];
     receiver.respond = status(503);

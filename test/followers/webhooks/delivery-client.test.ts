@@ -149,7 +149,7 @@ describe('private addresses', () => {
     expect(receiver.requests).toEqual([]);
   });
 
-  test('a name that resolves to another address each time is connected to only as it was checked', async () => {
+  test('a name that resolves to another address each time is refused each time', async () => {
     const { port } = new URL(receiver.url);
     const answers = ['192.0.0.1', '127.0.0.1'];
     const lookup: DeliveryClientOptions['lookup'] = (_hostname, _options, callback) =>
