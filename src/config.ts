@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { parse as parseDotenv } from 'dotenv';
 import { z } from 'zod';
+import { kafkaCluster, SASL_MECHANISMS } from './config/kafka-cluster.ts';
+import type { KafkaCluster } from './ingest/kafka/client.ts';
 import { errorMessage } from './shared/errors.ts';
 import { PROJECT_ID, PROJECT_ID_RULE } from './shared/ids.ts';
 
@@ -115,6 +117,15 @@ const environment = z.object({
     .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 of printable ASCII without spaces')
     .default('fleetledger'),
   KAFKA_PROJECT: z.string().regex(PROJECT_ID, PROJECT_ID_RULE).default('default'),
+  KAFKA_SSL: z.enum(['true', 'false'], 'must be true or false').optional(),
+  KAFKA_SSL_CA_FILE: z.string().optional(),
+  KAFKA_SSL_CERT_FILE: z.string().optional(),
+  KAFKA_SSL_KEY_FILE: z.string().optional(),
+  KAFKA_SASL_MECHANISM: z
+    .enum(SASL_MECHANISMS, `must be one of ${SASL_MECHANISMS.join(', ')}`)
+    .optional(),
+  KAFKA_SASL_USERNAME: z.string().optional(),
+  KAFKA_SASL_PASSWORD: z.string().optional(),
   KAFKA_SOURCE: z
     .string()
     .regex(/^[A-Za-z0-9._-]{1,64}$/, 'must be 1 to 64 of A-Z, a-z, 0-9, ., _ and -')
@@ -157,7 +168,13 @@ const environment = z.object({
 });
 
 /** What may also come from a file: `<NAME>_FILE` names it, and its text is the value. */
-const SECRETS = ['ADMIN_API_KEY', 'DATABASE_URL', 'EVENTSTORE_URL', 'LORAWAN_API_KEY'] as const;
+const SECRETS = [
+  'ADMIN_API_KEY',
+  'DATABASE_URL',
+  'EVENTSTORE_URL',
+  'KAFKA_SASL_PASSWORD',
+  'LORAWAN_API_KEY',
+] as const;
 
 function withSecretFiles(variables: Readonly<Record<string, string | undefined>>): {
   readonly values: Readonly<Record<string, string>>;
@@ -234,7 +251,7 @@ interface RateLimitSettings {
 
 /** Where usage comes from, and whose it is. */
 export interface KafkaSettings {
-  readonly brokers: readonly string[];
+  readonly cluster: KafkaCluster;
   readonly usageTopic: string;
   readonly groupId: string;
   readonly project: string;
@@ -260,9 +277,13 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-/** The settings from the environment, over those of a `.env` file in the working directory. */
-export function loadConfig(): Config {
-  return parseConfig({ ...variablesOf(dotenvText()), ...process.env });
+/**
+ * The settings from the environment, over those of a `.env` file in the working directory. `options`:
+ * variables that the command line gives, over both.
+ * @throws ConfigError
+ */
+export function loadConfig(options: Readonly<Record<string, string>> = {}): Config {
+  return parseConfig({ ...variablesOf(dotenvText()), ...process.env, ...options });
 }
 
 function dotenvText(): string {
@@ -306,13 +327,16 @@ export function parseConfig(variables: Readonly<Record<string, string | undefine
   if (settings.LORAWAN_RETRY_MIN_MS > settings.LORAWAN_RETRY_MAX_MS) {
     throw new ConfigError('LORAWAN_RETRY_MAX_MS: must not be below LORAWAN_RETRY_MIN_MS');
   }
+  const cluster = kafkaCluster(settings, (mistake) => {
+    throw new ConfigError(mistake);
+  });
   return {
     host: settings.HOST,
     port: settings.PORT,
     databaseUrl: settings.DATABASE_URL,
     eventStoreUrl: settings.EVENTSTORE_URL,
-    kafka: settings.KAFKA_BROKERS && {
-      brokers: settings.KAFKA_BROKERS,
+    kafka: cluster && {
+      cluster,
       usageTopic: settings.KAFKA_USAGE_TOPIC,
       groupId: settings.KAFKA_GROUP_ID,
       project: settings.KAFKA_PROJECT,

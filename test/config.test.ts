@@ -4,6 +4,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { parseConfig, variablesOf } from '../src/config.ts';
+import { connectionTo } from '../src/ingest/kafka/client.ts';
 
 describe('a .env file', () => {
   test.each([
@@ -121,4 +122,63 @@ describe('settings', () => {
       expect(() => parseConfig({ TRUST_PROXY: proxy })).toThrow(/^TRUST_PROXY: must be addresses/);
     },
   );
+
+  test('describe a Kafka cluster with TLS and credentials, from files where they are secret', () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'kafka-settings-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const file = (name: string): string => {
+      writeFileSync(path.join(folder, name), `${name} as PEM`);
+      return path.join(folder, name);
+    };
+    const { kafka } = parseConfig({
+      KAFKA_BROKERS: 'one:9093, two:9093',
+      KAFKA_SSL_CA_FILE: file('ca'),
+      KAFKA_SSL_CERT_FILE: file('cert'),
+      KAFKA_SSL_KEY_FILE: file('key'),
+      KAFKA_SASL_MECHANISM: 'scram-sha-512',
+      KAFKA_SASL_USERNAME: 'fleet',
+      KAFKA_SASL_PASSWORD_FILE: file('password'),
+    });
+    expect(kafka?.cluster).toEqual({
+      brokers: ['one:9093', 'two:9093'],
+      tls: { ca: 'ca as PEM', identity: { cert: 'cert as PEM', key: 'key as PEM' } },
+      sasl: { mechanism: 'scram-sha-512', username: 'fleet', password: 'password as PEM' },
+    });
+    expect(connectionTo(kafka!.cluster)).toEqual({
+      brokers: ['one:9093', 'two:9093'],
+      ssl: { ca: ['ca as PEM'], cert: 'cert as PEM', key: 'key as PEM' },
+      sasl: { mechanism: 'scram-sha-512', username: 'fleet', password: 'password as PEM' },
+    });
+  });
+
+  test('leave Kafka unencrypted unless TLS is asked for', () => {
+    const plain = parseConfig({ KAFKA_BROKERS: 'one:9092' }).kafka?.cluster;
+    expect(plain).toEqual({ brokers: ['one:9092'], tls: undefined, sasl: undefined });
+    expect(connectionTo(plain!)).toEqual({ brokers: ['one:9092'] });
+    const encrypted = parseConfig({ KAFKA_BROKERS: 'one:9092', KAFKA_SSL: 'true' }).kafka?.cluster;
+    expect(connectionTo(encrypted!)).toEqual({ brokers: ['one:9092'], ssl: {} });
+  });
+
+  test.each([
+    [{ KAFKA_SSL: 'yes' }, 'KAFKA_SSL: must be true or false'],
+    [{ KAFKA_SSL_CA_FILE: '/none' }, 'KAFKA_SSL_CA_FILE: it cannot be read (ENOENT'],
+    [
+      { KAFKA_SSL: 'false', KAFKA_SSL_CA_FILE: '/none' },
+      'KAFKA_SSL: is false, and KAFKA_SSL_CA_FILE is set: remove one of them',
+    ],
+    [
+      { KAFKA_SSL_CERT_FILE: '/dev/null' },
+      'KAFKA_SSL_CERT_FILE, KAFKA_SSL_KEY_FILE: a certificate needs its key: set both, or none',
+    ],
+    [
+      { KAFKA_SASL_MECHANISM: 'gssapi' },
+      'KAFKA_SASL_MECHANISM: must be one of plain, scram-sha-256, scram-sha-512',
+    ],
+    [
+      { KAFKA_SASL_USERNAME: 'fleet' },
+      'KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: set all three, or none',
+    ],
+  ])('of %j are refused by name', (variables, line) => {
+    expect(() => parseConfig({ KAFKA_BROKERS: 'one:9092', ...variables })).toThrow(line);
+  });
 });

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import type * as commandsModule from '../../src/commands/usage/commands.ts';
+import type * as sourceModule from '../../src/ingest/kafka/kafka-source.ts';
 import type * as ingestModule from '../../src/ingest/usage-ingest.ts';
 import { newEventId } from '../../src/shared/ids.ts';
 import { createLogger } from '../../src/shared/logger.ts';
@@ -13,17 +14,24 @@ const POLL_INTERVAL_MS = 1;
 /** Events per second, from joining the group until the last message of the topic is durable. */
 export async function ingestUsage(topic: UsageTopic, { store }: BenchLog): Promise<number> {
   const { UsageCommands } = await compiled<typeof commandsModule>('commands/usage/commands.ts');
+  const { KafkaSource } = await compiled<typeof sourceModule>('ingest/kafka/kafka-source.ts');
+  const logger = createLogger('silent');
   const { UsageIngest } = await compiled<typeof ingestModule>('ingest/usage-ingest.ts');
   const ingest = new UsageIngest({
-    brokers: topic.brokers,
-    topic: topic.name,
-    groupId: newEventId(),
+    messages: new KafkaSource(
+      {
+        cluster: { brokers: topic.brokers, tls: undefined, sasl: undefined },
+        topic: topic.name,
+        groupId: newEventId(),
+      },
+      logger,
+    ),
     // A project of its own: under the names of another round nothing would be stored.
     projectId: `p${randomInt(1_000_000)}`,
     source: '',
     commands: new UsageCommands({ store }),
     prepare: () => Promise.resolve(),
-    logger: createLogger('silent'),
+    logger,
   });
   ingest.start();
   await until(() => ingest.status.status === 'consuming');

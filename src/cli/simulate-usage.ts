@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { UsageProducer } from '../ingest/kafka/usage-producer.ts';
 import { createLogger } from '../shared/logger.ts';
-import { parseBrokers } from '../config.ts';
+import { loadConfig, parseBrokers } from '../config.ts';
 import { rate, wholeNumber } from './arguments.ts';
 import { openBar } from './bar.ts';
 import { ExitCode, Interrupted, onAskedToEnd, UsageError } from './ending.ts';
@@ -89,7 +89,12 @@ async function simulateUsage(options: UsageOptions): Promise<void> {
 }
 
 function openSink({ brokers, topic, url, key }: UsageOptions): Promise<UsageSink> {
-  if (brokers !== undefined) return UsageProducer.open(brokers, topic, createLogger('silent'));
+  if (brokers !== undefined) {
+    // TLS and credentials are those of the service.
+    const { kafka } = loadConfig({ KAFKA_BROKERS: brokers.join(',') });
+    const cluster = kafka?.cluster ?? { brokers, tls: undefined, sasl: undefined };
+    return UsageProducer.open(cluster, topic, createLogger('silent'));
+  }
   if (url === undefined || key === undefined) {
     throw new UsageError('Give --brokers, or --url and --key.');
   }

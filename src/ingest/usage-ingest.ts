@@ -1,64 +1,56 @@
-import type { UsageCounts } from './usage-batch.ts';
-import { Refusals } from './refusals.ts';
-import { UsageSession, type UsageSessionParts, type UsageSessionStatus } from './kafka/session.ts';
-import { sleep } from '../shared/sleep.ts';
 import { errorMessage } from '../shared/errors.ts';
+import { sleep } from '../shared/sleep.ts';
+import type { MessageSource, SourceStatus } from './source.ts';
+import { UsageIntake, type UsageCounts, type UsageIntakeParts } from './usage-intake.ts';
 
-export interface UsageIngestParts extends UsageSessionParts {
-  /** What there must be before anything is recorded. */
+export interface UsageIngestParts extends UsageIntakeParts {
+  readonly messages: MessageSource;
+  /** Makes what there must be before anything is recorded. */
   readonly prepare: () => Promise<void>;
 }
 
-export type UsageIngestStatus = { readonly status: 'stopped' } | UsageSessionStatus;
+export type UsageIngestStatus = { readonly status: 'stopped' } | SourceStatus;
 
-const RESTART_AFTER_MS = 1_000;
-/** A session that goes on for so long is no longer the last one's failure. */
-const KNOWN_AFTER_MS = 5_000;
+const PREPARE_AGAIN_AFTER_MS = 1_000;
 
-/**
- * Takes usage from a topic into the log, for as long as it runs: whatever ends a session with the brokers, another
- * one is begun.
- */
+/** Takes usage from a source of messages into the log, for as long as it runs. */
 export class UsageIngest {
-  readonly counts: UsageCounts = {
-    recorded: 0,
-    duplicates: 0,
-    deadLetters: { 'malformed-json': 0, 'validation-failed': 0, 'id-reused': 0 },
-  };
   readonly #parts: UsageIngestParts;
-  readonly #refusals = new Refusals();
+  readonly #intake: UsageIntake;
   readonly #stopping = new AbortController();
-  #session: UsageSession | undefined;
+  /** Why nothing is taken yet. */
   #failure: string | undefined;
-  #failedAtMs = 0;
   #done: Promise<void> | undefined;
 
   constructor(parts: UsageIngestParts) {
     this.#parts = parts;
+    this.#intake = new UsageIntake(parts);
+  }
+
+  get counts(): UsageCounts {
+    return this.#intake.counts;
   }
 
   get status(): UsageIngestStatus {
     if (this.#done === undefined) return { status: 'stopped' };
-    const status = this.#session?.status ?? { status: 'connecting' };
-    if (this.#failure === undefined) return status;
-    // Until it is known that this attempt goes better, the last one says more: a batch that cannot be read ends
-    // each session soon after it has begun.
-    const isKnown = performance.now() - this.#failedAtMs > KNOWN_AFTER_MS;
-    return status.status === 'connecting' || !isKnown
-      ? { status: 'failing', reason: this.#failure }
+    if (this.#failure !== undefined) return { status: 'failing', reason: this.#failure };
+    const { status } = this.#parts.messages;
+    const { delay } = this.#intake;
+    return status.status === 'consuming' && delay !== undefined
+      ? { status: 'failing', reason: delay }
       : status;
   }
 
   /** A fault that needs attention although ingest continues. */
   get warning(): string | undefined {
-    return this.#refusals.warning;
+    return this.#intake.warning;
   }
 
   start(): void {
     this.#done = this.#run();
   }
 
-  /** What is being recorded is recorded and committed. */
+  /** Finishes the batches in work. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#done;
@@ -66,26 +58,27 @@ export class UsageIngest {
   }
 
   async #run(): Promise<void> {
-    const { prepare, logger } = this.#parts;
     const { signal } = this.#stopping;
+    await this.#prepare(signal);
+    for await (const batch of this.#parts.messages.messages(signal)) {
+      // Not awaited: other partitions do not wait for this one.
+      void this.#intake.take(batch);
+    }
+  }
+
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const { prepare, logger } = this.#parts;
     while (!signal.aborted) {
       try {
         await prepare();
-        this.#session = new UsageSession(this.#parts, {
-          counts: this.counts,
-          refusals: this.#refusals,
-        });
-        await this.#session.run(signal);
         this.#failure = undefined;
+        return;
       } catch (error) {
-        const reason = errorMessage(error);
-        const isNews = reason !== this.#failure;
-        logger[isNews ? 'warn' : 'debug']({ err: error }, 'ingest waits, and then begins again');
-        this.#failure = reason;
-        this.#failedAtMs = performance.now();
+        const level = this.#failure === undefined ? 'warn' : 'debug';
+        logger[level]({ err: error }, 'ingest cannot begin, and tries again');
+        this.#failure = errorMessage(error);
       }
-      this.#session = undefined;
-      await sleep(RESTART_AFTER_MS, signal);
+      await sleep(PREPARE_AGAIN_AFTER_MS, signal);
     }
   }
 }

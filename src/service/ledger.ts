@@ -18,7 +18,7 @@ import type { OpenEventStore, SnapshotStore, Write } from '../event-store/port.t
 import { openPostgresEventStore } from '../event-store/postgres/postgres-event-store.ts';
 import { openPostgresSnapshotStore } from '../event-store/postgres/postgres-snapshot-store.ts';
 import { openCommands, projections, type Commands } from '../domains.ts';
-import { KAFKA_ACTOR } from '../ingest/usage-batch.ts';
+import { KAFKA_ACTOR } from '../ingest/usage-intake.ts';
 import { ProjectionAdministration } from '../projections/engine/administration.ts';
 import type { Replay } from '../projections/engine/replaying/replays.ts';
 import { ProjectionEngine } from '../projections/engine/engine.ts';

@@ -5,15 +5,8 @@ import { usageTraffic } from '../../src/cli/usage-traffic.ts';
 import { prepareWriteProcesses } from '../commands/core/write-process.ts';
 import { startBroker, type Broker } from '../kafka/broker.ts';
 import { describeWithOwnKafka } from '../kafka/with-kafka.ts';
-import {
-  createTopic,
-  EVENTUALLY,
-  startIngest,
-  sums,
-  takenBy,
-  untilTaken,
-  usageEvents,
-} from './kafka-fixture.ts';
+import { createTopic, startIngest, sums } from './kafka-fixture.ts';
+import { EVENTUALLY, takenBy, untilTaken, usageEvents } from './taken.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
 

@@ -2,13 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { logLevel, Kafka, Partitioners, type KafkaMessage, type Message } from 'kafkajs';
 import { onTestFinished, vi } from 'vitest';
 import type { EventStore, RecordedEvent } from '../../src/event-store/port.ts';
-import { BEGINNING } from '../../src/event-store/port.ts';
 import { UsageCommands } from '../../src/commands/usage/commands.ts';
+import { KafkaSource } from '../../src/ingest/kafka/kafka-source.ts';
 import { UsageIngest, type UsageIngestParts } from '../../src/ingest/usage-ingest.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { testBrokers } from '../kafka/with-kafka.ts';
-
-export const EVENTUALLY = { timeout: 60_000, interval: 50 };
+import { EVENTUALLY } from './taken.ts';
 
 /** A topic that the test has for itself, and what is in it. */
 export interface TestTopic {
@@ -122,50 +121,30 @@ export async function createTopic({
   };
 }
 
+interface IngestChanges extends Partial<UsageIngestParts> {
+  readonly brokers?: readonly string[];
+}
+
 /** The ingest of one process, running until its test ends. */
 export function startIngest(
   { store }: { readonly store: EventStore },
   { name, groupId }: Pick<TestTopic, 'name' | 'groupId'>,
-  changes: Partial<UsageIngestParts> = {},
+  { brokers = testBrokers(), ...changes }: IngestChanges = {},
 ): UsageIngest {
+  const logger = createLogger(process.env['TEST_LOG_LEVEL'] ?? 'silent');
+  const cluster = { brokers, tls: undefined, sasl: undefined };
   const ingest = new UsageIngest({
-    brokers: testBrokers(),
-    topic: name,
-    groupId,
+    messages: new KafkaSource({ cluster, topic: name, groupId }, logger),
     projectId: 'acme',
     source: '',
     commands: new UsageCommands({ store }),
     prepare: () => Promise.resolve(),
-    logger: createLogger(process.env['TEST_LOG_LEVEL'] ?? 'silent'),
+    logger,
     ...changes,
   });
   ingest.start();
   onTestFinished(() => ingest.stop());
   return ingest;
-}
-
-/** How many messages a process has dealt with, whatever became of them. */
-export function takenBy({ counts }: UsageIngest): number {
-  const letters = Object.values(counts.deadLetters).reduce((sum, count) => sum + count, 0);
-  return counts.recorded + counts.duplicates + letters;
-}
-
-export async function untilTaken(count: number, ...ingests: UsageIngest[]): Promise<void> {
-  await vi.waitFor(() => {
-    const taken = ingests.reduce((sum, ingest) => sum + takenBy(ingest), 0);
-    if (taken < count) throw new Error(`${taken} of ${count} are taken`);
-  }, EVENTUALLY);
-}
-
-export async function usageEvents(
-  store: EventStore,
-  type: 'UsageRecorded' | 'UsageRejected',
-): Promise<RecordedEvent[]> {
-  const found: RecordedEvent[] = [];
-  for await (const { events } of store.readAll({ after: BEGINNING, types: [type] })) {
-    found.push(...events);
-  }
-  return found;
 }
 
 /** The bytes of each SIM, summed over the log by hand. */

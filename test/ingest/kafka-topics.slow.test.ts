@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { expect, test, vi } from 'vitest';
 import { prepareWriteProcesses } from '../commands/core/write-process.ts';
 import { describeWithKafka } from '../kafka/with-kafka.ts';
-import { createTopic, EVENTUALLY, startIngest, untilTaken, usageEvents } from './kafka-fixture.ts';
+import { createTopic, startIngest } from './kafka-fixture.ts';
+import { EVENTUALLY, untilTaken, usageEvents } from './taken.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
 

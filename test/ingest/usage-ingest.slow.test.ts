@@ -4,15 +4,8 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import { usageTraffic, type TrafficRecord } from '../../src/cli/usage-traffic.ts';
 import { prepareWriteProcesses } from '../commands/core/write-process.ts';
 import { describeWithKafka } from '../kafka/with-kafka.ts';
-import {
-  createTopic,
-  EVENTUALLY,
-  startIngest,
-  sums,
-  takenBy,
-  untilTaken,
-  usageEvents,
-} from './kafka-fixture.ts';
+import { createTopic, startIngest, sums } from './kafka-fixture.ts';
+import { EVENTUALLY, takenBy, untilTaken, usageEvents } from './taken.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
 

@@ -6,7 +6,8 @@ import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { openTestLog } from '../event-store/test-log.ts';
 import { usageTraffic } from '../../src/cli/usage-traffic.ts';
-import { createTopic, sums, usageEvents } from '../ingest/kafka-fixture.ts';
+import { createTopic, sums } from '../ingest/kafka-fixture.ts';
+import { usageEvents } from '../ingest/taken.ts';
 import { describeWithKafka, testBrokers } from '../kafka/with-kafka.ts';
 import { startServiceProcess, terminate } from './service-process.ts';
 

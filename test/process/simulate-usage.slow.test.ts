@@ -5,7 +5,8 @@ import { createLogger } from '../../src/shared/logger.ts';
 import { createProject } from '../api/api-client.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { openTestLog } from '../event-store/test-log.ts';
-import { createTopic, sums, usageEvents } from '../ingest/kafka-fixture.ts';
+import { createTopic, sums } from '../ingest/kafka-fixture.ts';
+import { usageEvents } from '../ingest/taken.ts';
 import { describeWithKafka, testBrokers } from '../kafka/with-kafka.ts';
 import { runCli, startCli, startServiceProcess } from './service-process.ts';
 

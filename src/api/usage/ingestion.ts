@@ -119,8 +119,8 @@ function outcomeOf(
   }
   const { outcome, position } = recorded.value;
   if (outcome !== 'refused') return { result: outcome, isFinal: true, position };
-  const detail = 'its id was used before, with another record';
-  return { result: { reason: 'id-reused', detail }, isFinal: true, position };
+  const { reason, detail } = recorded.value;
+  return { result: { reason, detail }, isFinal: true, position };
 }
 
 const NOT_RECORDED = {

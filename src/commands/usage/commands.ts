@@ -49,7 +49,13 @@ export type RecordedUsage =
   /** Recorded before, under the same name. */
   | { readonly outcome: 'duplicate'; readonly position: Position }
   /** Its name stands for another record: refused, and listed. */
-  | { readonly outcome: 'refused'; readonly position: Position };
+  | {
+      readonly outcome: 'refused';
+      readonly position: Position;
+      readonly reason: RejectionReason;
+      /** In the words that whoever sent it is told, and that the list of rejections shows. */
+      readonly detail: string;
+    };
 
 interface Rejection {
   readonly reason: RejectionReason;
@@ -154,7 +160,7 @@ export class UsageCommands {
 
   /** The name was taken before: by this record, or by another one. */
   async #compare(
-    { identity, origin, sent }: UsageEntry,
+    { name, identity, origin, sent }: UsageEntry,
     { stream, events: [event] }: Write,
     first: RecordedEvent,
     context: UsageContext,
@@ -168,20 +174,25 @@ export class UsageCommands {
         (metadata.causationOrdinal ?? 0) === (identity.ordinal ?? 0);
       return { outcome: isOwn ? 'recorded' : 'duplicate', position };
     }
-    const rejection = {
-      reason: 'id-reused',
-      detail: `the same id was used before, with another record (event ${first.id})`,
-      origin,
-      record: sent(),
-    } as const;
+    const refusal = { reason: 'id-reused', detail: refusalOf(name, first.id) } as const;
+    const rejection = { ...refusal, origin, record: sent() };
     // By what it says, not by where it came from: sent again, it is the same refusal.
     const parts = ['rejected', 'id-reused', sha256(`${stream} ${JSON.stringify(event?.data)}`)];
     const refused = await appendOne(this.#store, rejectionOf(rejection, parts, context));
     return {
       outcome: 'refused',
       position: refused.outcome === 'appended' ? refused.position : position,
+      ...refusal,
     };
   }
+}
+
+/** Why a record is refused whose name the event `firstId` has. */
+function refusalOf({ kind }: RecordName, firstId: string): string {
+  return kind === 'message'
+    ? `The topic had another record at this offset before (event ${firstId}), so it was recreated: ` +
+        'set KAFKA_SOURCE to another name.'
+    : `The id was used before by another record (event ${firstId}): send this one with an id of its own.`;
 }
 
 function recordingOf(

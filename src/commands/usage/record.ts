@@ -56,12 +56,18 @@ function cloudEventName(source: string, id: string): OwnName {
   return { kind: 'cloud-event', source, id };
 }
 
-/** @throws never: text that is no JSON is unusable, too. */
-export function parseUsageText(text: string): ParsedRecord {
+/**
+ * Reads a record from JSON text, which may be malformed. `envelope` completes what was parsed, for
+ * example by attributes that are not in the text.
+ */
+export function parseUsageText(
+  text: string,
+  envelope: (json: Json) => Json = (json) => json,
+): ParsedRecord {
   try {
-    return parseUsage(parseJsonText(text));
+    return parseUsage(envelope(parseJsonText(text)));
   } catch {
-    // Not in the words of the parser: these quote the text, which may be nothing that can be kept.
+    // The parser's own words quote the text, which may be nothing that can be kept.
     return { kind: 'unusable', reason: 'malformed-json', detail: 'it is not valid JSON' };
   }
 }

@@ -1,19 +1,42 @@
-import { Kafka, logLevel, type LogEntry } from 'kafkajs';
+import { Kafka, logLevel, type KafkaConfig, type LogEntry, type SASLOptions } from 'kafkajs';
 import type { Logger } from '../../shared/logger.ts';
 import { registerCodecs } from './codecs.ts';
+
+/** How to reach a Kafka cluster. */
+export interface KafkaCluster {
+  readonly brokers: readonly string[];
+  /** Undefined: connections are not encrypted. */
+  readonly tls: KafkaTls | undefined;
+  /** Undefined: the brokers ask for no credentials. */
+  readonly sasl: KafkaSasl | undefined;
+}
+
+/** PEM texts. */
+interface KafkaTls {
+  /** Undefined: the certificate authorities that Node trusts. */
+  readonly ca: string | undefined;
+  /** The client's own certificate, for brokers that ask for one. */
+  readonly identity: { readonly cert: string; readonly key: string } | undefined;
+}
+
+interface KafkaSasl {
+  readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
+  readonly username: string;
+  readonly password: string;
+}
 
 const SAME_LINE_AGAIN_AFTER_MS = 10_000;
 const MAX_REMEMBERED_LINES = 100;
 
 /**
- * The client of a cluster. It gives up early on what fails: whoever uses it begins again with a new one, which asks
- * the brokers of the settings again, and not those that it has heard of.
+ * The client of a cluster. It gives up early on what fails: its user then begins again with a new
+ * one, which asks the brokers of the settings again, and not those that the old one has heard of.
  */
-export function kafkaClient(brokers: readonly string[], logger: Logger): Kafka {
+export function kafkaClient(cluster: KafkaCluster, logger: Logger): Kafka {
   registerCodecs();
   return new Kafka({
+    ...connectionTo(cluster),
     clientId: 'fleetledger',
-    brokers: [...brokers],
     connectionTimeout: 3_000,
     requestTimeout: 15_000,
     retry: {
@@ -22,7 +45,7 @@ export function kafkaClient(brokers: readonly string[], logger: Logger): Kafka {
       maxRetryTime: 1_000,
       factor: 0.2,
       multiplier: 2,
-      // It would go on with the brokers that it knows, however long they are gone.
+      // A restart would use the brokers that it knows, however long they are gone.
       restartOnFailure: () => Promise.resolve(false),
     },
     logLevel: logLevel.INFO,
@@ -30,8 +53,24 @@ export function kafkaClient(brokers: readonly string[], logger: Logger): Kafka {
   });
 }
 
+/** The addresses and credentials, as kafkajs takes them. */
+export function connectionTo({
+  brokers,
+  tls,
+  sasl,
+}: KafkaCluster): Pick<KafkaConfig, 'brokers' | 'ssl' | 'sasl'> {
+  return {
+    brokers: [...brokers],
+    ...(tls !== undefined && {
+      ssl: { ...(tls.ca !== undefined && { ca: [tls.ca] }), ...tls.identity },
+    }),
+    // Its types tell the mechanisms apart, which all take the same here.
+    ...(sasl !== undefined && { sasl: { ...sasl } as SASLOptions }),
+  };
+}
+
 /**
- * kafkajs says at the level of errors, and many times a second, that a broker is away. That passes by itself, and
+ * kafkajs reports an unavailable broker as an error, many times a second. The fault is transient, and
  * one line in a while says as much.
  */
 function toLogger(logger: Logger): (entry: LogEntry) => void {

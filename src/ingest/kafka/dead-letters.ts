@@ -1,34 +1,25 @@
-import {
-  CompressionTypes,
-  Partitioners,
-  type Kafka,
-  type KafkaMessage,
-  type Message,
-  type Producer,
-} from 'kafkajs';
-import type { RejectionReason } from '../../events/usage.ts';
+import { CompressionTypes, Partitioners, type Kafka, type Message, type Producer } from 'kafkajs';
+import type { RejectedMessage } from '../source.ts';
 
-/** A message that was not taken, and why. */
-export interface DeadLetter {
-  readonly message: KafkaMessage;
+/** A rejected message, and where it came from. */
+export interface DeadLetter extends RejectedMessage {
   readonly topic: string;
   readonly partition: number;
-  readonly reason: RejectionReason;
-  readonly detail: string;
 }
 
 export function deadLetterTopic(usageTopic: string): string {
   return `${usageTopic}.dead-letter`;
 }
 
-/** Of one request, unless a single letter is more: brokers take 1 MiB, if they are not told otherwise. */
+/** The size of one request, unless a single letter is larger: by default brokers take 1 MiB. */
 const MAX_REQUEST_BYTES = 512 * 1024;
 const MAX_HEADER_BYTES = 1_024;
 const TIMEOUT_MS = 10_000;
 
 /**
- * Passes messages on that cannot be used: key, value and headers as they came, and more headers that say why and
- * from where. At least once: a letter that is sent again is known by its topic, partition and offset.
+ * Sends messages that cannot be used to the dead-letter topic: key, value and headers as they came,
+ * and more headers that say why and from where. Each is sent at least once; one that is sent again is
+ * known by its topic, partition and offset.
  */
 export class DeadLetters {
   readonly #producer: Producer;
@@ -50,7 +41,7 @@ export class DeadLetters {
     return this.#producer.disconnect();
   }
 
-  /** Settles when the broker has them durably. */
+  /** Resolves when the broker has stored them durably. */
   async send(letters: readonly DeadLetter[]): Promise<void> {
     let waiting: Message[] = [];
     let bytes = 0;
@@ -68,7 +59,7 @@ export class DeadLetters {
     if (waiting.length > 0) await this.#send(waiting);
   }
 
-  /** Together; if the broker finds that too large, one by one, in whatever way it takes each. */
+  /** Sends them together; if that is too large for the broker, one by one, in a way it accepts. */
   async #send(messages: readonly Message[]): Promise<void> {
     const ways = messages.length === 1 ? [...PLAIN_WAYS, ...SHORTER_WAYS] : PLAIN_WAYS;
     let refusal: unknown;
@@ -99,13 +90,13 @@ interface Way {
 
 const PLAIN_WAYS: readonly Way[] = [
   { compression: CompressionTypes.None, shortened: (message) => message },
-  // It came compressed, or just fitted without the headers.
+  // The message came compressed, or only just fitted without the headers.
   { compression: CompressionTypes.GZIP, shortened: (message) => message },
 ];
 
 /**
- * A letter without its parts still says where the message is; one that is never sent stalls the partition. The key
- * and the headers of the sender may fill the limit, too.
+ * A letter without some of its parts still says where the message is; one that is never sent stalls
+ * the partition. The key and the headers of the sender may exceed the limit, too.
  */
 const SHORTER_WAYS: readonly Way[] = [
   {
@@ -158,7 +149,7 @@ function sizeOf({ key, value, headers = {} }: Message): number {
 
 const TOO_LARGE = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE']);
 
-/** kafkajs wraps what the broker answers. */
+/** Whether the broker refused the size; kafkajs wraps the broker's answer. */
 function isTooLarge(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if ('type' in error && TOO_LARGE.has(String(error.type))) return true;

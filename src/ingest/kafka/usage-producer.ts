@@ -1,6 +1,6 @@
 import { Partitioners, type Producer } from 'kafkajs';
 import type { Logger } from '../../shared/logger.ts';
-import { kafkaClient } from './client.ts';
+import { kafkaClient, type KafkaCluster } from './client.ts';
 import { ensureTopics } from './topics.ts';
 
 /** Sends records to the topic of usage, as meters do. */
@@ -13,15 +13,11 @@ export class UsageProducer {
     this.#topic = topic;
   }
 
-  /** Connected, and the topic is there. */
-  static async open(
-    brokers: readonly string[],
-    topic: string,
-    logger: Logger,
-  ): Promise<UsageProducer> {
-    const kafka = kafkaClient(brokers, logger);
+  /** Connects, and creates the topic if it is missing. */
+  static async open(cluster: KafkaCluster, topic: string, logger: Logger): Promise<UsageProducer> {
+    const kafka = kafkaClient(cluster, logger);
     await ensureTopics(kafka, topic);
-    // Without it, what is sent again after a lost answer would be other usage: records have no ids here.
+    // Records have no ids here, so what is sent again after a lost answer would count as other usage.
     const producer = kafka.producer({
       idempotent: true,
       maxInFlightRequests: 1,
@@ -32,7 +28,7 @@ export class UsageProducer {
     return new UsageProducer(producer, topic);
   }
 
-  /** Settles when the brokers have them durably. */
+  /** Resolves when the brokers have stored them durably. */
   async send(bodies: readonly string[]): Promise<void> {
     const messages = bodies.map((value) => ({ value }));
     await this.#producer.send({ topic: this.#topic, acks: -1, messages });
