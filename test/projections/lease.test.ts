@@ -115,11 +115,14 @@ describe('two processes', () => {
       await loseLease(notes);
       await notes.eventuallyNotes(numbered(3));
 
+      // It comes back, and then ends: on a slow machine the other one may be late with a renewal,
+      // and the lease would rightly be taken by this one, if it went on.
+      const stopping = stalled.stop();
       gate.open();
 
       await notes.append(other.store, numbered(3, 3));
       await notes.eventuallyNotes(numbered(6));
-      await stalled.stop();
+      await stopping;
       expect(await notes.writers()).toEqual(['other']);
       expect(await notes.status(other)).toMatchObject({ status: 'live', lastError: undefined });
     },

@@ -551,7 +551,7 @@ describe('an event that an admin skips', () => {
     const stop = await process.administration.stopOf(notes.name);
 
     await skip(process, notes, stop);
-    await process.administration.goOn(notes.name, stop);
+    await process.administration.clearStop(notes.name, stop);
 
     await notes.eventuallyNotes(['0', '1']);
     expect(await notes.status(process)).toMatchObject({ status: 'live', lastError: undefined });
@@ -604,7 +604,7 @@ describe('an event that an admin skips', () => {
       EVENTUALLY,
     );
 
-    // Without `goOn`: as if that had come first.
+    // Without `clearStop`: as if that had come first.
     await skip(process, notes, await process.administration.stopOf(notes.name));
 
     await notes.eventuallyNotes(['1']);
@@ -628,11 +628,17 @@ describe('an event that an admin skips', () => {
         EVENTUALLY,
       );
     await stopped();
-    await process.administration.goOn(notes.name, await process.administration.stopOf(notes.name));
+    await process.administration.clearStop(
+      notes.name,
+      await process.administration.stopOf(notes.name),
+    );
     await stopped();
 
     isPoison = false;
-    await process.administration.goOn(notes.name, await process.administration.stopOf(notes.name));
+    await process.administration.clearStop(
+      notes.name,
+      await process.administration.stopOf(notes.name),
+    );
 
     await notes.eventuallyNotes(['0']);
     await expect(process.administration.stopOf(notes.name)).rejects.toMatchObject({

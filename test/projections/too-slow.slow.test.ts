@@ -47,7 +47,7 @@ async function stopped(process: ReadProcess, notes: Notes) {
 }
 
 async function goOn(process: ReadProcess, { name }: Notes): Promise<void> {
-  await process.administration.goOn(name, await process.administration.stopOf(name));
+  await process.administration.clearStop(name, await process.administration.stopOf(name));
 }
 
 function rebuild(process: ReadProcess, notes: Notes): Promise<Replay> {

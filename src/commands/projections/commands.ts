@@ -30,7 +30,7 @@ export interface ProjectionControl<Replayed extends Replay> {
   resume(projection: string): Promise<void>;
   /** @throws LedgerError `projection-not-stopped` */
   stopOf(projection: string): Promise<Stop>;
-  goOn(projection: string, stop: Stop): Promise<void>;
+  clearStop(projection: string, stop: Stop): Promise<void>;
   /** @throws LedgerError `not-found`, `projection-busy` */
   requestReplay(
     projection: string,
@@ -145,7 +145,7 @@ export class ProjectionCommands<Replayed extends Replay> {
         : { type: 'ProjectionEventSkipped', data: { projection, eventId, position, error } },
       context,
     );
-    await this.#control.goOn(projection, stop);
+    await this.#control.clearStop(projection, stop);
   }
 
   async #record(event: ProjectionEvent, context: CommandContext): Promise<void> {

@@ -23,7 +23,7 @@ import {
 /** How a projection is doing, whichever process runs it. */
 export interface ProjectionStatus {
   readonly name: string;
-  /** Of the tables that answer: another than this release's while those are being built. */
+  /** The version of the tables that are read: not this release's while those are being built. */
   readonly version: number;
   readonly generation: number;
   readonly status: 'live' | 'paused' | 'stopped';
@@ -85,7 +85,7 @@ export class ProjectionAdministration {
   async pause(name: string, actor: string): Promise<void> {
     const { name: known } = this.#projection(name);
     await this.#database.transaction(async (tx) => {
-      // A swap that is under way must not move it on behind the pause.
+      // A swap that is in progress must not move the position after the pause.
       await ProjectionLock.take(tx, known);
       await setPaused(tx, known, actor);
     });
@@ -100,7 +100,7 @@ export class ProjectionAdministration {
   }
 
   /**
-   * The event that it stands still at.
+   * The event at which it is stopped.
    * @throws LedgerError `projection-not-stopped`
    */
   async stopOf(name: string): Promise<Stop> {
@@ -115,9 +115,9 @@ export class ProjectionAdministration {
     );
   }
 
-  /** Lets it go on at the event that it stands still at, which it applies, or skips by now. */
-  async goOn(name: string, stop: Stop): Promise<void> {
-    // Of every release: an event that one cannot apply, the other can hardly either.
+  /** Lets it try again the event at which it is stopped, unless that is skipped by now. */
+  async clearStop(name: string, stop: Stop): Promise<void> {
+    // In the generations of every release: what one cannot apply, another can hardly apply.
     for (const generation of await liveGenerations(this.#database, this.#projection(name).name)) {
       await clearStop(this.#database, generation, stop);
     }
@@ -149,7 +149,7 @@ export class ProjectionAdministration {
 
   /** False when it had ended before. What it has built is dropped. */
   async cancel(replay: Replay): Promise<boolean> {
-    // What it was to reach: the head moves on without it.
+    // The head is what it had to reach; it grows afterwards.
     const target = await this.#store.head();
     const isCancelled = await endReplay(this.#database, replay, 'cancel', { target });
     this.#engine.checkForWork();
@@ -202,8 +202,8 @@ export class ProjectionAdministration {
   }
 
   /**
-   * Positions are no count of events in every log, so the first events are read and counted, and what
-   * lies beyond them is taken to be as dense.
+   * Positions do not count events in every log, so the first events are read and counted, and the
+   * rest is assumed to be as dense.
    */
   async #lag(
     position: Position,

@@ -18,7 +18,10 @@ export interface EngineOptions {
   readonly processId: string;
   /** How long a query waits for its read model to reach a position. */
   readonly waitForMs?: number;
-  /** A batch of events is applied within this, or halved, down to one event; 30 s unless it is given. */
+  /**
+   * A batch of events that is not applied within this time is halved, down to one event (decision
+   * 21). 30 s by default.
+   */
   readonly applyTimeoutMs?: number;
   /** How long a replay works before another one may; a minute unless it is given. */
   readonly replayTurnMs?: number;
@@ -81,7 +84,7 @@ export class ProjectionEngine {
     this.startReplays();
   }
 
-  /** Carries out replays only: for a tool that waits for one, with no service beside it. */
+  /** Carries out replays only, for a tool that waits for one. */
   startReplays(): void {
     const { database, store, projections, logger, applyTimeoutMs, replayTurnMs } = this.#options;
     this.#worker = new ReplayWorker({
@@ -100,7 +103,7 @@ export class ProjectionEngine {
     this.#worker.start();
   }
 
-  /** Something was changed that runners and the worker look at from time to time only. */
+  /** Runners and the worker look for work from time to time; this makes them look now. */
   checkForWork(): void {
     for (const runner of this.#runners.values()) runner.checkForWork();
     this.#worker?.checkForWork();

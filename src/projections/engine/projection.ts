@@ -2,11 +2,11 @@ import type { Queryable } from '../../database/database.ts';
 import type { NewEvent, RecordedEvent } from '../../event-store/port.ts';
 
 /**
- * A projection: read models, and how events become them.
+ * A projection: the tables of a read model, and how events fill them.
  *
  * `tables`, `indexes` and the SQL of `apply` name tables without a schema: the engine puts each
- * generation in a schema of its own, and sets the search path to it. Queries name the one that
- * answers, `read_<name>.<table>`; `ReadModels` knows which that is.
+ * generation in a schema of its own, and sets the search path to it. Queries name tables by handles
+ * (`tablesOf`); `ReadModels` adds the schema of the live generation.
  */
 export interface Projection {
   readonly name: string;
@@ -15,15 +15,15 @@ export interface Projection {
   /** The types of the events that `apply` is given. */
   readonly handles: readonly string[];
   /**
-   * What an event is about, where readers of one subject need not wait for what else was written in the
-   * project: a text that no subject of another project has.
+   * Names the subject of an event, so that readers of one subject need not wait for other writes in
+   * the project. No subject of another project has the same name.
    */
   readonly subjectOf?: (event: NewEvent) => string | undefined;
   /** DDL of the tables, with the keys that `apply` needs. */
   readonly tables: string;
   /**
-   * DDL of what only queries need: made after the bulk of a rebuild. Each table has a primary key by
-   * then: rows are compared by it.
+   * DDL of what only queries need; a rebuild runs it after the bulk. Each table must have a primary
+   * key by then, since a verification compares rows by it.
    */
   readonly indexes: string;
   /**

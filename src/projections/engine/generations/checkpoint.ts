@@ -18,8 +18,8 @@ export interface Checkpoint {
 }
 
 /**
- * The token in the checkpoint of a retired generation. No lease has it, so no writer can commit there,
- * and a query that takes it with its rows knows that it has to ask again.
+ * The token in the checkpoint of a retired generation. No lease has it, so no writer can commit
+ * there, and a query that takes it with its rows knows that it has to ask again.
  */
 export const RETIRED_TOKEN = -1;
 
@@ -85,7 +85,8 @@ export async function markRetired(tx: Queryable, schema: string): Promise<void> 
 }
 
 /**
- * Moves the checkpoint on. It fences before any work is done, and locks the row for the transaction.
+ * Moves the checkpoint on. It fences before any work is done, and locks the row for the
+ * transaction.
  * @returns whether it stood at `from` and this lease wrote it last.
  */
 export async function moveCheckpoint(

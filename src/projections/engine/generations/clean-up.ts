@@ -6,8 +6,9 @@ import { ABANDONED_AFTER, GENERATION_COLUMNS, type Generation } from './generati
 import { ProjectionLock, TRANSITIONS, type Removal } from './state-machine.ts';
 
 /**
- * Drops what a swap has replaced and what ended replays have left, and the versions that no process has
- * used for long, when this one has taken their place. What a query reads just now stays for later.
+ * Drops what a swap has replaced and what ended replays have left, and the versions that no process
+ * has used for long, when this one has taken their place. What a query reads just now stays for
+ * later.
  * @throws what is transient
  */
 export async function dropUnused(database: Database, projection: Projection): Promise<void> {

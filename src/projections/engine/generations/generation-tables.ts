@@ -53,8 +53,8 @@ const INDEXING_TIMEOUT_MS = 3_600_000;
 const INDEXING_LOCK_TIMEOUT_MS = 5_000;
 
 /**
- * Makes the indexes that were left out for the bulk, once. Interrupted, it is done again. It may take
- * long, so it locks nothing that others wait for but the tables of this generation.
+ * Makes the indexes that were left out for the bulk, once. Interrupted, it is done again. It may
+ * take long, so it locks nothing that others wait for but the tables of this generation.
  * @throws TooSlowError
  */
 export async function makeIndexes(
@@ -91,8 +91,8 @@ export async function makeIndexes(
 }
 
 /**
- * A query that reads the tables is not waited for, since all later ones would queue behind this lock.
- * Whoever drops them tries again later instead.
+ * A query that reads the tables is not waited for, since all later ones would queue behind this
+ * lock. Whoever drops them tries again later instead.
  */
 const DROPPING_LOCK_TIMEOUT_MS = 10;
 

@@ -22,8 +22,8 @@ export interface Generation {
 }
 
 /**
- * The columns of `engine.generations g` by the names of `Generation`. Where no schema is written, the
- * release that made the generation called it by this rule, and may have renamed it in a swap.
+ * The columns of `engine.generations g` by the names of `Generation`. Where no schema is written,
+ * the release that made the generation called it by this rule, and may have renamed it in a swap.
  */
 export const GENERATION_COLUMNS = sql`
   g.projection, g.version, g.generation, g.log_id as "logId", g.status,
@@ -101,8 +101,8 @@ export async function isHeld(
 }
 
 /**
- * Records that this process reads these generations, and that it runs these versions, whose replays it
- * would carry out: so no other release drops any of them.
+ * Records that this process reads these generations, and that it runs these versions, whose replays
+ * it would carry out: so no other release drops any of them.
  */
 export async function markUsed(
   database: Queryable,

@@ -6,7 +6,8 @@ import { sql } from '../../../database/sql.ts';
  * - `building`: a rebuild fills it; nobody reads it.
  * - `shadow`: a verification fills it, to compare it with the live one.
  * - `live`: a runner writes it and queries read it; at most one per projection and version.
- * - `retired`: nobody writes it, whoever still reads it sees that and reads again elsewhere, and it is
+ * - `retired`: nobody writes it, whoever still reads it sees that and reads again elsewhere, and it
+ *   is
  *   dropped when nobody reads it.
  */
 export type GenerationStatus = 'building' | 'shadow' | 'live' | 'retired';
@@ -36,8 +37,8 @@ interface Transition {
 }
 
 /**
- * Every change of the status of a generation or a replay. The functions that make a change take from
- * and to out of this table, so no other change can happen.
+ * Every change of the status of a generation or a replay. The functions that make a change take
+ * from and to out of this table, so no other change can happen.
  */
 export const TRANSITIONS = {
   createFirst: {
@@ -116,8 +117,8 @@ export type ReplayEnding = NamesWhere<{
 }>;
 
 /**
- * The right to change the generations and replays of one projection, until the transaction ends. All
- * transitions of a projection happen one after the other under it, over all processes.
+ * The right to change the generations and replays of one projection, until the transaction ends.
+ * All transitions of a projection happen one after the other under it, over all processes.
  */
 export class ProjectionLock {
   readonly tx: Queryable;

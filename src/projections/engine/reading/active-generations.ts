@@ -26,7 +26,7 @@ const MARK_INTERVAL_MS = 60_000;
  * The generation of each projection that this process reads: the live one of its own version. Until
  * that is built, it is the live one of another release, for as long as its tables fit the queries.
  *
- * What is kept here is a pointer that a swap in any process makes stale. `onActive` notices that.
+ * This is a pointer in memory, which a swap in any process makes stale. `onActive` notices that.
  */
 export class ActiveGenerations {
   readonly #database: Database;
@@ -34,7 +34,9 @@ export class ActiveGenerations {
   readonly #logId: string;
   readonly #onChanged: (projection: string) => void;
   readonly #active = new Map<string, Generation>();
-  /** Projections whose generation some process writes; one of this release always counts as such. */
+  /**
+   * Projections whose generation some process writes; one of this release always counts as such.
+   */
   readonly #moving = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #refreshing: Promise<void> = Promise.resolve();
@@ -60,13 +62,16 @@ export class ActiveGenerations {
     await this.refresh();
     this.#timer = setInterval(() => {
       const isDue = performance.now() - this.#markedAtMs >= MARK_INTERVAL_MS;
-      // A swap of generations of this release shows when they are read.
+      // A swap between generations of this release is noticed by the next read.
       if (isDue || !this.#areAllOwn()) this.refresh().catch(() => undefined);
     }, LOOK_INTERVAL_MS);
     this.#timer.unref();
   }
 
-  /** Looks which generations are live now. One look follows the other, so that none undoes another. */
+  /**
+   * Reads which generations are live. Refreshes run one after the other, so that none overwrites
+   * the result of a later one.
+   */
   refresh(): Promise<void> {
     this.#nextRefresh ??= this.#refreshing
       .catch(() => undefined)
@@ -104,7 +109,9 @@ export class ActiveGenerations {
     return this.#active.get(projection);
   }
 
-  /** @throws LedgerError `read-model-behind` while the first generation of this log is being built. */
+  /**
+   * @throws LedgerError `read-model-behind` while the first generation of this log is being built.
+   */
   of(projection: string): Generation {
     const active = this.find(projection);
     if (active !== undefined) return active;
@@ -115,8 +122,9 @@ export class ActiveGenerations {
   }
 
   /**
-   * Reads the tables of the active generations, and reads again from those that took their place when
-   * `read` meets one that is retired, or dropped by now. Each further reading needs another swap.
+   * Reads the tables of the active generations, and reads again from those that took their place
+   * when `read` meets one that is retired, or dropped by now. Each further reading needs another
+   * swap.
    * @param read gives undefined when the checkpoint beside its rows is retired.
    * @throws LedgerError `read-model-behind` where there are no tables that fit; what `read` throws
    */
@@ -141,7 +149,10 @@ export class ActiveGenerations {
     }
   }
 
-  /** Whether what is written shows in time: maybe no process runs the release that made the tables. */
+  /**
+   * Whether some process applies new events to the generation that is read. It may be of a release
+   * that no process runs any more.
+   */
   isMoving(projection: string): boolean {
     return this.#moving.has(projection);
   }
@@ -156,7 +167,7 @@ export class ActiveGenerations {
     );
   }
 
-  // Processes that start at once meet at the lock, so one of them does it.
+  // Processes that start at the same time wait for the lock, so only one of them does it.
   async #prepare(projection: Projection): Promise<void> {
     await this.#endOfAnotherLog(projection);
     await this.#database.transaction(async (tx) => {

@@ -7,7 +7,9 @@ import { readCheckpoint } from '../generations/checkpoint.ts';
 import { LastWrites } from './last-writes.ts';
 import type { Projection } from '../projection.ts';
 
-/** How long a query waits for its read model to reach a position, unless the engine is told otherwise. */
+/**
+ * How long a query waits by default until its read model has reached a position.
+ */
 const WAIT_FOR_MS = 5_000;
 const POLL_INTERVAL_MS = 20;
 
@@ -18,7 +20,10 @@ interface Watched {
   ownWrite: Position;
   /** The last of these events in each project. */
   readonly ownWritesIn: LastWrites;
-  /** The last of these events about each subject; under a project, the last about no one subject of it. */
+  /**
+   * The last of these events about each subject. The entry of a project is the last of its events
+   * that is not about one subject.
+   */
   readonly ownWritesAbout: LastWrites;
   /** What is known of the checkpoint; it may be further. */
   checkpoint: Position;
@@ -54,7 +59,7 @@ function noteInProject(
   subject: string | undefined,
   position: Position,
 ): void {
-  // What is written for the installation may show in any project.
+  // An event of the installation may show in any project.
   if (projectId === INSTALLATION_PROJECT) return noteForAny(watched, position);
   if (position > watched.ownWrite) watched.ownWrite = position;
   watched.ownWritesIn.note(projectId, position);
@@ -64,7 +69,8 @@ function noteInProject(
 function noteEvent(watched: Watched, event: NewEvent, stream: string, position: Position): void {
   const subject = watched.subjectOf?.(event);
   const { projectId } = event.metadata;
-  // Read models take the project from either of the two: where they differ, both may show the event.
+  // Read models take the project from the stream or from the metadata. Where the two differ, both
+  // projects may show the event.
   const itsProject = parseStreamName(stream)?.projectId ?? INSTALLATION_PROJECT;
   for (const project of new Set([projectId, itsProject])) {
     noteInProject(watched, project, subject, position);
@@ -80,8 +86,8 @@ function ownWriteFor(watched: Watched, { projectId, about }: WaitOptions): Posit
 }
 
 /**
- * How far read models are, and waiting for them. A runner in this process tells at once; one in
- * another process is asked through the checkpoint, for as long as somebody waits.
+ * Knows how far read models are, and waits for them. A runner in this process reports at once; for
+ * one in another process, the checkpoint is read again and again while a query waits.
  */
 export class Freshness {
   readonly #database: Database;
@@ -126,7 +132,10 @@ export class Freshness {
     return newest;
   }
 
-  /** The last event that this process wrote, as far as `wait` asks for it, and the projection handles. */
+  /**
+   * The last event that this process wrote, as far as `wait` asks for it, and the projection
+   * handles.
+   */
   ownWrite(projection: string, wait: WaitOptions = {}): Position {
     return ownWriteFor(this.#watch(projection), wait);
   }
@@ -139,7 +148,10 @@ export class Freshness {
     }
   }
 
-  /** What an earlier process acknowledged counts as this one's: its clients do not know of the restart. */
+  /**
+   * Counts what an earlier process acknowledged as written by this one: clients do not know that it
+   * was restarted.
+   */
   inherit(projection: string, position: Position): void {
     noteForAny(this.#watch(projection), position);
   }
@@ -180,8 +192,8 @@ export class Freshness {
   }
 
   /**
-   * Waits until the read model holds what this process wrote (in a project and about some subjects, if
-   * `wait` says which), and `position` if one is given.
+   * Waits until the read model holds what this process wrote (in a project and about some subjects,
+   * if `wait` says which), and `position` if one is given.
    * @throws LedgerError `read-model-behind` when that takes too long.
    */
   async reached(
@@ -190,7 +202,7 @@ export class Freshness {
     wait: WaitOptions = {},
   ): Promise<void> {
     const watched = this.#watch(projection);
-    // Tables that nobody moves on will not hold it, however long one waits: they say how old they are.
+    // Waiting is useless where no process applies events: the answer then says how old it is.
     const isMoving = this.#active.isMoving(projection);
     const ownWrite = isMoving ? ownWriteFor(watched, wait) : BEGINNING;
     const target = position > ownWrite ? position : ownWrite;
@@ -215,8 +227,8 @@ export class Freshness {
   }
 
   /**
-   * Waits as `reached`, until several read models hold what this process wrote to any of them: what is read of
-   * them together is then not older in one than in the other.
+   * Waits as `reached`, until several read models hold what this process wrote to any of them. A
+   * query that joins them then does not see a newer state in one than in another.
    * @throws LedgerError `read-model-behind`
    */
   async allReached(
@@ -235,7 +247,8 @@ export class Freshness {
     if (watched.polling !== undefined || watched.waiters.size === 0) return;
     watched.polling = setTimeout(() => {
       void this.#readCheckpoint(projection)
-        // Away, or not made yet: whoever waits is told when the time is up.
+        // The database is unavailable or the tables do not exist yet: the wait ends when
+        // its time is over.
         .catch(() => undefined)
         .finally(() => {
           watched.polling = undefined;
@@ -250,7 +263,7 @@ export class Freshness {
       const checkpoint = await readCheckpoint(this.#database, active.schema);
       return checkpoint.isRetired ? undefined : { ...active, ...checkpoint };
     });
-    // Another generation may be active by now, which does not stand there yet.
+    // Another generation may be active by now, which may not have reached this position.
     if (this.#active.of(projection).generation === generation) this.moved(projection, position);
   }
 

@@ -21,7 +21,7 @@ export interface ReadOptions {
   readonly wait?: WaitOptions;
 }
 
-/** For an answer as of a position: the read model must have reached that, too. */
+/** An answer as of a position needs a read model that has reached that position, too. */
 export function atLeast(options: ReadOptions, asOf: Position | undefined): ReadOptions {
   if (asOf === undefined) return options;
   const { minPosition } = options;
@@ -32,7 +32,8 @@ export function atLeast(options: ReadOptions, asOf: Position | undefined): ReadO
 }
 
 /**
- * Read models are queried through this: waiting first, then one statement for rows and position.
+ * Queries read models: it waits for their positions first, then reads rows and position in one
+ * statement.
  */
 export class ReadModels {
   readonly #database: Database;
@@ -63,8 +64,8 @@ export class ReadModels {
 
   /**
    * A position that several read models have reached, with all that this process wrote to any of
-   * them, or to `another` one, which need not have reached it: what is read as of it is of one
-   * moment, also in several statements.
+   * them, or to `another` one, which need not have reached it. Several statements that read as of
+   * this position see one moment.
    * @throws LedgerError as `read`
    */
   async commonPosition(
@@ -81,9 +82,8 @@ export class ReadModels {
   /**
    * The rows of a `select` over tables of projections, as it orders them. All read models whose
    * tables it names are waited for, and the position is the lowest of theirs.
-   * @param besides read models that it reads as far as they have come, and what is waited for in
-   * each:
-   *   the position says nothing about them.
+   * @param besides further read models and what is waited for in each. They are read as far as they
+   *   have come, and the position says nothing about them.
    * @throws LedgerError `read-model-behind`, `read-too-slow`, `store-unavailable`
    */
   async read<Row extends object>(
@@ -101,7 +101,7 @@ export class ReadModels {
   }
 
   /**
-   * The same without waiting for what this process wrote: for a caller who adds that.
+   * The same without waiting for what this process wrote, for a caller who adds that itself.
    * @throws LedgerError `read-model-behind` while there are no tables, `read-too-slow`,
    * `store-unavailable`
    */
@@ -123,7 +123,7 @@ export class ReadModels {
   }
 
   /**
-   * Rows and checkpoints in one statement, hence of one snapshot: of one generation and one moment.
+   * Reads rows and checkpoints in one statement: one snapshot of one generation at one moment.
    * @param positioned how many of the generations, from the first, the position is taken from.
    * @returns undefined when one of the generations is retired.
    */
@@ -168,7 +168,8 @@ export class ReadModels {
 
 /** The position of an answer is the lowest of those of the read models that it is from. */
 function positionOf(positioned: number): string {
-  return `least(${Array.from({ length: positioned }, (_, index) => `c${index}.position`).join(', ')})`;
+  const positions = Array.from({ length: positioned }, (_, index) => `c${index}.position`);
+  return `least(${positions.join(', ')})`;
 }
 
 /**
@@ -192,7 +193,7 @@ function withPosition(statement: Sql, generations: readonly Generation[]): Sql {
     order by found.answer_row`;
 }
 
-/** The server gave the statement up: it exceeded the time limit of its session. */
+/** Whether the server cancelled the statement because it exceeded the limit of its session. */
 function isCancelled(error: unknown): error is LedgerError {
   if (!(error instanceof LedgerError)) return false;
   const { cause } = error;

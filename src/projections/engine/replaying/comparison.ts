@@ -9,23 +9,23 @@ import { withinLimit } from '../running/time-limit.ts';
 
 export interface Comparison {
   readonly position: Position;
-  /** Of the live generation. */
+  /** How many rows the live generation has. */
   readonly rowCount: bigint;
   readonly differingCount: bigint;
-  /** The first of them, table by table, in the order of their keys. */
+  /** The first that differ, table by table, in the order of their keys. */
   readonly differing: readonly DifferingRow[];
 }
 
 const MAX_DIFFERING = 500;
-/** In characters of JSON: a larger row is only said to be there. */
+/** The largest row that is shown, in characters of its text; a larger one is only named. */
 const MAX_ROW_SIZE = 16 * 1024;
 const LOCK_TIMEOUT_MS = 2_000;
-/** A table of a year's history takes its time. */
+/** Comparing a year's history takes long. */
 const COMPARISON_TIMEOUT_MS = 3_600_000;
 
 /**
- * Compares the rows of two generations as of one position. Their checkpoints meet while the live one
- * is held: `catchUp` brings the shadow there, a snapshot is taken of both, and the live one goes on
+ * Compares the rows of two generations as of one position. The live checkpoint is locked while
+ * `catchUp` brings the shadow there and a snapshot is taken of both; the live one then moves again
  * while the snapshot is compared.
  * @throws TooSlowError
  */
@@ -132,7 +132,7 @@ async function tablesOf(database: Queryable, schema: string): Promise<KeyedTable
     group by c.relname
     order by c.relname`);
   return rows.map(({ table, key }) => {
-    // What cannot be compared must not pass for the same.
+    // Rows that cannot be compared must not count as equal.
     if (key === null) throw new Error(`the table '${table}' has no primary key`);
     return { table, key };
   });

@@ -23,31 +23,32 @@ export interface ReplayingOptions {
   readonly generation: Generation;
   readonly lease: Lease;
   readonly applyTimeoutMs?: number | undefined;
-  /** Aborted when its turn is over: the replay resumes where it stands, in whichever process. */
+  /** Aborted when the turn is over: any process can resume the replay from its checkpoint. */
   readonly signal: AbortSignal;
   /** Aborted when the process stops. */
   readonly stopping: AbortSignal;
-  /** Kept from turn to turn, so that one that ends while a batch is halved is not in vain. */
+  /** Kept from turn to turn, so that the next turn knows what size of a batch can be applied. */
   readonly batchLimit: BatchLimit;
 }
 
 /**
- * - `ended`: completed, or ended by somebody else meanwhile.
+ * - `ended`: completed, or ended by an admin or another process meanwhile.
  * - `unfinished`: to be resumed in another turn.
- * - `paused`: it is beyond the checkpoint of a paused projection, and can end once that is resumed.
- * - a reason: it cannot be completed.
+ * - `paused`: it is beyond the checkpoint of a paused projection, and can only end when that is
+ *   resumed.
+ * - a reason why it cannot be completed.
  */
 export type TurnOutcome = 'ended' | 'unfinished' | 'paused' | { readonly reason: string };
 
-/** Where so little has come meanwhile, a replay is done with the bulk. */
+/** When no more than this was written meanwhile, the bulk is done. */
 const FEW_EVENTS = 500;
 const FEW_BATCHES = 3;
 const MAX_PAUSE_BEFORE_SWAP_MS = 2_000;
 
 /**
- * Carries out a replay under its lease, from wherever an earlier turn has left it: the bulk, then the
- * indexes, then what was written meanwhile, then the end that its kind has.
- * @throws LeaseLostError, the reason of an aborted `signal`, and what passes
+ * Carries out a replay under its lease, from where the turn before has left it: the bulk, then the
+ * indexes, then what was written meanwhile, then the swap or the comparison.
+ * @throws LeaseLostError, the reason of an aborted `signal`, and what is transient
  */
 export async function carryOut(options: ReplayingOptions): Promise<TurnOutcome> {
   const { store, projection, replay, signal } = options;
@@ -64,13 +65,13 @@ export async function carryOut(options: ReplayingOptions): Promise<TurnOutcome> 
       stopped = await fill(options, writer);
     }
     const skips = await readSkips(store, projection.name);
-    // Skipped since this began: the next turn leaves it out.
+    // It was skipped since this turn began: the next turn leaves it out.
     if (stopped !== undefined && skips.has(stopped.eventId)) return 'unfinished';
     if (stopped !== undefined) return failedAt(stopped);
     if (signal.aborted) return 'unfinished';
     if (skips.size > writer.skipped.size) {
       return {
-        reason: 'an event was skipped meanwhile, which it may have applied: ask for another one',
+        reason: 'an event that it may have applied was skipped meanwhile: start it again',
       };
     }
     if (replay.kind === 'rebuild') return await finishRebuild(options, writer);
@@ -86,8 +87,8 @@ function failedAt({ eventId, position, message }: Stop): TurnOutcome {
 }
 
 /**
- * Where it is to come to: the log's head, or the checkpoint that a verification compares at. A rebuild
- * does not move a paused projection on either.
+ * The position up to which it fills: the head of the log, or the checkpoint at which a verification
+ * compares. A rebuild does not move a paused projection, either.
  */
 async function targetOf(options: ReplayingOptions): Promise<Position> {
   const { database, store, projection, replay } = options;
@@ -122,7 +123,7 @@ async function fill(
       events += batch.events.length;
       batches += 1;
     }
-    // Under load the target has moved on, about as far: what is left, the end catches up with.
+    // Under load there is always more to come: the swap or the comparison applies the rest.
     if (events <= FEW_EVENTS && batches <= FEW_BATCHES) return undefined;
   }
 }
@@ -136,7 +137,7 @@ async function* readAhead(batches: AsyncIterable<Batch>): AsyncIterable<Batch> {
       const { done, value } = await next;
       if (done === true) return;
       next = iterator.next();
-      // It is awaited above; until then its failure is nobody's.
+      // It is awaited above; a failure before that must not count as unhandled.
       next.catch(() => undefined);
       yield value;
     }
@@ -159,7 +160,7 @@ async function finishRebuild(
       const stopped = await fill(options, writer);
       if (stopped !== undefined) return failedAt(stopped);
     } catch (error) {
-      // The runner holds the checkpoint for longer than we wait for it.
+      // The runner holds the checkpoint for longer than the swap waits for it.
       if (!isTransient(error) || isDisconnected(error)) throw error;
       await sleep(Math.random() * Math.min(attempt * 50, MAX_PAUSE_BEFORE_SWAP_MS));
     }

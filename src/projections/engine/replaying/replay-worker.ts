@@ -26,22 +26,22 @@ export interface ReplayWorkerOptions {
 
 const LOOK_INTERVAL_MS = 500;
 const CLEAN_UP_INTERVAL_MS = 5_000;
-/** A swap among many readers needs some of it. */
+/** How long a replay works before another one may. */
 const TURN_MS = 60_000;
-/** Until it is asked again whether a paused projection was resumed. */
+/** How long a rebuild of a paused projection waits before it looks again. */
 const PAUSED_MS = 1_000;
 
 /**
  * Carries out the replays of this installation, in whichever process gets the lease: one at a time,
- * and each for a turn, so that one that hangs or fails keeps no other from being carried out. One whose
- * process has died is taken up again where it stood.
+ * and each for a turn, so that one that hangs or fails does not block the others. A replay whose
+ * process has died is resumed from its checkpoint.
  */
 export class ReplayWorker {
   readonly #options: ReplayWorkerOptions;
   readonly #stopping = new AbortController();
   readonly #pause = new Pause(this.#stopping.signal);
   readonly #turns = new Turns();
-  /** By replay, of those that this process has worked at. */
+  /** The batch limits of the replays that this process has worked on, by their ids. */
   readonly #batchLimits = new Map<string, BatchLimit>();
   #cleanedUpAtMs = Number.NEGATIVE_INFINITY;
   #done: Promise<void> = Promise.resolve();
@@ -54,13 +54,13 @@ export class ReplayWorker {
     this.#done = this.#run();
   }
 
-  /** Finishes the batch at hand. */
+  /** Finishes the current batch. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#done;
   }
 
-  /** A replay has been requested: no need to wait until the next look. */
+  /** Looks for work now: a replay has been requested. */
   checkForWork(): void {
     this.#pause.end();
   }
@@ -75,7 +75,7 @@ export class ReplayWorker {
         for (const replay of this.#turns.due(running, ({ replayId }) => replayId)) {
           if (this.#stopping.signal.aborted) return;
           hasWorked = await this.#take(replay);
-          // Another one may have been requested meanwhile, or be due by now.
+          // Another one may have been requested meanwhile, or may be due now.
           if (hasWorked) break;
         }
       } catch (error) {
@@ -92,7 +92,7 @@ export class ReplayWorker {
     this.#cleanedUpAtMs = performance.now();
   }
 
-  /** Ends what no release carries out any more, and drops what nobody uses. */
+  /** Ends replays that no release carries out any more, and drops tables that nobody uses. */
   async #cleanUp(projection: Projection): Promise<void> {
     const { database, logger } = this.#options;
     try {
@@ -115,7 +115,7 @@ export class ReplayWorker {
     return limit;
   }
 
-  /** Whether it was ours to have a turn. */
+  /** Whether this process could work on it. */
   async #take(replay: Replay): Promise<boolean> {
     const { replayId } = replay;
     try {
@@ -124,7 +124,7 @@ export class ReplayWorker {
       this.#turns.ended(replayId, outcome === 'paused' ? PAUSED_MS : 0);
     } catch (error) {
       this.#turns.failed(replayId);
-      // Lost: cancelled, or taken over by another process.
+      // The lease is lost when the replay was cancelled, or another process took it over.
       if (!(error instanceof LeaseLostError)) {
         const { projection, kind } = replay;
         this.#options.logger.warn({ err: error, projection, kind }, 'replay waits for a retry');
@@ -133,19 +133,20 @@ export class ReplayWorker {
     return true;
   }
 
-  /** Undefined where it is not ours. */
+  /** Undefined where this process cannot carry it out, or another one does. */
   async #takeTurn(replay: Replay): Promise<TurnOutcome | undefined> {
     const { database, store, leases, projections, turnMs = TURN_MS } = this.#options;
     const projection = projections.find(
       ({ name, version }) => name === replay.projection && version === replay.version,
     );
     const generation = await generationOfReplay(database, replay);
-    // Of another release, or of another log: for a process that has that.
+    // A replay of another release or another log is left to a process that has that.
     if (projection === undefined || generation?.logId !== store.logId) return undefined;
     const lease = await leases.tryAcquire(generation);
     if (lease === undefined) return undefined;
-    // Not `AbortSignal.timeout`: Node.js 20 collects it as garbage when only `AbortSignal.any` refers
-    // to it, and it then never aborts. The timer refers to the controller, and is cleared below.
+    // Not `AbortSignal.timeout`: Node.js 20 collects it as garbage when only `AbortSignal.any`
+    // refers to it, and it then never aborts. The timer refers to the controller, and is cleared
+    // below.
     const turn = new AbortController();
     const timer = setTimeout(() => turn.abort(), turnMs);
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal, turn.signal]);
@@ -178,7 +179,7 @@ export class ReplayWorker {
   async #fail(replay: Replay, error: string, { token }: Lease): Promise<void> {
     const { database, store, logger } = this.#options;
     const target = await store.head();
-    // Not if it was taken over: what failed here may be what the other process has done.
+    // Nothing is recorded if it was taken over: maybe it failed because the other process works.
     if (await endReplay(database, replay, 'fail', { error, target }, token)) {
       logger.error({ ...replay, error }, 'replay failed');
     }

@@ -37,7 +37,7 @@ export interface Replay {
 export type ReplayProgress =
   | {
       readonly status: 'running';
-      /** Undefined where its tables are gone: it is just being ended. */
+      /** Undefined where its tables are gone since it is being ended just now. */
       readonly position: Position | undefined;
       readonly eventsPerSecond: number;
       readonly positionsPerSecond: number;
@@ -57,7 +57,7 @@ export type ReplayProgress =
       readonly error: string | undefined;
     };
 
-/** A row that is not what the replay made of it; null: it is not there at all. */
+/** A row that differs from what the replay made of it; null stands for a row that is missing. */
 export interface DifferingRow {
   readonly table: string;
   readonly key: Json;
@@ -65,7 +65,7 @@ export interface DifferingRow {
   readonly replayed: Json;
 }
 
-/** What is recorded of the end of a replay, beside where its checkpoint stands. */
+/** What is recorded of the end of a replay, beside the position of its checkpoint. */
 export interface ReplayResult {
   readonly target?: Position;
   readonly rowCount?: bigint;
@@ -102,7 +102,8 @@ export async function requestReplay(
     if (running !== undefined) {
       throw new LedgerError(
         'projection-busy',
-        `The ${running.kind} ${running.replayId} of '${projection.name}' is running: wait until it ends, or cancel it.`,
+        `The ${running.kind} ${running.replayId} of '${projection.name}' is running: ` +
+          'wait until it ends, or cancel it.',
         { conflicting: { kind: running.kind, id: running.replayId } },
       );
     }
@@ -149,13 +150,13 @@ export async function findReplay(
   return replay;
 }
 
-/** Where in the list a page ends: after this replay. */
+/** A page of the list begins after this replay. */
 export interface ReplayPlace {
   readonly startedAt: Date;
   readonly replayId: string;
 }
 
-/** Newest first. */
+/** The replays of a kind, newest first. */
 export function listReplays(
   database: Queryable,
   kind: ReplayKind,

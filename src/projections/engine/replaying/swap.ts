@@ -31,25 +31,28 @@ export interface SwapOptions {
 
 /**
  * - `swapped`: the new generation is the live one.
- * - `behind`: too far behind the live one to catch up while that stands still.
+ * - `behind`: too far behind the live one to catch up while that waits.
  * - `paused`: beyond the checkpoint of the live one, whose projection is paused.
  * - `ended`: the rebuild does not run any more.
  */
 export type SwapOutcome = 'swapped' | 'behind' | 'paused' | 'ended';
 
-/** A runner holds its checkpoint for as long as it applies a batch. What takes longer is tried again. */
+/**
+ * A runner locks its checkpoint for as long as it applies a batch. A swap that has waited for this
+ * time is tried again, so that it can be cancelled.
+ */
 const LOCK_TIMEOUT_MS = 3_000;
-/** So much is caught up with while the live generation stands still. */
+/** The most that is applied while the live generation waits. */
 const MAX_GAP_EVENTS = 1_000;
 const MAX_GAP_BATCHES = 5;
 const MAX_GAP_READING_MS = 1_000;
-/** The limit for each of these batches. */
+/** The time limit of each of these batches. */
 const MAX_GAP_APPLYING_MS = 2_000;
 
 /**
- * Makes a generation the live one, in one transaction. It locks the checkpoint of the generation that
- * answers, so that no runner moves it; catches up to that checkpoint, so that no position goes back;
- * marks it as retired; and makes the new one live.
+ * Makes a generation the live one, in one transaction. It locks the checkpoint of the generation
+ * that answers, so that no runner moves it; catches up to that checkpoint, so that no position goes
+ * back; marks it as retired; and makes the new one live.
  *
  * Readers are not held up, and hold nothing up: until the commit they see the old generation as it
  * was, and after it they find the mark beside the rows, and read again (see `ActiveGenerations`).
@@ -79,7 +82,7 @@ async function swapInTransaction(tx: Queryable, options: SwapOptions): Promise<S
   if (isOfThisLog && writer.position > reached && (await isPaused(tx, projection.name))) {
     return 'paused';
   }
-  // The log may be in another store, and slow, while the live generation stands still.
+  // The log may be in another store, and slow, while the live generation waits.
   const reading = gapUntil(reached, options);
   const gap = await Promise.race([reading, delay(MAX_GAP_READING_MS)]);
   reading.catch(() => undefined);

@@ -8,8 +8,8 @@ interface Turn {
 }
 
 /**
- * Who is next: whoever has waited longest since its last turn, unless it is backing off. So one that
- * hangs or fails again and again takes its turns, and keeps nobody else from theirs.
+ * Decides who is next: whoever has waited longest since its last turn, unless it is backing off. So
+ * one that hangs or keeps failing has its turns, and the others have theirs.
  */
 export class Turns {
   readonly #now: () => number;
@@ -19,7 +19,7 @@ export class Turns {
     this.#now = now;
   }
 
-  /** Those that may have a turn now, of these; nothing is kept of any others. */
+  /** Those of the items that may have a turn now. It forgets all others. */
   due<Item>(items: readonly Item[], nameOf: (item: Item) => string): Item[] {
     const names = new Set(items.map(nameOf));
     this.#turns = new Map([...this.#turns].filter(([name]) => names.has(name)));
@@ -31,7 +31,7 @@ export class Turns {
       .toSorted((a, b) => (lastAt(a) === lastAt(b) ? 0 : lastAt(a) - lastAt(b)));
   }
 
-  /** @param pauseMs for how long it has nothing to do. */
+  /** @param pauseMs how long the item has nothing to do. */
   ended(name: string, pauseMs = 0): void {
     const now = this.#now();
     this.#turns.set(name, { endedAtMs: now, failures: 0, notBeforeMs: now + pauseMs });

@@ -16,38 +16,48 @@ export interface WriterOptions {
   readonly projection: Projection;
   readonly generation: Generation;
   readonly lease: Lease;
-  /** Whether commits need not be on disk: a crash then loses the last of them, whole, with their checkpoint. */
+  /**
+   * Whether commits need not wait for the disk. A crash then loses the last of them, each with its
+   * checkpoint, and they are applied again.
+   */
   readonly isBulk?: boolean;
-  /** A batch is applied within this, or halved. */
+  /** A batch that is not applied within this time is halved (decision 21). */
   readonly applyTimeoutMs?: number | undefined;
-  /** Aborted when the process stops: a batch is not halved any further then. */
+  /** Aborted when the process stops: a batch is then not halved any further. */
   readonly signal?: AbortSignal;
-  /** Aborted when others are to have their turn: a batch is not halved any further then, either. */
+  /** Aborted when the turn is over: a batch is then not halved any further, either. */
   readonly turn?: AbortSignal;
   /** What an earlier writer of the generation learned; otherwise batches are tried whole. */
   readonly batchLimit?: BatchLimit;
 }
 
-/** How many events are tried together. It outlives a writer that had to end while it halved a batch. */
+/**
+ * How many events are tried together. It outlives a writer that had to end while it halved a batch.
+ */
 export interface BatchLimit {
   events: number;
 }
 
-/** Somebody else writes the generation by now, or nobody does. */
+/** Another process writes the generation, or it is paused or retired. */
 export class LeaseLostError extends Error {
   override readonly name = 'LeaseLostError';
 }
 
-/** The events of a batch cannot be applied, or not in time: no fault of the database or the lease. */
+/**
+ * The events of a batch cannot be applied, or not in time: no fault of the database or the lease.
+ */
 export class NotAppliedError extends Error {
   override readonly name = 'NotAppliedError';
 }
 
 const APPLY_TIMEOUT_MS = 30_000;
-/** Whoever holds a lock for longer (`vacuum full`, say) is waited for again, and not blamed on an event. */
+/**
+ * A lock that is held for longer, for example by `vacuum full`, is waited for again, and no event
+ * is blamed for it.
+ */
 const LOCK_TIMEOUT_MS = 10_000;
 
-/** A process that pauses for so long between two statements of a transaction has lost it. */
+/** A process that stalls for this long within a transaction loses the transaction. */
 const STALLED_AFTER_MS = 3_000;
 
 /**
@@ -57,7 +67,7 @@ const STALLED_AFTER_MS = 3_000;
 export class GenerationWriter {
   readonly connection: Connection;
   readonly #options: WriterOptions;
-  /** Ids of the events that are left out. */
+  /** The ids of the events that an admin has skipped. */
   readonly skipped: ReadonlySet<string>;
   readonly #applyTimeoutMs: number;
   readonly #batchLimit: BatchLimit;
@@ -110,11 +120,11 @@ export class GenerationWriter {
   }
 
   /**
-   * Applies a batch and moves the checkpoint, in one transaction. A batch that cannot be applied, or
-   * not in time, is halved again and again until the event is found that cannot: that is given back,
-   * behind all that came before it.
-   * @throws LeaseLostError, the reason of the `signal` or `turn` that is aborted, and what passes: the
-   * database is unavailable, a lock is not to be had
+   * Applies a batch and moves the checkpoint, in one transaction. A batch that cannot be applied,
+   * or not in time, is halved until one event is left.
+   * @returns the event that cannot be applied, after all events before it were applied.
+   * @throws LeaseLostError, the reason of the `signal` or `turn` that is aborted, and what is
+   * transient: the database is unavailable, or a lock is held for too long
    */
   async write(batch: Batch): Promise<Stop | undefined> {
     let rest = batch;
@@ -125,7 +135,7 @@ export class GenerationWriter {
       rest = others;
     }
     const stopped = await this.#writeHalving(rest);
-    // Slow events come in runs: after those, batches are tried whole again before long.
+    // Slow events come in runs, so the limit grows again after them.
     this.#batchLimit.events *= 2;
     return stopped;
   }
@@ -142,16 +152,16 @@ export class GenerationWriter {
       const [first, second] = split(batch, middle);
       return (await this.#writeHalving(first)) ?? (await this.#writeHalving(second));
     }
-    // A server that was stalled uses up the time of one attempt, whatever the event. The second one
-    // belongs to the same turn: a turn that ended between the two would never come to an answer.
+    // A server that was stalled uses up the time of one attempt, whatever the event. The second
+    // attempt belongs to the same turn: with a new turn for each, there would never be a result.
     const isSure = !(failure.cause instanceof TooSlowError);
     const confirmed = isSure ? failure : await this.#tryCommit(batch);
     return confirmed && stopAt(event, confirmed);
   }
 
   /**
-   * Applies a batch in a transaction of the caller's, who knows the checkpoint that it comes after.
-   * @param limitMs as the `statement_timeout` of the transaction.
+   * Applies a batch in the transaction of the caller, from the checkpoint that the caller knows.
+   * @param limitMs the `statement_timeout` of the transaction.
    * @throws NotAppliedError, LeaseLostError
    */
   async writeIn(

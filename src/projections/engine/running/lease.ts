@@ -14,8 +14,8 @@ export interface Lease {
 }
 
 /**
- * A dead holder's lease is free after this, and a waiting process asks for it every
- * `RETRY_INTERVAL_MS`: within 2 s together.
+ * The lease of a dead holder is free after this time, and a waiting process asks for it every
+ * `RETRY_INTERVAL_MS`, so it is taken over within 2 s.
  */
 const TIME_TO_LIVE = '1500 ms';
 const RENEW_INTERVAL_MS = 400;
@@ -34,9 +34,9 @@ const RENEWED: Columns<HeldLease> = {
 };
 
 /**
- * Leases of this process, renewed together. They rest on the database's clock alone. A holder may
- * believe in a lease that is over (it was stalled, or could not reach the database): the token in
- * the checkpoint fences it off, so believing does no harm.
+ * The leases of this process, renewed together. Only the database's clock counts. A holder that was
+ * stalled, or could not reach the database, may believe in a lease that has expired: that does no
+ * harm, since the token in the checkpoint fences it off (decision 5).
  *
  * Rejected: session-level advisory locks, which a stalled process keeps for as long as its
  * connection lives.
@@ -87,7 +87,7 @@ export class Leases {
     return this.#hold({ generation, token: row.token, lost: new AbortController() });
   }
 
-  /** Takes the lease away from whoever holds it: what that has not committed by now, it cannot. */
+  /** Takes the lease away from its holder, which cannot commit anything from now on. */
   async revoke(generation: Generation): Promise<void> {
     await this.#database.query(sql`
       with revoked as (
@@ -130,7 +130,7 @@ export class Leases {
   }
 
   async #renew(): Promise<void> {
-    // A database that is slow would otherwise get more to do with each tick.
+    // A slow database would otherwise get more to do with each tick.
     if (this.#isRenewing) return;
     this.#isRenewing = true;
     const leases = [...this.#held];
@@ -152,7 +152,7 @@ export class Leases {
         lease.lost.abort();
       }
     } catch (error) {
-      // Not lost by that: whoever took it meanwhile fences us off.
+      // The leases may still be held; whoever has taken one meanwhile fences this process off.
       this.#logger.debug({ err: error }, 'cannot renew leases');
     } finally {
       this.#isRenewing = false;

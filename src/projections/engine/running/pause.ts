@@ -1,4 +1,4 @@
-/** Waiting that others can end: by news, or for good by the signal. */
+/** A wait that can be ended early: once by `end`, or for ever by the signal. */
 export class Pause {
   readonly #signal: AbortSignal;
   #end: () => void = () => undefined;

@@ -21,15 +21,17 @@ export interface RunnerOptions {
   readonly applyTimeoutMs?: number | undefined;
   /** Called after each commit that moved the checkpoint of the generation. */
   readonly onMoved: (generation: Generation, position: Position) => void;
-  /** Whether somebody waits for a position: then nothing is put off. */
+  /** Whether a query waits for a position: then nothing is put off. */
   readonly isAwaited: () => boolean;
 }
 
-/** The pause after a batch in which the next one gathers: fewer commits, and still far below 50 ms. */
+/**
+ * How long events gather for the next batch: fewer commits, and still far below 50 ms.
+ */
 const GATHER_MS = 15;
-/** A batch of so many is not of the newest events only. */
+/** A batch of this size shows that the runner is behind. */
 const FULL_BATCH_EVENTS = 500;
-/** A checkpoint that moved over events of others only is written this often. */
+/** How often a checkpoint is written that moved only over events of other projections. */
 const IDLE_CHECKPOINT_INTERVAL_MS = 100;
 const RETRY_AFTER_ERROR_MS = 500;
 
@@ -38,9 +40,9 @@ export class Runner {
   readonly #options: RunnerOptions;
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
-  /** For what waking does not end. */
+  /** The wait before another attempt. `wake` does not end it. */
   readonly #pause = new Pause(this.#stopping.signal);
-  /** What is put off until there is more of it, or somebody waits for it. */
+  /** The wait for more events before a commit. `wake` ends it. */
   readonly #putOff = new Pause(this.#stopping.signal);
   #done: Promise<void> = Promise.resolve();
 
@@ -53,18 +55,18 @@ export class Runner {
     this.#done = this.#run();
   }
 
-  /** Finishes the batch at hand, and gives the lease back. */
+  /** Finishes the current batch and releases the lease. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#done;
   }
 
-  /** Something has changed that is looked at from time to time: it is looked at now. */
+  /** Looks now whether it can run, instead of from time to time. */
   checkForWork(): void {
     this.#pause.end();
   }
 
-  /** Somebody waits for what is being put off. */
+  /** A query waits for what is put off: it is written now. */
   wake(): void {
     this.#putOff.end();
   }
@@ -100,8 +102,8 @@ export class Runner {
     }
     let writer: GenerationWriter | undefined;
     try {
-      // Again: it may have been paused after the look above and before the lease was ours, which a
-      // pause takes away only from whoever holds it.
+      // It may have been paused since the look above: a pause takes the lease away only from its
+      // holder, and this process did not hold it yet.
       if (await isPaused(database, projection.name)) return;
       const { signal } = this.#stopping;
       writer = await GenerationWriter.open({ ...this.#options, generation, lease, signal });
@@ -121,8 +123,8 @@ export class Runner {
     const reading = new AbortController();
     const signal = AbortSignal.any([this.#stopping.signal, lease.signal, reading.signal]);
     const { feed, projection } = this.#options;
-    // Seen, with nothing in it for us: written with what comes next, or when the time is up, which
-    // runs from the first such batch: others may follow without a rest.
+    // A batch without events for this projection only moves the position. It is written together
+    // with the next one, or when its time is over, which begins with the first such batch.
     let seen = writer.position;
     let dueAtMs = 0;
     let stopped: Stop | undefined;
@@ -144,11 +146,11 @@ export class Runner {
           next = batches.next();
           continue;
         }
-        // Behind: the next batch is read while this one is applied, and nothing has to gather.
+        // When the runner is behind, it reads the next batch while it applies this one.
         const isFull = batch.events.length >= FULL_BATCH_EVENTS;
         if (isFull) {
           next = batches.next();
-          // It is awaited above; until then its failure is nobody's.
+          // It is awaited above; a failure before that must not count as unhandled.
           next.catch(() => undefined);
         }
         stopped = await writer.write(batch);
@@ -164,9 +166,9 @@ export class Runner {
       await batches.return?.();
     }
     if (lease.signal.aborted) throw new LeaseLostError();
-    // Skipped since this began: the next beginning leaves it out.
+    // It was skipped since this began: the next beginning leaves it out.
     if (stopped === undefined || (await this.#isSkipped(stopped))) return;
-    // A holder that was stalled fails at what its successor has applied already: not a reason.
+    // A holder that was stalled may fail at what its successor has applied: that is no stop.
     if (!(await writeStop(writer.connection, generation, stopped, lease.token))) {
       throw new LeaseLostError();
     }
@@ -174,7 +176,7 @@ export class Runner {
     await this.#standStill(generation, lease, writer, stopped);
   }
 
-  /** Until the stop is cleared. The lease is kept: others could do no more with it. */
+  /** Waits until the stop is cleared. It keeps the lease: another process would stop as well. */
   async #standStill(
     generation: Generation,
     lease: Lease,
@@ -185,7 +187,7 @@ export class Runner {
     while (stop !== undefined) {
       await this.#pause.for(RETRY_AFTER_ERROR_MS);
       if (lease.signal.aborted || this.#stopping.signal.aborted) return;
-      // The skip may have come before the stop that it was for was written.
+      // The skip may have been recorded before the stop was written.
       if (await this.#isSkipped(stop)) return;
       stop = await readStop(writer.connection, generation);
     }

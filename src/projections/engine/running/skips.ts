@@ -4,8 +4,8 @@ import type { EventStore } from '../../../event-store/port.ts';
 import { projectionStream } from '../../../event-store/stream-name.ts';
 
 /**
- * The ids of the events that an admin has told a projection to leave out. From the log, so that every
- * generation leaves out the same, on whatever store and in whatever release it is built.
+ * The ids of the events that an admin has told a projection to skip. They are in the log, so every
+ * generation skips the same events, in whatever store and release it is built.
  */
 export async function readSkips(
   store: EventStore,

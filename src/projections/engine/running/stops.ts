@@ -2,7 +2,9 @@ import type { Queryable } from '../../../database/database.ts';
 import { sql } from '../../../database/sql.ts';
 import type { Generation } from '../generations/generations.ts';
 
-/** An event that a projection cannot apply: the projection stands still until an admin has decided. */
+/**
+ * An event that a projection cannot apply. The projection is stopped until an admin decides.
+ */
 export interface Stop {
   readonly eventId: string;
   readonly position: string;
@@ -42,7 +44,7 @@ export async function writeStop(
   return written.length > 0;
 }
 
-/** Lets the projection try again, unless it stands at another event by now. */
+/** Lets the projection try again, unless it is stopped at another event by now. */
 export async function clearStop(
   database: Queryable,
   { projection, generation }: Generation,

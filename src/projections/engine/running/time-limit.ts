@@ -1,19 +1,21 @@
 import type { Queryable } from '../../../database/database.ts';
 import { LedgerError } from '../../../shared/errors.ts';
 
-/** The client waits a little longer than the server: its own time-out costs the connection. */
+/**
+ * The client waits a little longer than the server, since its own time-out costs the connection.
+ */
 const MARGIN_MS = 5_000;
-/** PostgreSQL: query_canceled, by `statement_timeout` among others. */
+/** PostgreSQL's `query_canceled`, for example after `statement_timeout`. */
 const QUERY_CANCELED = '57014';
 
-/** The work itself takes too long, so it is no use to do the same again. */
+/** The work itself takes too long, so it is useless to try the same again. */
 export class TooSlowError extends Error {
   override readonly name = 'TooSlowError';
 }
 
 /**
- * Runs `work` on a transaction whose `statement_timeout` is the limit. No statement begins later than
- * that either, so all of it is over within twice the limit.
+ * Runs `work` in a transaction whose `statement_timeout` is the limit. No statement begins after
+ * the limit, so all of it is over within twice that time.
  * @throws TooSlowError
  */
 export async function withinLimit<T>(
