@@ -165,6 +165,13 @@ function links({ name, text }: SourceFile, lines: readonly string[]): Finding[] 
     }
   }
   if (!name.endsWith('.md')) return found;
+  if (name === 'ARCHITECTURE.md') {
+    for (const { index, groups } of text.matchAll(/`(?<file>[\w.-]+\/[\w./-]+\.ts)`/g)) {
+      const file = groups?.['file'] ?? '';
+      if (existsSync(file) || existsSync(`src/${file}`)) continue;
+      report(text.slice(0, index).split('\n').length, `there is no ${file}`);
+    }
+  }
   const folder = path.dirname(name);
   for (const { index, groups } of text.matchAll(/\]\((?<target>[^)\s]+)\)/g)) {
     const target = groups?.['target'] ?? '';
