@@ -52,7 +52,26 @@ const PATHS: readonly string[] = [
     `/firmware?device_id=${id}`,
   ]),
   '/firmware/versions?',
-  ...SENSORS.map((id) => `/sensors/${id}?`),
+  ...SENSORS.flatMap((id) => [`/sensors/${id}?`, `/sensors/${id}/history?limit=500`]),
+  '/sensors?',
+  '/devices?',
+  '/devices?limit=1',
+  '/devices?retired=false&has_dev_eui=true',
+  '/devices?version=2.0.0',
+  ...ORGS.map((id) => `/devices?org_id=${id}`),
+  '/members?',
+  '/keys?',
+  '/projects?',
+  '/projects/{project}?',
+  '/inventory?',
+  '/usage/rejected?',
+  '/deveuis?',
+  '/deveuis/{first}?',
+  '/batches?',
+  '/batches/{batch}?',
+  '/batches/{batch}/partitions?',
+  '/batches/{batch}/partitions/1?',
+  '/batches/{batch}/attempts?',
   '/usage/organizations?',
   `/usage/organizations?${DAYS}`,
   '/usage/simcards?',
@@ -74,6 +93,8 @@ class History {
   readonly #deviceKeys = new Map<string, string>();
   readonly #issuedKeys: string[] = [];
   readonly #drawn: string[] = [];
+  readonly #open: { readonly devEui: string; readonly attempt: number }[] = [];
+  readonly #members: string[] = [];
   readonly #answered: { readonly asOf: string; readonly answers: readonly Seen[] }[] = [];
 
   private constructor(project: TestProject, batchId: string) {
@@ -107,7 +128,11 @@ class History {
   #answers(more: string, seen: string): Promise<readonly Seen[]> {
     const headers = { 'fleetledger-min-position': seen };
     return Promise.all(
-      PATHS.map(async (path) => {
+      PATHS.map(async (template) => {
+        const path = template
+          .replace('{project}', this.#project.id)
+          .replace('{batch}', this.#batchId)
+          .replace('{first}', this.#drawn[0] ?? 'FFA4570000000000');
         const answer = await this.#project.owner.get<{ code?: string }>(path + more, { headers });
         const { status, body } = answer;
         // An error tells its path and its request, too.
@@ -166,6 +191,27 @@ class History {
       }
       case 'draw':
         await this.#provision({ type: 'begin', sentAt: new Date().toISOString() });
+        return;
+      case 'answer':
+        await this.#answer(step.outcome);
+        return;
+      case 'stop or hide':
+        await owner.delete(`/batches/${this.#batchId}`);
+        return;
+      case 'resume':
+        await owner.post(`/batches/${this.#batchId}/resume`);
+        return;
+      case 'add member': {
+        const json = { name: 'Ada', role: step.role };
+        const { body } = await owner.post<{ id: string }>('/members', { json });
+        this.#members.push(body.id);
+        return;
+      }
+      case 'remove member':
+        await owner.delete(`/members/${this.#members.pop() ?? 'none'}`);
+        return;
+      case 'reject usage':
+        await owner.post('/usage', { json: { 'sim-card-id': '1', 'bytes-used': -1, date: 'no' } });
     }
   }
 
@@ -184,8 +230,31 @@ class History {
     const handled = await handler.execute(batchDecider, stream, command, context);
     const events = handled.outcome === 'recorded' ? handled.events : [];
     for (const { type, data } of events) {
-      if (type === 'DevEuiAttempted') this.#drawn.push(data.devEui);
+      if (type !== 'DevEuiAttempted') continue;
+      this.#drawn.push(data.devEui);
+      this.#open.push(data);
     }
+  }
+
+  async #answer(kind: 'registered' | 'in-use' | 'failed'): Promise<void> {
+    const attempt = this.#open.shift();
+    if (attempt === undefined) return;
+    const { devEui, attempt: number } = attempt;
+    const endedAt = new Date().toISOString();
+    const limits = { maxFailures: 99, maxConflicts: 99 };
+    const settle = { type: 'settle', devEui, attempt: number, endedAt, ...limits } as const;
+    if (kind === 'registered') {
+      await this.#provision({ ...settle, outcome: { kind, providerStatus: 200 } });
+      return;
+    }
+    if (kind === 'in-use') {
+      const refusal = { providerStatus: 422, reason: 'already used' };
+      await this.#provision({ ...settle, outcome: { kind, ...refusal } });
+      return;
+    }
+    const failure = { providerStatus: null, reason: 'timed out', mayBeRegistered: true };
+    await this.#provision({ ...settle, outcome: { kind, ...failure } });
+    await this.#provision({ type: 'retry', devEui, sentAt: endedAt });
   }
 }
 
@@ -199,7 +268,10 @@ interface Links {
 type Step =
   | ({ readonly do: 'register' | 'change'; readonly device: string } & Links)
   | { readonly do: 'retire' | 'issue key'; readonly device: string }
-  | { readonly do: 'revoke key' | 'draw' }
+  | { readonly do: 'revoke key' | 'draw' | 'stop or hide' | 'resume' | 'remove member' }
+  | { readonly do: 'reject usage' }
+  | { readonly do: 'answer'; readonly outcome: 'registered' | 'in-use' | 'failed' }
+  | { readonly do: 'add member'; readonly role: 'owner' | 'viewer' }
   | {
       readonly do: 'report';
       readonly device: string;
@@ -229,7 +301,23 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant('register' as const), device, ...links }),
   fc.record({ do: fc.constant('change' as const), device, ...links }),
   fc.record({ do: fc.constantFrom('retire' as const, 'issue key' as const), device }),
-  fc.record({ do: fc.constantFrom('revoke key' as const, 'draw' as const) }),
+  fc.record({ do: fc.constantFrom('revoke key' as const, 'draw' as const, 'draw' as const) }),
+  fc.record({
+    do: fc.constant('answer' as const),
+    outcome: fc.constantFrom('registered' as const, 'in-use' as const, 'failed' as const),
+  }),
+  fc.record({
+    do: fc.constantFrom(
+      'stop or hide' as const,
+      'resume' as const,
+      'remove member' as const,
+      'reject usage' as const,
+    ),
+  }),
+  fc.record({
+    do: fc.constant('add member' as const),
+    role: fc.constantFrom('owner' as const, 'viewer' as const),
+  }),
   fc.record({
     do: fc.constant('report' as const),
     device,
@@ -295,6 +383,25 @@ describe('an answer as of a position is the one that was given then', () => {
       { do: 'issue key', device: 'd1' },
       { do: 'revoke key' },
     ]));
+
+  test('before a DevEUI was answered, and its batch stopped, hidden and resumed', () =>
+    play([
+      { do: 'draw' },
+      { do: 'answer', outcome: 'registered' },
+      { do: 'draw' },
+      { do: 'answer', outcome: 'failed' },
+      { do: 'draw' },
+      { do: 'answer', outcome: 'in-use' },
+      { do: 'stop or hide' },
+      { do: 'stop or hide' },
+      { do: 'resume' },
+    ]));
+
+  test('before a sensor was patched over many keyframes', () =>
+    play(Array.from({ length: 20 }, (_, n): Step => ({ do: 'patch', sensor: 's1', n }))));
+
+  test('before a member was removed, and a record rejected', () =>
+    play([{ do: 'add member', role: 'viewer' }, { do: 'remove member' }, { do: 'reject usage' }]));
 
   test('whatever happens', async () => {
     await fc.assert(

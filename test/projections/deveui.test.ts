@@ -575,6 +575,8 @@ describe('with tables that are filled by hand', () => {
               ['batches', 'batch_id'],
               ['deveuis', 'batch_id, dev_eui'],
               ['attempts', 'position'],
+              ['attempt_ends', 'batch_id, dev_eui, attempt, position'],
+              ['batch_changes', 'position'],
             ] as const) {
               expect(await tables.rows(table, projectId, orderBy)).toEqual(
                 await oneByOne.rows(table, projectId, orderBy),

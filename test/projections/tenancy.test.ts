@@ -535,7 +535,7 @@ describe('with tables that are filled by hand', () => {
       ['projects', 'project_id'],
       ['members', 'member_id'],
       ['devices', 'device_id, from_position'],
-      ['keys', 'key_id'],
+      ['keys', 'key_id, position'],
     ] as const) {
       expect({ [table]: await tables.rows(table, projectId, orderBy) }).toEqual({
         [table]: await oneByOne.rows(table, projectId, orderBy),

@@ -1445,7 +1445,7 @@ export interface components {
             batch_id: string;
             /** @enum {string} */
             status: "registered" | "unconfirmed" | "in_flight" | "conflicted";
-            /** @description The device that it is linked to now */
+            /** @description The device that it is linked to */
             device_id: string | null;
         };
         UsedInBucket: {
@@ -1844,6 +1844,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
@@ -2183,6 +2185,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
@@ -2249,6 +2253,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
@@ -2310,7 +2316,10 @@ export interface operations {
     };
     getBatch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -2361,7 +2370,10 @@ export interface operations {
     };
     getBatchAlias: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -2456,7 +2468,10 @@ export interface operations {
     };
     listBatchPartitions: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -2485,7 +2500,10 @@ export interface operations {
     };
     listBatchPartitionsAlias: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -2514,7 +2532,10 @@ export interface operations {
     };
     getBatchPartition: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -2546,7 +2567,10 @@ export interface operations {
     };
     getBatchPartitionAlias: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -2583,6 +2607,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path: {
@@ -2625,6 +2651,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path: {
@@ -2668,6 +2696,8 @@ export interface operations {
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
                 short_code?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;
@@ -2691,7 +2721,10 @@ export interface operations {
     };
     getDevEui: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
+            };
             header?: never;
             path: {
                 deveui: string;
@@ -3819,6 +3852,8 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
+                as_of?: string;
             };
             header?: never;
             path?: never;

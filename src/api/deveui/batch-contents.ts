@@ -22,6 +22,7 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: batchParams,
+    takesAsOf: true,
     answers: {
       200: z.object({
         items: z.array(
@@ -34,8 +35,8 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
       }),
     },
     errors: ['not-found'],
-    async handle({ params, projectId, read, prefix }) {
-      const { value: sizes, position } = await queries.partitions(projectId, params.id, read);
+    async handle({ params, projectId, read, asOf, prefix }) {
+      const { value: sizes, position } = await queries.partitions(projectId, params.id, read, asOf);
       if (sizes === undefined) throw notFound();
       const base = `${prefix}/api/v1/batches/${encodeURIComponent(params.id)}/partitions`;
       const items = sizes.map((size, index) => ({
@@ -55,6 +56,7 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: partitionParams,
+    takesAsOf: true,
     answers: {
       200: z.object({
         id: z.string(),
@@ -69,8 +71,8 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
       }),
     },
     errors: ['not-found'],
-    async handle({ params: { id, n }, projectId, read }) {
-      const { value, position } = await queries.partition(projectId, id, n, read);
+    async handle({ params: { id, n }, projectId, read, asOf }) {
+      const { value, position } = await queries.partition(projectId, id, n, read, asOf);
       if (value === undefined) throw notFound();
       const items = value.map(({ devEui, shortCode, status }) => ({
         deveui: devEui,
@@ -90,6 +92,7 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
     access: ['owner', 'member', 'viewer'],
     params: batchParams,
     query: cursorQuery,
+    takesAsOf: true,
     answers: {
       200: cursorPage(
         z.object({
@@ -112,12 +115,12 @@ export function batchContentRoutes(queries: DevEuiQueries): Route[] {
       walkPage(request, {
         name: `attempts:${request.params.id}`,
         place: placeAfterPosition,
-        async rows(limit, place) {
+        async rows(limit, place, asOf) {
           const { projectId, params, read } = request;
           const { value, position } = await queries.attempts(
             projectId,
             params.id,
-            { limit, ...place },
+            { limit, asOf, ...place },
             read,
           );
           if (value === undefined) throw notFound();

@@ -204,13 +204,14 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery,
+    takesAsOf: true,
     answers: { 200: cursorPage(summaryAnswer) },
     handle: (request) =>
       walkPage(request, {
         name: 'batches',
         place: placeBeforePosition,
-        rows: (limit, place) =>
-          queries.batches(request.projectId, { limit, ...place }, request.read),
+        rows: (limit, place, asOf) =>
+          queries.batches(request.projectId, { limit, asOf, ...place }, request.read),
         item: summaryBodyOf,
         placeOf: ({ position }) => ({ before: position }),
       }),
@@ -225,10 +226,11 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: batchParams,
+    takesAsOf: true,
     answers: { 200: batchAnswer },
     errors: ['not-found'],
-    async handle({ params, projectId, read }) {
-      const { value, position } = await queries.batch(projectId, params.id, read);
+    async handle({ params, projectId, read, asOf }) {
+      const { value, position } = await queries.batch(projectId, params.id, read, asOf);
       if (value === undefined) throw notFound();
       return { status: 200, body: batchBodyOf(value), position };
     },

@@ -15,7 +15,7 @@ const devEuiAnswer = z
     short_code: z.string(),
     batch_id: z.string(),
     status: z.enum(['registered', 'unconfirmed', 'in_flight', 'conflicted']),
-    device_id: z.string().nullable().meta({ description: 'The device that it is linked to now' }),
+    device_id: z.string().nullable().meta({ description: 'The device that it is linked to' }),
   })
   .meta({ id: 'DevEui' });
 
@@ -37,17 +37,19 @@ export function devEuiQueryRoutes(queries: DevEuiQueries): Route[] {
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery.extend({ short_code: shortCodeQuery }),
+    takesAsOf: true,
     answers: { 200: cursorPage(devEuiAnswer) },
     handle(request) {
       const shortCode = request.query.short_code;
       return walkPage(request, {
         name: `deveuis:${shortCode ?? ''}`,
         place: placeAfterLine,
-        rows: (limit, place) =>
+        rows: (limit, place, asOf) =>
           queries.devEuis(
             request.projectId,
             {
               limit,
+              asOf,
               ...(shortCode !== undefined && { shortCode }),
               ...(place !== undefined && {
                 after: {
@@ -72,10 +74,11 @@ export function devEuiQueryRoutes(queries: DevEuiQueries): Route[] {
     tag: 'Provisioning',
     access: ['owner', 'member', 'viewer'],
     params: z.object({ deveui: devEuiField }),
+    takesAsOf: true,
     answers: { 200: devEuiAnswer },
     errors: ['not-found'],
-    async handle({ params, projectId, read }) {
-      const { value, position } = await queries.devEui(projectId, params.deveui, read);
+    async handle({ params, projectId, read, asOf }) {
+      const { value, position } = await queries.devEui(projectId, params.deveui, read, asOf);
       if (value === undefined) throw notFound();
       return { status: 200, body: devEuiBody(value), position };
     },

@@ -166,13 +166,14 @@ export function sensorRoutes(commands: StateCommands, queries: StateQueries): Ro
     tag: 'State',
     access: ['owner', 'member', 'viewer'],
     query: cursorQuery,
+    takesAsOf: true,
     answers: { 200: cursorPage(sensorAnswer.extend({ id: z.string() })) },
     handle: (request) =>
       walkPage(request, {
         name: 'sensors',
         place: placeAfterId,
-        rows: (limit, place) =>
-          queries.sensors(request.projectId, { limit, ...place }, request.read),
+        rows: (limit, place, asOf) =>
+          queries.sensors(request.projectId, { limit, asOf, ...place }, request.read),
         item: (sensor) => ({ id: sensor.sensorId, ...sensorBody(sensor) }),
         placeOf: ({ sensorId }) => ({ after: sensorId }),
       }),

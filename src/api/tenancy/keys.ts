@@ -45,12 +45,15 @@ export function keyRoutes(
     tag: 'Tenancy',
     access: ['owner'],
     query: cursorQuery,
+    takesAsOf: true,
     answers: { 200: cursorPage(keyAnswer.extend({ revoked_at: timeAnswer.nullable() })) },
     handle: (request) =>
       walkPage(request, {
         name: 'keys',
         place: placeAfterPosition,
-        rows: (limit, place) => queries.keys(request.projectId, { limit, ...place }, request.read),
+        isPinned: true,
+        rows: (limit, place, asOf) =>
+          queries.keys(request.projectId, { limit, asOf, ...place }, request.read),
         item: (key) => ({
           id: key.keyId,
           kind: key.kind,

@@ -18,7 +18,7 @@ import { answerOf, beginAttempts, endAttempts } from './projection/attempts.ts';
  */
 export const deveuiProjection: Projection = {
   name: 'deveui',
-  version: 1,
+  version: 2,
   handles: [
     'BatchRequested',
     'BatchResumed',
@@ -58,6 +58,7 @@ async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<v
   // sent again.
   await addBatches(ofTypes(applied, 'BatchRequested'), tx);
   await changeBatches(applied, tx);
+  await keepBatchChanges(applied, tx);
   await addDevEuis(attempted, tx);
   await answerDevEuis(answered, tx);
   await beginAttempts(attempted, tx);
@@ -105,6 +106,7 @@ async function addBatches(
         conflicted: ['integer', () => 0],
         unconfirmed: ['integer', () => 0],
         revision: ['bigint', ({ recorded }) => recorded.revision],
+        last_position: ['bigint', ({ recorded }) => recorded.position],
       },
       requested,
     ),
@@ -116,6 +118,7 @@ interface BatchChange {
   readonly projectId: string;
   readonly batchId: string;
   revision: bigint;
+  lastPosition: bigint;
   status: 'Processing' | 'Stopped' | 'Failed' | 'Completed' | null;
   reason: string | null;
   isHidden: boolean | null;
@@ -135,6 +138,7 @@ async function changeBatches(applied: readonly Applied[], tx: Queryable): Promis
       project_id: ['text', ({ projectId }) => projectId],
       batch_id: ['text', ({ batchId }) => batchId],
       revision: ['bigint', ({ revision }) => revision],
+      last_position: ['bigint', ({ lastPosition }) => lastPosition],
       status: ['text', ({ status }) => status],
       reason: ['text', ({ reason }) => reason],
       is_hidden: ['boolean', ({ isHidden }) => isHidden],
@@ -148,6 +152,7 @@ async function changeBatches(applied: readonly Applied[], tx: Queryable): Promis
   await tx.query(sql`
     update ${deveui.batches} b
     set revision = change.revision,
+        last_position = change.last_position,
         status = coalesce(change.status, b.status),
         reason = case when change.status is null then b.reason else change.reason end,
         is_hidden = coalesce(change.is_hidden, b.is_hidden),
@@ -169,6 +174,7 @@ function changesOf(applied: readonly Applied[]): BatchChange[] {
         projectId,
         batchId: event.data.batchId,
         revision: recorded.revision,
+        lastPosition: recorded.position,
         status: null,
         reason: null,
         isHidden: null,
@@ -180,6 +186,7 @@ function changesOf(applied: readonly Applied[]): BatchChange[] {
       changes.set(recorded.stream, change);
     }
     change.revision = recorded.revision;
+    change.lastPosition = recorded.position;
     addTo(change, event);
   }
   return [...changes.values()];
@@ -220,6 +227,41 @@ function addTo(change: BatchChange, event: BatchEvent): void {
   }
 }
 
+const STATUS_AFTER: Partial<Record<BatchEvent['type'], BatchChange['status']>> = {
+  BatchRequested: 'Processing',
+  BatchResumed: 'Processing',
+  BatchStopped: 'Stopped',
+  BatchCompleted: 'Completed',
+  BatchFailed: 'Failed',
+};
+
+/** The counts of a batch as of a position follow from its DevEUIs; this is the rest. */
+async function keepBatchChanges(applied: readonly Applied[], tx: Queryable): Promise<void> {
+  const changes = applied.filter(
+    ({ event: { type } }) => type === 'BatchHidden' || STATUS_AFTER[type] !== undefined,
+  );
+  if (changes.length === 0) return;
+  await tx.query(
+    insertRows(
+      deveui.batch_changes,
+      {
+        project_id: ['text', ({ projectId }) => projectId],
+        batch_id: ['text', ({ event }) => event.data.batchId],
+        position: ['bigint', ({ recorded }) => recorded.position],
+        status: ['text', ({ event }) => STATUS_AFTER[event.type]],
+        reason: ['text', ({ event }) => (event.type === 'BatchFailed' ? event.data.reason : null)],
+        is_hidden: ['boolean', ({ event }) => hiddenAfter(event)],
+      },
+      changes,
+    ),
+  );
+}
+
+function hiddenAfter({ type }: BatchEvent): boolean | null {
+  if (type === 'BatchHidden') return true;
+  return type === 'BatchRequested' || type === 'BatchResumed' ? false : null;
+}
+
 async function addDevEuis(
   attempted: readonly OfType<'DevEuiAttempted'>[],
   tx: Queryable,
@@ -237,6 +279,7 @@ async function addDevEuis(
         short_code: ['text', ({ event }) => event.data.devEui.slice(-5)],
         candidate: ['integer', ({ event }) => event.data.candidate],
         status: ['text', () => 'in_flight'],
+        drawn_position: ['bigint', ({ recorded }) => recorded.position],
       },
       drawn,
     ),
@@ -255,12 +298,14 @@ async function answerDevEuis(
       batch_id: ['text', ({ event }) => event.data.batchId],
       dev_eui: ['text', ({ event }) => event.data.devEui],
       status: ['text', ({ event }) => answerOf[event.type]],
+      position: ['bigint', ({ recorded }) => recorded.position],
     },
     answers,
   );
   await tx.query(sql`
     update ${deveui.deveuis} d
-    set status = answered.status
+    set status = answered.status,
+        answered_position = answered.position
     from ${answered}
     where d.project_id = answered.project_id
       and d.batch_id = answered.batch_id

@@ -1,7 +1,13 @@
 import { sql, type Sql } from '../../database/sql.ts';
 import type { Position } from '../../event-store/port.ts';
-import type { ReadModels, ReadOptions, Versioned } from '../engine/reading/read-models.ts';
+import {
+  atLeast,
+  type ReadModels,
+  type ReadOptions,
+  type Versioned,
+} from '../engine/reading/read-models.ts';
 import { tenancy } from '../tenancy/tables.ts';
+import { batchesAt, devEuisAt } from './queries/as-of.ts';
 import { deveui } from './tables.ts';
 
 type BatchStatus = 'Processing' | 'Stopped' | 'Failed' | 'Completed';
@@ -54,7 +60,7 @@ export interface AttemptView {
 
 export interface DevEuiView extends PartitionEntry {
   readonly batchId: string;
-  /** The device of the project that is linked to it now. */
+  /** The device of the project that is linked to it, if one is. */
   readonly deviceId: string | null;
 }
 
@@ -86,26 +92,29 @@ const SUMMARY = sql`
   ) as counts`;
 
 /** The columns of a DevEUI `d`. */
-const DEVEUI = sql`
-  d.dev_eui as "devEui",
-  d.short_code as "shortCode",
-  d.status,
-  d.batch_id as "batchId",
-  (
-    select min(v.device_id)
-    from ${tenancy.devices} v
-    where v.project_id = d.project_id
-      and v.dev_eui = d.dev_eui
-      and v.to_position is null
-      and v.retired_at is null
-  ) as "deviceId"`;
+function devEuiColumns(asOf: Position | undefined): Sql {
+  return sql`
+    d.dev_eui as "devEui",
+    d.short_code as "shortCode",
+    d.status,
+    d.batch_id as "batchId",
+    (
+      select min(v.device_id)
+      from ${tenancy.devices} v
+      where v.project_id = d.project_id
+        and v.dev_eui = d.dev_eui
+        and v.from_position <= coalesce(${asOf}, 9223372036854775807)
+        and (v.to_position is null or v.to_position > coalesce(${asOf}, 9223372036854775807))
+        and v.retired_at is null
+    ) as "deviceId"`;
+}
 
 /** The DevEUIs of a batch `b` that have one status, in the order in which they were drawn. */
-function devEuisWith(status: DevEuiStatus): Sql {
+function devEuisWith(status: DevEuiStatus, asOf: Position | undefined): Sql {
   return sql`
     array(
       select d.dev_eui
-      from ${deveui.deveuis} d
+      from ${devEuisAt(asOf)} d
       where d.project_id = b.project_id
         and d.batch_id = b.batch_id
         and d.status = ${status}
@@ -128,19 +137,20 @@ export class DevEuiQueries {
     projectId: string,
     batchId: string,
     options: ReadOptions,
+    asOf?: Position,
   ): Promise<Versioned<BatchView | undefined>> {
     const { value, position } = await this.#models.read<BatchView>(
       sql`
         select
           ${SUMMARY},
-          ${devEuisWith('registered')} as "devEuis",
-          ${devEuisWith('unconfirmed')} as unconfirmed,
-          ${devEuisWith('in_flight')} as "inFlight"
-        from ${deveui.batches} b
+          ${devEuisWith('registered', asOf)} as "devEuis",
+          ${devEuisWith('unconfirmed', asOf)} as unconfirmed,
+          ${devEuisWith('in_flight', asOf)} as "inFlight"
+        from ${batchesAt(asOf)} b
         where b.project_id = ${projectId}
           and b.batch_id = ${batchId}
           and not b.is_hidden`,
-      options,
+      atLeast(options, asOf),
     );
     return { value: value[0], position };
   }
@@ -150,15 +160,16 @@ export class DevEuiQueries {
     projectId: string,
     batchId: string,
     options: ReadOptions,
+    asOf?: Position,
   ): Promise<Versioned<BatchSummary | undefined>> {
     const { value, position } = await this.#models.read<BatchSummary>(
       sql`
         select ${SUMMARY}
-        from ${deveui.batches} b
+        from ${batchesAt(asOf)} b
         where b.project_id = ${projectId}
           and b.batch_id = ${batchId}
           and not b.is_hidden`,
-      options,
+      atLeast(options, asOf),
     );
     return { value: value[0], position };
   }
@@ -180,19 +191,24 @@ export class DevEuiQueries {
   /** Newest first, before a position if one is given. */
   async batches(
     projectId: string,
-    { before, limit }: { readonly before?: Position; readonly limit: number },
+    page: {
+      readonly before?: Position;
+      readonly limit: number;
+      readonly asOf?: Position | undefined;
+    },
     options: ReadOptions,
   ): Promise<Versioned<BatchSummary[]>> {
+    const { before, limit, asOf } = page;
     return this.#models.read<BatchSummary>(
       sql`
         select ${SUMMARY}
-        from ${deveui.batches} b
+        from ${batchesAt(asOf)} b
         where b.project_id = ${projectId}
           and b.position < coalesce(${before}, 9223372036854775807)
           and not b.is_hidden
         order by b.position desc
         limit ${limit}`,
-      options,
+      atLeast(options, asOf),
     );
   }
 
@@ -201,8 +217,9 @@ export class DevEuiQueries {
     projectId: string,
     batchId: string,
     options: ReadOptions,
+    asOf?: Position,
   ): Promise<Versioned<number[] | undefined>> {
-    const { value, position } = await this.summary(projectId, batchId, options);
+    const { value, position } = await this.summary(projectId, batchId, options, asOf);
     return { value: value && partitionSizes(value.counts), position };
   }
 
@@ -216,14 +233,15 @@ export class DevEuiQueries {
     batchId: string,
     number: number,
     options: ReadOptions,
+    asOf?: Position,
   ): Promise<Versioned<PartitionEntry[] | undefined>> {
     const { value, position } = await this.#models.read<RowOrNone<PartitionEntry>>(
       sql`
         select d.dev_eui as "devEui", d.short_code as "shortCode", d.status
-        from ${deveui.batches} b
+        from ${batchesAt(asOf)} b
         left join lateral (
           select *
-          from ${deveui.deveuis}
+          from ${devEuisAt(asOf)} drawn
           where project_id = b.project_id
             and batch_id = b.batch_id
             and status <> 'conflicted'
@@ -235,7 +253,7 @@ export class DevEuiQueries {
           and b.batch_id = ${batchId}
           and not b.is_hidden
         order by d.candidate`,
-      options,
+      atLeast(options, asOf),
     );
     const entries = value.filter(isPresent);
     const isThere = entries.length > 0 || (value.length > 0 && number === 1);
@@ -246,35 +264,52 @@ export class DevEuiQueries {
   async attempts(
     projectId: string,
     batchId: string,
-    { after, limit }: { readonly after?: Position; readonly limit: number },
+    page: {
+      readonly after?: Position;
+      readonly limit: number;
+      readonly asOf?: Position | undefined;
+    },
     options: ReadOptions,
   ): Promise<Versioned<AttemptView[] | undefined>> {
+    const { after, limit, asOf } = page;
     const { value, position } = await this.#models.read<RowOrNone<AttemptView>>(
       sql`
         select
           a.position,
           a.dev_eui as "devEui",
           a.attempt,
-          a.outcome,
-          a.reason,
-          a.provider_status as "providerStatus",
+          case when a.attempt is not null then coalesce(e.outcome, 'in_flight') end as outcome,
+          e.reason,
+          e.provider_status as "providerStatus",
           a.sent_at as "sentAt",
-          a.ended_at as "endedAt"
-        from ${deveui.batches} b
+          e.ended_at as "endedAt"
+        from ${batchesAt(asOf)} b
         left join lateral (
           select *
           from ${deveui.attempts}
           where project_id = b.project_id
             and batch_id = b.batch_id
             and position > ${after ?? 0n}
+            and position <= coalesce(${asOf}, 9223372036854775807)
           order by position
           limit ${limit}
         ) a on true
+        left join lateral (
+          select *
+          from ${deveui.attempt_ends} ends
+          where ends.project_id = a.project_id
+            and ends.batch_id = a.batch_id
+            and ends.dev_eui = a.dev_eui
+            and ends.attempt = a.attempt
+            and ends.position <= coalesce(${asOf}, 9223372036854775807)
+          order by ends.position desc
+          limit 1
+        ) e on true
         where b.project_id = ${projectId}
           and b.batch_id = ${batchId}
           and not b.is_hidden
         order by a.position`,
-      options,
+      atLeast(options, asOf),
     );
     return { value: value.length === 0 ? undefined : value.filter(isPresent), position };
   }
@@ -284,18 +319,19 @@ export class DevEuiQueries {
     projectId: string,
     devEui: string,
     options: ReadOptions,
+    asOf?: Position,
   ): Promise<Versioned<DevEuiView | undefined>> {
     const { value, position } = await this.#models.read<DevEuiView>(
       sql`
-        select ${DEVEUI}
-        from ${deveui.deveuis} d
+        select ${devEuiColumns(asOf)}
+        from ${devEuisAt(asOf)} d
         where d.project_id = ${projectId}
           and d.dev_eui = ${devEui}
         order by
           array_position(array['registered', 'unconfirmed', 'in_flight', 'conflicted'], d.status),
           d.batch_id
         limit 1`,
-      options,
+      atLeast(options, asOf),
     );
     return { value: value[0], position };
   }
@@ -303,22 +339,27 @@ export class DevEuiQueries {
   /** The DevEUIs of a project, in each of their batches; all, or those with a short code. */
   async devEuis(
     projectId: string,
-    page: { readonly shortCode?: string; readonly after?: DevEuiPlace; readonly limit: number },
+    page: {
+      readonly shortCode?: string;
+      readonly after?: DevEuiPlace;
+      readonly limit: number;
+      readonly asOf?: Position | undefined;
+    },
     options: ReadOptions,
   ): Promise<Versioned<DevEuiView[]>> {
-    const { shortCode, after, limit } = page;
+    const { shortCode, after, limit, asOf } = page;
     // Two statements, so that each has the plan for its own index.
     const filter = shortCode === undefined ? sql`` : sql`and d.short_code = ${shortCode}`;
     return this.#models.read<DevEuiView>(
       sql`
-        select ${DEVEUI}
-        from ${deveui.deveuis} d
+        select ${devEuiColumns(asOf)}
+        from ${devEuisAt(asOf)} d
         where d.project_id = ${projectId}
           and (d.dev_eui, d.batch_id) > (${after?.devEui ?? ''}, ${after?.batchId ?? ''})
           ${filter}
         order by d.dev_eui, d.batch_id
         limit ${limit}`,
-      options,
+      atLeast(options, asOf),
     );
   }
 }

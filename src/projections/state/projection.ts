@@ -39,6 +39,9 @@ interface Sensor {
   state: JsonObject | undefined;
   sinceKeyframe: number;
   updatedAt: Date;
+  /** The position of the first patch; undefined before it. */
+  firstPosition: bigint | undefined;
+  lastPosition: bigint;
 }
 
 interface Setting {
@@ -74,6 +77,7 @@ async function applySlice(events: readonly RecordedEvent[], tx: Queryable): Prom
     const sensor = sensors.get(recorded.stream);
     if (sensor === undefined) throw new Error(`no sensor was loaded for ${recorded.stream}`);
     sensor.revision = recorded.revision;
+    sensor.lastPosition = recorded.position;
     const event = domainEvent(recorded) as SensorEvent;
     if (event.type !== 'SensorPatched') {
       settings.push({ sensor, event: recorded });
@@ -81,6 +85,7 @@ async function applySlice(events: readonly RecordedEvent[], tx: Queryable): Prom
     }
     const { patch } = event.data;
     const isFirst = sensor.state === undefined;
+    sensor.firstPosition ??= recorded.position;
     sensor.state = mergePatch(sensor.state, patch);
     sensor.updatedAt = recorded.recordedAt;
     sensor.sinceKeyframe = (isFirst ? 0 : sensor.sinceKeyframe + 1) % PATCHES_PER_KEYFRAME;
@@ -98,7 +103,7 @@ async function loadSensors(
   tx: Queryable,
 ): Promise<Map<string, Sensor>> {
   const sensors = new Map<string, Sensor>();
-  for (const { stream, data, recordedAt } of events) {
+  for (const { stream, data, recordedAt, position } of events) {
     if (sensors.has(stream)) continue;
     const projectId = parseStreamName(stream)?.projectId ?? '';
     const sensorId = data['sensorId'] as string;
@@ -110,6 +115,8 @@ async function loadSensors(
       state: undefined,
       sinceKeyframe: 0,
       updatedAt: recordedAt,
+      firstPosition: undefined,
+      lastPosition: position,
     });
   }
   const wanted = rowsAs(
@@ -129,7 +136,9 @@ async function loadSensors(
       s.revision,
       s.state,
       s.since_keyframe as "sinceKeyframe",
-      s.updated_at as "updatedAt"
+      s.updated_at as "updatedAt",
+      s.first_position as "firstPosition",
+      s.last_position as "lastPosition"
     from ${wanted}
     join ${state.sensors} s using (project_id, sensor_id)`);
   for (const sensor of known) sensors.set(sensor.stream, sensor);
@@ -149,6 +158,8 @@ async function saveSensors(all: readonly Sensor[], tx: Queryable): Promise<void>
       state: ['json', (sensor) => sensor.state],
       since_keyframe: ['integer', (sensor) => sensor.sinceKeyframe],
       updated_at: ['timestamptz', (sensor) => sensor.updatedAt],
+      first_position: ['bigint', (sensor) => sensor.firstPosition],
+      last_position: ['bigint', (sensor) => sensor.lastPosition],
     },
     sensors,
   );
@@ -158,7 +169,8 @@ async function saveSensors(all: readonly Sensor[], tx: Queryable): Promise<void>
     set revision = excluded.revision,
         state = excluded.state,
         since_keyframe = excluded.since_keyframe,
-        updated_at = excluded.updated_at`);
+        updated_at = excluded.updated_at,
+        last_position = excluded.last_position`);
 }
 
 async function saveHistory(history: readonly Patched[], tx: Queryable): Promise<void> {

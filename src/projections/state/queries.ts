@@ -84,6 +84,18 @@ function upToRevision(projectId: string, sensorId: string, revision: bigint): Up
   };
 }
 
+interface SensorPage {
+  readonly after?: string | undefined;
+  readonly limit: number;
+  readonly asOf?: Position | undefined;
+}
+
+/** Either the state, or the patches to fold it from, newest first. */
+interface PastSensorRow extends Omit<SensorView, 'state'> {
+  readonly state: JsonObject | null;
+  readonly patches: { readonly patch: JsonObject; readonly state: JsonObject | null }[] | null;
+}
+
 export class StateQueries {
   readonly #models: ReadModels;
 
@@ -133,7 +145,9 @@ export class StateQueries {
     );
   }
 
-  /** The patches of a sensor, newest first, before a position, and as of one, if these are given. */
+  /**
+   * The patches of a sensor, newest first, before a position, and as of one, if these are given.
+   */
   async history(
     projectId: string,
     sensorId: string,
@@ -156,12 +170,14 @@ export class StateQueries {
     return { value: entries, position };
   }
 
-  /** The sensors of a project with their current state, by id. */
+  /** The sensors of a project with their state, by id, as of a position if one is given. */
   async sensors(
     projectId: string,
-    { after, limit }: { readonly after?: string; readonly limit: number },
+    page: SensorPage,
     options: ReadOptions,
   ): Promise<Versioned<SensorView[]>> {
+    const { after, limit, asOf } = page;
+    if (asOf !== undefined) return this.#sensorsAsOf(projectId, { after, limit, asOf }, options);
     return this.#models.read<SensorView>(
       sql`
         select sensor_id as "sensorId", revision, state, updated_at as "updatedAt"
@@ -172,6 +188,61 @@ export class StateQueries {
         limit ${limit}`,
       options,
     );
+  }
+
+  /** The history is read only for sensors with later events. */
+  async #sensorsAsOf(
+    projectId: string,
+    { after, limit, asOf }: SensorPage & { readonly asOf: Position },
+    options: ReadOptions,
+  ): Promise<Versioned<SensorView[]>> {
+    const { value, position } = await this.#models.read<PastSensorRow>(
+      sql`
+        select
+          s.sensor_id as "sensorId",
+          coalesce(past.revision, s.revision) as revision,
+          case when past.patches is null then s.state end as state,
+          coalesce(past.updated_at, s.updated_at) as "updatedAt",
+          past.patches
+        from ${state.sensors} s
+        left join lateral (
+          select
+            greatest(
+              max(h.revision),
+              (
+                select max(settings.revision)
+                from ${state.settings}
+                where settings.project_id = s.project_id
+                  and settings.sensor_id = s.sensor_id
+                  and settings.position <= ${asOf}
+              )
+            ) as revision,
+            (array_agg(h.recorded_at order by h.position desc))[1] as updated_at,
+            json_agg(
+              json_build_object('patch', h.patch, 'state', h.state) order by h.position desc
+            ) as patches
+          from (
+            select *
+            from ${state.history}
+            where history.project_id = s.project_id
+              and history.sensor_id = s.sensor_id
+              and history.position <= ${asOf}
+            order by history.position desc
+            limit ${PATCHES_PER_KEYFRAME}
+          ) h
+        ) past on s.last_position > ${asOf}
+        where s.project_id = ${projectId}
+          and s.first_position <= ${asOf}
+          and (${after}::text is null or s.sensor_id > ${after})
+        order by s.sensor_id
+        limit ${limit}`,
+      atLeast(options, asOf),
+    );
+    const views = value.map(({ patches, ...row }) => ({
+      ...row,
+      state: row.state ?? fold(patches),
+    }));
+    return { value: views, position };
   }
 
   async #sensorUpTo(
@@ -239,6 +310,18 @@ export class StateQueries {
       position,
     };
   }
+}
+
+/** Folds patches, newest first, from the last one that is kept with the whole state. */
+function fold(patches: PastSensorRow['patches']): JsonObject {
+  const newest = patches ?? [];
+  const keyframe = newest.findIndex((row) => row.state !== null);
+  return newest
+    .slice(0, Math.max(keyframe, 0))
+    .reduceRight<JsonObject>(
+      (folded, { patch }) => mergePatch(folded, patch),
+      newest[keyframe]?.state ?? {},
+    );
 }
 
 /** Folds rows, newest first, from their oldest keyframe on; older rows than that are left out. */

@@ -14,6 +14,9 @@ export const stateDdl: Pick<Projection, 'tables' | 'indexes'> = {
       state          json        not null,
       since_keyframe integer     not null,
       updated_at     timestamptz not null,
+      /* The positions of its first patch and of its last event. */
+      first_position bigint      not null,
+      last_position  bigint      not null,
       primary key (project_id, sensor_id)
     );
 

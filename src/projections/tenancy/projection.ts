@@ -9,6 +9,7 @@ import type { Projection } from '../engine/projection.ts';
 import { tenancy, tenancyDdl } from './tables.ts';
 import { saveTimelineEvents, type TimelineEvent } from '../timeline-table.ts';
 import { changeDevices, type AppliedToDevice } from './projection/device-spans.ts';
+import { changeKeys, type AppliedToKey } from './projection/key-spans.ts';
 import { addSimAssignments } from './projection/sim-assignments.ts';
 
 /**
@@ -18,7 +19,7 @@ import { addSimAssignments } from './projection/sim-assignments.ts';
  */
 export const tenancyProjection: Projection = {
   name: 'tenancy',
-  version: 3,
+  version: 4,
   handles: [
     'ProjectCreated',
     'MemberAdded',
@@ -57,8 +58,7 @@ async function apply(batch: readonly RecordedEvent[], tx: Queryable): Promise<vo
   await addProjects(ofType(applied, 'ProjectCreated'), tx);
   await addMembers(ofType(applied, 'MemberAdded'), tx);
   await removeMembers(ofType(applied, 'MemberRemoved'), tx);
-  await addKeys(ofType(applied, 'KeyIssued'), tx);
-  await revokeKeys(ofType(applied, 'KeyRevoked'), tx);
+  await changeKeys(applied.filter(isOfKey), tx);
   await addSightings(ofType(applied, 'DeviceSeen'), tx);
   await addSimAssignments(tenancy.sim_assignments, ofType(applied, 'SimAssigned'), tx);
   const ofDevices = applied.filter(isOfDevice);
@@ -80,6 +80,10 @@ function deviceEvent({ projectId, recorded, event }: AppliedToDevice): TimelineE
   }
   const { data } = event;
   return { projectId, subject: 'deviceId' in data ? data.deviceId : data.holder, recorded, data };
+}
+
+function isOfKey(applied: Applied<TenancyEvent>): applied is AppliedToKey {
+  return applied.event.type === 'KeyIssued' || applied.event.type === 'KeyRevoked';
 }
 
 function isOfDevice(applied: Applied<TenancyEvent>): applied is AppliedToDevice {
@@ -169,55 +173,4 @@ async function removeMembers(
     from ${removed}
     where m.project_id = removed.project_id
       and m.member_id = removed.member_id`);
-}
-
-async function addKeys(issued: readonly OfType<'KeyIssued'>[], tx: Queryable): Promise<void> {
-  if (issued.length === 0) return;
-  // A device that is transferred keeps its keys: a key belongs to its last holder.
-  const last = new Map(issued.map((key) => [key.event.data.keyId, key]));
-  const inserted = insertRows(
-    tenancy.keys,
-    {
-      key_id: ['text', ({ event }) => event.data.keyId],
-      project_id: ['text', ({ projectId }) => projectId],
-      kind: ['text', ({ event }) => event.data.kind],
-      holder: ['text', ({ event }) => event.data.holder],
-      secret_hash: ['text', ({ event }) => event.data.secretHash],
-      issued_at: ['timestamptz', ({ event }) => event.data.issuedAt],
-      position: ['bigint', ({ recorded }) => recorded.position],
-    },
-    [...last.values()],
-  );
-  await tx.query(sql`
-    ${inserted}
-    on conflict (key_id) do update
-    set project_id = excluded.project_id,
-        holder = excluded.holder,
-        position = excluded.position
-    where keys.secret_hash = excluded.secret_hash`);
-}
-
-async function revokeKeys(
-  revocations: readonly OfType<'KeyRevoked'>[],
-  tx: Queryable,
-): Promise<void> {
-  if (revocations.length === 0) return;
-  const revoked = rowsAs(
-    'one',
-    {
-      key_id: ['text', ({ event }) => event.data.keyId],
-      recorded_at: ['timestamptz', ({ recorded }) => recorded.recordedAt],
-    },
-    revocations,
-  );
-  await tx.query(sql`
-    update ${tenancy.keys} k
-    set revoked_at = revoked.recorded_at
-    from (
-      select key_id, min(recorded_at) as recorded_at
-      from ${revoked}
-      group by key_id
-    ) revoked
-    where k.key_id = revoked.key_id
-      and k.revoked_at is null`);
 }

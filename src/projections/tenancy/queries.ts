@@ -208,10 +208,10 @@ export class TenancyQueries {
     );
   }
 
-  /** Every key ever issued in a project, in the order of issue. */
+  /** The keys of a project, revoked ones too, in the order of issue, as of a position if given. */
   async keys(
     projectId: string,
-    { after, limit }: { after?: Position; limit: number },
+    { after, limit, asOf }: { after?: Position; limit: number; asOf?: Position | undefined },
     options: ReadOptions,
   ): Promise<Versioned<KeyView[]>> {
     return this.#models.read<KeyView>(
@@ -221,14 +221,16 @@ export class TenancyQueries {
           kind,
           holder,
           issued_at as "issuedAt",
-          revoked_at as "revokedAt",
+          case when revoked_position <= ${asOf ?? NEWEST} then revoked_at end as "revokedAt",
           position
         from ${tenancy.keys}
         where project_id = ${projectId}
           and position > ${after ?? 0n}
+          and position <= ${asOf ?? NEWEST}
+          and (to_position is null or to_position > ${asOf ?? NEWEST})
         order by position
         limit ${limit}`,
-      options,
+      atLeast(options, asOf),
     );
   }
 }

@@ -48,15 +48,19 @@ export const tenancyDdl: Pick<Projection, 'tables' | 'indexes'> = {
       primary key (project_id, device_id, from_position)
     );
 
+    /* A key has a row for each project that it was in. */
     create table keys (
-      key_id      text        primary key collate "C",
-      project_id  text        not null collate "C",
-      kind        text        not null,
-      holder      text        not null collate "C",
-      secret_hash text        not null,
-      issued_at   timestamptz not null,
-      revoked_at  timestamptz,
-      position    bigint      not null
+      key_id           text        not null collate "C",
+      position         bigint      not null,
+      to_position      bigint,
+      project_id       text        not null collate "C",
+      kind             text        not null,
+      holder           text        not null collate "C",
+      secret_hash      text        not null,
+      issued_at        timestamptz not null,
+      revoked_at       timestamptz,
+      revoked_position bigint,
+      primary key (key_id, position)
     );
     create table sightings (
       project_id  text        not null collate "C",
@@ -71,7 +75,7 @@ export const tenancyDdl: Pick<Projection, 'tables' | 'indexes'> = {
     create index keys_of_project on keys (project_id, position);
     create index members_of_project on members (project_id, from_position);
     create index devices_by_deveui on devices (project_id, dev_eui, device_id)
-      where to_position is null;
+      where dev_eui is not null;
     create index devices_by_sim_card on devices (project_id, sim_card_id)
       where to_position is null and sim_card_id is not null;
     create index devices_by_sensor on devices (project_id, sensor_id)

@@ -38,7 +38,6 @@ export async function beginAttempts(
         ...attemptKey,
         position: ['bigint', ({ recorded }) => recorded.position],
         sent_at: ['timestamptz', ({ event }) => event.data.sentAt],
-        outcome: ['text', () => 'in_flight'],
       },
       attempted,
     ),
@@ -54,7 +53,7 @@ export async function endAttempts(
   ended: readonly Applied<Answered | Failed>[],
   tx: Queryable,
 ): Promise<void> {
-  await saveEnds(lastOfEach(ended), tx);
+  await saveEnds(ended, tx);
   await supersede(ended.filter(isAnswer), tx);
 }
 
@@ -69,62 +68,62 @@ function isAnswer(applied: Applied<Answered | Failed>): applied is Applied<Answe
   return applied.event.type !== 'DevEuiAttemptFailed';
 }
 
-/** The last event of each attempt: an update takes either of two rows for one. */
-function lastOfEach(
+async function saveEnds(
   ended: readonly Applied<Answered | Failed>[],
-): readonly Applied<Answered | Failed>[] {
-  const last = new Map<string, Applied<Answered | Failed>>();
-  for (const applied of ended) {
-    const { devEui, attempt } = applied.event.data;
-    last.set(`${applied.recorded.stream} ${devEui} ${attempt}`, applied);
-  }
-  return [...last.values()];
-}
-
-async function saveEnds(ends: readonly Applied<Answered | Failed>[], tx: Queryable): Promise<void> {
-  if (ends.length === 0) return;
-  const ended = rowsAs(
-    'ended',
-    {
-      ...attemptKey,
-      outcome: [
-        'text',
-        ({ event }) => (event.type === 'DevEuiAttemptFailed' ? 'failed' : answerOf[event.type]),
-      ],
-      reason: ['text', ({ event }) => ('reason' in event.data ? event.data.reason : null)],
-      provider_status: ['integer', ({ event }) => event.data.providerStatus],
-      ended_at: ['timestamptz', ({ event }) => event.data.endedAt],
-    },
-    ends,
+  tx: Queryable,
+): Promise<void> {
+  if (ended.length === 0) return;
+  await tx.query(
+    insertRows(
+      deveui.attempt_ends,
+      {
+        ...attemptKey,
+        position: ['bigint', ({ recorded }) => recorded.position],
+        outcome: [
+          'text',
+          ({ event }) => (event.type === 'DevEuiAttemptFailed' ? 'failed' : answerOf[event.type]),
+        ],
+        reason: ['text', ({ event }) => ('reason' in event.data ? event.data.reason : null)],
+        provider_status: ['integer', ({ event }) => event.data.providerStatus],
+        ended_at: ['timestamptz', ({ event }) => event.data.endedAt],
+      },
+      ended,
+    ),
   );
-  await tx.query(sql`
-    update ${deveui.attempts} a
-    set outcome = ended.outcome,
-        reason = ended.reason,
-        provider_status = ended.provider_status,
-        ended_at = ended.ended_at
-    from ${ended}
-    where a.project_id = ended.project_id
-      and a.batch_id = ended.batch_id
-      and a.dev_eui = ended.dev_eui
-      and a.attempt = ended.attempt`);
 }
 
 async function supersede(answers: readonly Applied<Answered>[], tx: Queryable): Promise<void> {
   if (answers.length === 0) return;
   const answered = rowsAs(
     'answered',
-    { ...attemptKey, ended_at: ['timestamptz', ({ event }) => event.data.endedAt] },
+    {
+      ...attemptKey,
+      position: ['bigint', ({ recorded }) => recorded.position],
+      ended_at: ['timestamptz', ({ event }) => event.data.endedAt],
+    },
     answers,
   );
   await tx.query(sql`
-    update ${deveui.attempts} a
-    set outcome = 'failed',
-        reason = 'superseded: another request for it was answered',
-        ended_at = answered.ended_at
+    insert into ${deveui.attempt_ends} (
+      project_id, batch_id, dev_eui, attempt, position, outcome, reason, ended_at
+    )
+    select
+      a.project_id, a.batch_id, a.dev_eui, a.attempt, answered.position, 'failed',
+      'superseded: another request for it was answered', answered.ended_at
     from ${answered}
-    where a.project_id = answered.project_id
+    join ${deveui.attempts} a
+      on a.project_id = answered.project_id
       and a.batch_id = answered.batch_id
       and a.dev_eui = answered.dev_eui
-      and a.outcome = 'in_flight'`);
+      and a.attempt <> answered.attempt
+      and a.position < answered.position
+    where not exists (
+      select
+      from ${deveui.attempt_ends} e
+      where e.project_id = a.project_id
+        and e.batch_id = a.batch_id
+        and e.dev_eui = a.dev_eui
+        and e.attempt = a.attempt
+        and e.position < answered.position
+    )`);
 }

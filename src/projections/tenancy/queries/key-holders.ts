@@ -93,6 +93,7 @@ export class KeyQueries {
         select *
         from ${tenancy.keys}
         where key_id = wanted.key_id
+          and to_position is null
         limit 1
       ) k on true
       left join lateral (
