@@ -6,13 +6,19 @@ process.env['TEST_LOG'] = 'eventstoredb';
 /** What depends on the log, with the log in EventStoreDB: at EVENTSTORE_URL, or in stand-ins. */
 export default configFor({
   fast: [
-    'test/commands/{handler,command-group,command-identity,folded-states}.test.ts',
-    'test/commands/{kept-results,message-id,requests,usage,firmware}.test.ts',
-    'test/projections/{engine,freshness,lease,replays,shared-feed}.test.ts',
+    'test/commands/core/*.test.ts',
+    'test/commands/{firmware,usage}/commands.test.ts',
+    'test/commands/state/message-id.test.ts',
+    'test/projections/{engine,freshness,lease,replays}.test.ts',
     'test/projections/{state,tenancy,usage}.test.ts',
     'test/reactors/**/*.test.ts',
-    'test/api/{admin,as-of,bulk,keys,state,tenancy,transfer,timeline}.test.ts',
+    'test/event-store/shared-feed.test.ts',
+    'test/followers/*.test.ts',
+    'test/api/{admin,as-of,bulk,events,keys,state,tenancy,transfer,timeline}.test.ts',
   ],
   processes: ['test/process/log-cli.test.ts'],
-  slow: ['test/process/{rebuild,ingest}.slow.test.ts', 'test/ingest/usage-ingest.slow.test.ts'],
+  slow: [
+    'test/process/{followers,rebuild,ingest}.slow.test.ts',
+    'test/ingest/usage-ingest.slow.test.ts',
+  ],
 });
