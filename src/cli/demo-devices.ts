@@ -43,8 +43,8 @@ export async function registerFleet(
     const sensorId = `${deviceId}-flow`;
     const simCardId = `8944${String(number).padStart(4, '0')}`;
     const key = mintKey('dev', entropyOf(secret), now, deviceId);
-    const { situation } = await tenancy.devices.state(PROJECT, deviceId);
-    if (situation === 'missing') {
+    const { status } = await tenancy.devices.state(PROJECT, deviceId);
+    if (status === 'missing') {
       const links = { devEui: null, simCardId, sensorId };
       const device = { deviceId, links, createdAt: now.toISOString(), key: key.newKey };
       await tenancy.devices.register(device, context());

@@ -4,9 +4,10 @@ import { defineContract, defineEvent, type EventsOf } from './event.ts';
 /**
  * A batch of DevEUIs was asked for. Stream `batch-<project>.<batch>`, with all that follows.
  *
- * `seed` (32 random bytes, in hex) is what its DevEUIs are drawn from, so that whoever takes the batch up
- * again draws the same. `provider` is the provider's address, without credentials: a batch goes on where
- * it began, as each registration is paid for there. `concurrency`: how many of its DevEUIs may be open.
+ * `seed` (32 random bytes, in hex) is what its DevEUIs are drawn from, so that whoever takes the
+ * batch up again draws the same. `provider` is the provider's address, without credentials: a batch
+ * goes on where it began, as each registration is paid for there. `concurrency`: how many of its
+ * DevEUIs may be open.
  */
 const batchRequested = defineEvent(
   'BatchRequested',
@@ -36,8 +37,9 @@ const batchFailed = defineEvent(
 const batchHidden = defineEvent('BatchHidden', z.object({ batchId: z.string() }));
 
 /**
- * A request is about to leave: in the log before it does. `candidate`: the place of the DevEUI among those
- * that the batch draws, from 0; null when it was drawn before. `attempt`: which one for this DevEUI, from 1.
+ * A request is about to leave: in the log before it does. `candidate`: the place of the DevEUI
+ * among those that the batch draws, from 0; null when it was drawn before. `attempt`: which one for
+ * this DevEUI, from 1.
  */
 const devEuiAttempted = defineEvent(
   'DevEuiAttempted',
@@ -65,8 +67,9 @@ const devEuiConflicted = defineEvent(
   answered.extend({ reason: z.string().exactOptional() }),
 );
 /**
- * It may be ours, and nobody will say: it is in use, and an earlier attempt ended without an answer; or the batch
- * went to another provider, or was hidden, before it was asked for again (`providerStatus` is then null).
+ * It may be ours, and nobody will say: it is in use, and an earlier attempt ended without an
+ * answer; or the batch went to another provider, or was hidden, before it was asked for again
+ * (`providerStatus` is then null).
  */
 const devEuiUnconfirmed = defineEvent(
   'DevEuiUnconfirmed',
@@ -74,9 +77,9 @@ const devEuiUnconfirmed = defineEvent(
 );
 
 /**
- * An attempt ended without an answer that says how it is; the DevEUI stays open. `mayBeRegistered`: the
- * provider may have done it. `failures`: so many attempts of this DevEUI in a row, since the provider last
- * answered the batch; an attempt whose process was interrupted is none.
+ * An attempt ended without an answer that says how it is; the DevEUI stays open. `mayBeRegistered`:
+ * the provider may have done it. `failures`: so many attempts of this DevEUI in a row, since the
+ * provider last answered the batch; an attempt whose process was interrupted is none.
  */
 const devEuiAttemptFailed = defineEvent(
   'DevEuiAttemptFailed',

@@ -6,7 +6,8 @@ import type { JsonObject } from '../shared/json.ts';
  * What every event carries beside its data.
  *
  * - `actor`: the id of the key that asked for it, or `system:<part>`.
- * - `correlationId`: the request it came from; `causationId`: the command, when that has an identity
+ * - `correlationId`: the request it came from; `causationId`: the command, when that has an
+ *   identity
  *   of its own (an idempotency key, a message id), by which a repetition recognises its own work.
  * - `occurredAt`: the source's own time, if it gave one (the log adds its `recordedAt`).
  * - `schemaVersion`: the version of the event's data; `events/registry.ts` upcasts older ones.
@@ -22,7 +23,9 @@ export interface EventMetadata {
   readonly schemaVersion: number;
 }
 
-/** One type of event: its name, the version and schema of its data, and what lifts older versions. */
+/**
+ * One type of event: its name, the version and schema of its data, and what lifts older versions.
+ */
 export interface EventDefinition<
   Type extends string = string,
   Data extends JsonObject = JsonObject,
@@ -38,7 +41,9 @@ export interface EventDefinition<
 
 type WithRecordedAt = (data: JsonObject, recordedAt: Date) => JsonObject;
 
-/** The event as deciders produce it and folds read it: a member of a union, told apart by `type`. */
+/**
+ * The event as deciders produce it and folds read it: a member of a union, told apart by `type`.
+ */
 export type EventOf<Definition> =
   Definition extends EventDefinition<infer Type, infer Data>
     ? { readonly type: Type; readonly data: Data }
@@ -75,8 +80,8 @@ export interface RecordableEvent {
 }
 
 /**
- * What a domain has in the log: the categories of its streams, and its types of events. Whoever reads
- * events through the contract of their domain gets them typed.
+ * What a domain has in the log: the categories of its streams, and its types of events. Whoever
+ * reads events through the contract of their domain gets them typed.
  */
 export class Contract<Category extends string = string, Event extends DomainEvent = DomainEvent> {
   readonly categories: readonly Category[];
@@ -96,7 +101,9 @@ export class Contract<Category extends string = string, Event extends DomainEven
     return this.#definitions.has(type);
   }
 
-  /** Checks the event against its schema: what breaks the contract could never be taken out again. */
+  /**
+   * Checks the event against its schema: what breaks the contract could never be taken out again.
+   */
   record({ type, data }: Event, metadata: Omit<EventMetadata, 'schemaVersion'>): RecordableEvent {
     const definition = this.#definitions.get(type);
     if (definition === undefined) throw new Error(`event type ${type} is not in the contract`);
@@ -105,7 +112,8 @@ export class Contract<Category extends string = string, Event extends DomainEven
   }
 
   /**
-   * A recorded event in the version that today's code reads: older versions are lifted step by step.
+   * A recorded event in the version that today's code reads: older versions are lifted step by
+   * step.
    * @throws LedgerError `newer-event-version`, when this release does not know the version
    */
   read({ type, data, metadata, recordedAt }: ReadableEvent): Event {

@@ -3,8 +3,8 @@ import { defineContract, defineEvent, type EventOf } from './event.ts';
 
 /**
  * A device reported the firmware of one of its components. Stream
- * `firmware-<project>.<device>/<digest of component, version and time>`, which takes one event, so that the log
- * itself refuses the same report again. `reportedAt` is the device's own time.
+ * `firmware-<project>.<device>/<digest of component, version and time>`, which takes one event, so
+ * that the log itself refuses the same report again. `reportedAt` is the device's own time.
  */
 const firmwareReported = defineEvent(
   'FirmwareReported',

@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { defineContract, defineEvent, type EventsOf } from './event.ts';
 
 /**
- * What admins have done with a projection. Stream `projection-_installation.<name>`. Of these only a
- * skip is part of what a read model says: every replay leaves out the same events. The others tell
- * who did what; what they brought about is the engine's own affair, and not in the log.
+ * What admins have done with a projection. Stream `projection-_installation.<name>`. Of these only
+ * a skip is part of what a read model says: every replay leaves out the same events. The others
+ * tell who did what; what they brought about is the engine's own affair, and not in the log.
  */
 const rebuildRequested = defineEvent(
   'ProjectionRebuildRequested',
@@ -25,7 +25,9 @@ const projectionRetried = defineEvent(
   z.object({ projection: z.string(), eventId: z.string() }),
 );
 
-/** `position` and `error`: where it stands, and why it could not be applied, as the admin saw it. */
+/**
+ * `position` and `error`: where it stands, and why it could not be applied, as the admin saw it.
+ */
 const projectionEventSkipped = defineEvent(
   'ProjectionEventSkipped',
   z.object({

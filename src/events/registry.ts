@@ -15,9 +15,9 @@ import { usageContract } from './usage.ts';
 import { webhooksContract } from './webhooks.ts';
 
 /**
- * The contract of each domain. It is here, and not in `domains.ts`, because every layer reads events,
- * and none of them may depend on all the others. A domain that has a line here and none there does
- * not compile. It is the order in which domains are shown.
+ * The contract of each domain. It is here, and not in `domains.ts`, because every layer reads
+ * events, and none of them may depend on all the others. A domain that has a line here and none
+ * there does not compile. It is the order in which domains are shown.
  */
 export const domainContracts = {
   tenancy: tenancyContract,
@@ -60,7 +60,9 @@ export function recordable(
   return contract.record(event, metadata);
 }
 
-/** Whether this release knows events of the type: a newer one may have written others beside them. */
+/**
+ * Whether this release knows events of the type: a newer one may have written others beside them.
+ */
 export function isKnownType(type: string): boolean {
   return contractOfType.has(type);
 }

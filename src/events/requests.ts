@@ -33,14 +33,20 @@ const requestAnswered = defineEvent(
     ),
     /** The position after the effects, as clients have it: it names the log it is of. */
     position: z.string().nullable(),
-    /** Where the body is, when it is too large for one append: in the parts of this id; `body` is null. */
+    /**
+     * Where the body is, when it is too large for one append: in the parts of this id; `body` is
+     * null.
+     */
     bodyId: z.string().exactOptional(),
     /** The same of the shown keys, when they are many; `shownKeys` is empty. */
     shownKeysId: z.string().exactOptional(),
   }),
 );
 
-/** The next part of a large body, of many shown keys or of large results, as text of JSON. One whose answer never came belongs to nothing. */
+/**
+ * The next part of a large body, of many shown keys or of large results, as text of JSON. One whose
+ * answer never came belongs to nothing.
+ */
 const requestBodyPartKept = defineEvent(
   'RequestBodyPartKept',
   z.object({ bodyId: z.string(), text: z.string() }),

@@ -34,7 +34,9 @@ const sensorPatched = defineEvent(
     sequence: z.number().exactOptional(),
     /** The window it was judged in; the fold keeps digests of patches for just as long. */
     windowSeconds: z.number().exactOptional(),
-    /** Of the project's strategy: which setting of it, where that was set since memory is forgotten. */
+    /**
+     * Of the project's strategy: which setting of it, where that was set since memory is forgotten.
+     */
     memory: z.number().exactOptional(),
     /** When the service received it (RFC 3339): what windows are measured by. */
     receivedAt: z.iso.datetime(),

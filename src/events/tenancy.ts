@@ -49,7 +49,9 @@ export type DeviceLinks = z.infer<typeof deviceLinks>;
 const linkKind = z.enum(['devEui', 'simCardId', 'sensorId']);
 export type LinkKind = z.infer<typeof linkKind>;
 
-/** By which claim a link was set: the revision of a `LinkClaimed`, for each link that was set anew. */
+/**
+ * By which claim a link was set: the revision of a `LinkClaimed`, for each link that was set anew.
+ */
 const linkClaims = z.object({
   devEui: z.number().exactOptional(),
   simCardId: z.number().exactOptional(),
@@ -58,8 +60,8 @@ const linkClaims = z.object({
 export type LinkClaims = z.infer<typeof linkClaims>;
 
 /**
- * A device claims a DevEUI, SIM card or sensor, in the stream of that: `link-<project>.<kind>/<value>`.
- * The last claim counts, for as long as the device has the value.
+ * A device claims a DevEUI, SIM card or sensor, in the stream of that:
+ * `link-<project>.<kind>/<value>`. The last claim counts, for as long as the device has the value.
  */
 const linkClaimed = defineEvent(
   'LinkClaimed',
@@ -67,8 +69,8 @@ const linkClaimed = defineEvent(
 );
 
 /**
- * In the stream of a device: it did not use that claim, nor older ones of the same value, and may not
- * any more, since another device claims the value.
+ * In the stream of a device: it did not use that claim, nor older ones of the same value, and may
+ * not any more, since another device claims the value.
  */
 const linkClaimVoided = defineEvent(
   'LinkClaimVoided',
@@ -95,8 +97,8 @@ const deviceChanged = defineEvent(
 );
 const deviceRetired = defineEvent('DeviceRetired', z.object({ deviceId: z.string() }));
 /**
- * It is to go to another project: from here on nothing about it changes but that, so that what is received
- * there is what it had here.
+ * It is to go to another project: from here on nothing about it changes but that, so that what is
+ * received there is what it had here.
  */
 const deviceTransferStarted = defineEvent(
   'DeviceTransferStarted',
@@ -124,16 +126,17 @@ const deviceTransferred = defineEvent(
 );
 
 /**
- * The key of a device authenticated a request, and nothing else that tells so was recorded within the
- * last minutes. Stream `seen-<project>.<device>/<slot>`: one for each slot of five minutes, whatever
- * process saw it.
+ * The key of a device authenticated a request, and nothing else that tells so was recorded within
+ * the last minutes. Stream `seen-<project>.<device>/<slot>`: one for each slot of five minutes,
+ * whatever process saw it.
  */
 const deviceSeen = defineEvent('DeviceSeen', z.object({ deviceId: z.string() }));
 
 /**
- * A SIM belongs to an organization, or to none (`orgId` is null), from a time on until the next assignment by time.
- * `from` is null where that is from the beginning. Of two from one time, the later event counts. Stream
- * `sim-<project>.<SIM card>`. In version 1 there was always an organization.
+ * A SIM belongs to an organization, or to none (`orgId` is null), from a time on until the next
+ * assignment by time. `from` is null where that is from the beginning. Of two from one time, the
+ * later event counts. Stream `sim-<project>.<SIM card>`. In version 1 there was always an
+ * organization.
  */
 const simAssigned = defineEvent(
   'SimAssigned',
@@ -141,7 +144,10 @@ const simAssigned = defineEvent(
     simCardId: z.string(),
     orgId: z.string().nullable(),
     from: z.iso.datetime().nullable(),
-    /** From when it is recorded: `from` is read as the log's own time, whatever the clock of a process said. */
+    /**
+     * From when it is recorded: `from` is read as the log's own time, whatever the clock of a
+     * process said.
+     */
     isFromRecording: z.boolean().exactOptional(),
   }),
   [(data) => data],

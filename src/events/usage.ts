@@ -3,8 +3,9 @@ import { isKeepableText } from '../shared/text.ts';
 import { defineContract, defineEvent, type EventOf, type EventsOf } from './event.ts';
 
 /**
- * A SIM card used so many bytes at a time. Stream `usage-<project>.<what names the record>`, which takes one event,
- * so that the log itself refuses the same record again. `usedAt` is the source's own time.
+ * A SIM card used so many bytes at a time. Stream `usage-<project>.<what names the record>`, which
+ * takes one event, so that the log itself refuses the same record again. `usedAt` is the source's
+ * own time.
  */
 const usageRecorded = defineEvent(
   'UsageRecorded',
@@ -32,8 +33,8 @@ const usageOrigin = z.discriminatedUnion('kind', [
 
 /**
  * A record was not taken: it cannot be read, or its id stands for another one. Stream
- * `usage-<project>.rejected/<what names it>`, one event each. `record` is how it came, in base64 where it is no
- * text that can be kept; what is long is cut.
+ * `usage-<project>.rejected/<what names it>`, one event each. `record` is how it came, in base64
+ * where it is no text that can be kept; what is long is cut.
  */
 const usageRejected = defineEvent(
   'UsageRejected',

@@ -127,7 +127,7 @@ export class BatchRun {
   async #toBeWorkedOn(): Promise<ExistingBatch | undefined> {
     const { commands, provider } = this.#parts;
     const state = await commands.state(this.#batch.stream);
-    return state.situation === 'processing' && provider.isAt(state.provider) ? state : undefined;
+    return state.status === 'processing' && provider.isAt(state.provider) ? state : undefined;
   }
 
   async #runWorker(signal: AbortSignal): Promise<void> {

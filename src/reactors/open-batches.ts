@@ -14,7 +14,7 @@ import type { JsonObject } from '../shared/json.ts';
  * while requests were in flight, whose outcome whoever leads has to see into the log.
  */
 export interface OpenBatch {
-  readonly situation: 'processing' | 'closing';
+  readonly status: 'processing' | 'closing';
   readonly stream: StreamName;
   readonly projectId: string;
   readonly provider: string;
@@ -29,7 +29,7 @@ const TYPES: readonly BatchEvent['type'][] = [
   'BatchCompleted',
   'BatchFailed',
 ];
-const FOLD = 'open-batches:1';
+const FOLD = 'open-batches:2';
 /** Under which name it is kept. No stream of the log: it is folded from all of those of batches. */
 const KEPT_AS = streamName('batch', INSTALLATION_PROJECT, 'open');
 const KEEP_INTERVAL_MS = 300_000;
@@ -93,7 +93,7 @@ export class OpenBatches {
 
   /** Nothing of it is in flight any more. */
   drained(stream: StreamName): void {
-    if (this.#open.get(stream)?.situation === 'closing') this.#open.delete(stream);
+    if (this.#open.get(stream)?.status === 'closing') this.#open.delete(stream);
   }
 
   async keep(): Promise<void> {
@@ -120,7 +120,7 @@ export class OpenBatches {
       const { provider } = event.data;
       const { projectId, correlationId } = metadata;
       this.#open.set(stream, {
-        situation: 'processing',
+        status: 'processing',
         stream,
         projectId,
         provider,
@@ -130,6 +130,6 @@ export class OpenBatches {
     }
     const open = this.#open.get(stream);
     if (event.type === 'BatchCompleted') this.#open.delete(stream);
-    else if (open !== undefined) this.#open.set(stream, { ...open, situation: 'closing' });
+    else if (open !== undefined) this.#open.set(stream, { ...open, status: 'closing' });
   }
 }

@@ -134,7 +134,7 @@ export class Provisioning {
       }
       const state = await commands.state(stream);
       isInFlight ||=
-        state.situation !== 'missing' && state.open.some(({ phase }) => phase === 'in-flight');
+        state.status !== 'missing' && state.open.some(({ phase }) => phase === 'in-flight');
     }
     const { signal } = this.#stopping;
     if (isInFlight) await sleep(HANDOVER_MS, signal);

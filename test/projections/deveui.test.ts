@@ -592,7 +592,7 @@ describe('with tables that are filled by hand', () => {
 
 type PlainAttempt = [string, number, string, number | null, string | null];
 
-/** The situation of a batch, told from its events one by one, in the plainest way. */
+/** The status of a batch, told from its events one by one, in the plainest way. */
 function plainCount(events: readonly BatchEvent[]): {
   readonly status: string;
   readonly reason: string | null;

@@ -322,9 +322,9 @@ describe('with tables that are filled by hand', () => {
                 const folded = states.get(deviceStream(projectId, deviceId));
                 const found = await device(projectId, deviceId, event.position);
                 const expected =
-                  folded === undefined || folded.situation === 'missing'
+                  folded === undefined || folded.status === 'missing'
                     ? undefined
-                    : { ...folded.links, isRetired: folded.situation === 'retired' };
+                    : { ...folded.links, isRetired: folded.status === 'retired' };
                 expect(found && shownOf(found)).toEqual(expected);
               }
             }

@@ -266,7 +266,7 @@ describe('a batch', () => {
     await expect.poll(() => terms, EVENTUALLY).toBe(2);
     expect(simulator.stats().requests).toBe(0);
     const { state } = await process.handler.peek(batchDecider, batch.stream, 0);
-    expect(state).toMatchObject({ situation: 'processing' });
+    expect(state).toMatchObject({ status: 'processing' });
   });
 
   test('loses no outcome while the log is away', { tags: ['slow'] }, async () => {

@@ -161,7 +161,7 @@ export function batchRoutes({ commands, queries, provider, draining }: BatchRout
     const open = await queries.openBatches(projectId, MAX_OPEN_BATCHES).catch(() => 0);
     if (open < MAX_OPEN_BATCHES) return;
     const state = await commands.state(batchStream(projectId, batchId));
-    if (state.situation !== 'missing') return;
+    if (state.status !== 'missing') return;
     throw new LedgerError(
       'too-many-batches',
       `The project has ${MAX_OPEN_BATCHES} open batches: wait until one is done, or stop one.`,
@@ -312,7 +312,7 @@ function viewOf(batchId: string, batch: BatchTracker): BatchView {
   return {
     batchId,
     position,
-    status: STATUSES[batch.situation],
+    status: STATUSES[batch.status],
     reason: reason ?? null,
     requestedAt,
     counts: {
@@ -337,7 +337,7 @@ const STATUSES = {
   completed: 'Completed',
   // Another request has hidden it since this one was decided.
   hidden: 'Stopped',
-} as const satisfies Record<BatchState['situation'], BatchView['status']>;
+} as const satisfies Record<BatchState['status'], BatchView['status']>;
 
 function batchBodyOf(batch: BatchView): JsonObject {
   const { devEuis, unconfirmed, inFlight } = batch;

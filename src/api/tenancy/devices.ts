@@ -119,7 +119,7 @@ export function deviceRoutes(devices: DeviceCommands, queries: TenancyQueries): 
         ...command(),
         ...(refuse !== undefined && { precondition: refuse }),
       });
-      if (state.situation === 'missing' || revision === 'no-stream') throw notFound();
+      if (state.status === 'missing' || revision === 'no-stream') throw notFound();
       const device = { deviceId: params.id, ...state.links, retiredAt: null };
       return {
         status: 200,

@@ -24,8 +24,8 @@ export async function appendOnce(store: EventStore, write: OnceWrite): Promise<S
 }
 
 /**
- * What became of a write that the log has answered. Events that another application has put into the
- * stream count as nothing: where there are only such, the event is appended behind them.
+ * What became of a write that the log has answered. Events that another application has put into
+ * the stream count as nothing: where there are only such, the event is appended behind them.
  */
 export async function answeredOnce(
   store: EventStore,

@@ -25,7 +25,10 @@ export class CommandGroup {
     return this.#failure ?? this.#failedStreams.get(stream);
   }
 
-  /** A command on the stream failed, and was not decided. Without a stream: the request's results cannot be kept. */
+  /**
+   * A command on the stream failed, and was not decided. Without a stream: the request's results
+   * cannot be kept.
+   */
   fail(error: unknown, stream?: StreamName): void {
     if (stream === undefined || isTransient(error)) this.#failure ??= { error };
     else if (!this.#failedStreams.has(stream)) this.#failedStreams.set(stream, { error });

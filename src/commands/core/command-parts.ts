@@ -3,8 +3,8 @@ import type { LinkKind } from '../../events/tenancy.ts';
 import type { CommandHandler } from './handler.ts';
 
 /**
- * Devices that may have a link: found without the log, hence only where to look. It finds those that
- * were linked before there were claims.
+ * Devices that may have a link: found without the log, hence only where to look. It finds those
+ * that were linked before there were claims.
  */
 export type LinkedDevices = (
   projectId: string,

@@ -27,8 +27,8 @@ export interface CommandIdentity {
   readonly id: string;
   /**
    * Which command of that cause it is. Those on one stream run in this order (their group sees to
-   * it), so an event of a later one shows that an earlier one has run, also when it recorded nothing.
-   * Default: 0.
+   * it), so an event of a later one shows that an earlier one has run, also when it recorded
+   * nothing. Default: 0.
    */
   readonly ordinal?: number;
   /** No event of this cause is at or before this position … */

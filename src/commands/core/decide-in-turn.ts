@@ -20,15 +20,16 @@ export interface Job<State, Command, Event extends DomainEvent> {
 export type AnyJob = Job<any, any, any>;
 
 /**
- * Commands are appended together up to so many bytes of data and metadata, well below the 1 MiB that
- * the port takes.
+ * Commands are appended together up to so many bytes of data and metadata, well below the 1 MiB
+ * that the port takes.
  */
 const MAX_APPEND_BYTES = 400_000;
 const MAX_JOBS_PER_APPEND = 256;
 
 /**
- * The next jobs of a queue, which keeps the others. Copies of one identified command are not decided
- * together, since none would find the events of the other; the later finds what the first has done.
+ * The next jobs of a queue, which keeps the others. Copies of one identified command are not
+ * decided together, since none would find the events of the other; the later finds what the first
+ * has done.
  */
 export function takeJobs(queue: AnyJob[]): AnyJob[] {
   const identities = new Set<string>();

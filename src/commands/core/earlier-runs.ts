@@ -97,7 +97,9 @@ export async function runsOn(
   return runs;
 }
 
-/** Notes the events of a cause, which stand together, from the revision on that it was reserved at. */
+/**
+ * Notes the events of a cause, which stand together, from the revision on that it was reserved at.
+ */
 async function noteRunsOf(
   store: EventStore,
   stream: StreamName,

@@ -31,7 +31,9 @@ export interface CaughtUp {
   readonly folded: FoldedState<unknown>;
   /** The stream was longer than the state knew. */
   readonly isNewer: boolean;
-  /** Every event that is new was given to `onEvent`; false when a snapshot stands for some of them. */
+  /**
+   * Every event that is new was given to `onEvent`; false when a snapshot stands for some of them.
+   */
   readonly isComplete: boolean;
 }
 
@@ -63,8 +65,8 @@ const MAX_CACHED_STREAMS = 100_000;
 const SNAPSHOT_EVERY = 500n;
 
 /**
- * What streams have folded to, in a bounded cache over snapshots over the log: a command on a stream
- * of a million events costs what it costs on a stream of ten.
+ * What streams have folded to, in a bounded cache over snapshots over the log: a command on a
+ * stream of a million events costs what it costs on a stream of ten.
  */
 export class FoldedStates {
   readonly #store: EventStore;
@@ -108,8 +110,8 @@ export class FoldedStates {
   }
 
   /**
-   * Folds what the log holds beyond a state. Where that is much, a newer snapshot stands for most of
-   * it, if there is one.
+   * Folds what the log holds beyond a state. Where that is much, a newer snapshot stands for most
+   * of it, if there is one.
    * @throws LogWentBackError, and EventMissingError where that may pass
    */
   async catchUp(

@@ -24,8 +24,8 @@ export type Handled<State, Event extends DomainEvent = DomainEvent> = {
 } & (
   | { readonly outcome: 'recorded'; readonly revision: bigint }
   /**
-   * The command has run before: its last event has this revision, and left this state. (Of a decider
-   * that `isAnsweredByRevision`, the state is the newest.)
+   * The command has run before: its last event has this revision, and left this state. (Of a
+   * decider that `isAnsweredByRevision`, the state is the newest.)
    */
   | { readonly outcome: 'repeated'; readonly revision: bigint }
   /** The command decided nothing on this state, which was the stream's newest. */
@@ -79,8 +79,8 @@ export class CommandHandler {
   }
 
   /**
-   * Whether a command has run, as a stream shows that was folded to its end: `execute` then gives its
-   * answer again, and records nothing.
+   * Whether a command has run, as a stream shows that was folded to its end: `execute` then gives
+   * its answer again, and records nothing.
    */
   async hasRun(
     stream: StreamName,
@@ -165,7 +165,8 @@ export class CommandHandler {
     const revisions = results.flatMap((result) =>
       'refusal' in result || result.revision === 'no-stream' ? [] : result.revision,
     );
-    // What is recorded is answered, also where it cannot be read again: by the time of this process.
+    // What is recorded is answered, also where it cannot be read again: by the time of this
+    // process.
     const asRecorded = await this.#states
       .after(decider, stream, revisions)
       .catch(() => new Map<bigint, FoldedState<unknown>>());
@@ -184,9 +185,9 @@ export class CommandHandler {
   }
 
   /**
-   * Answers the commands that have run, as the events of their causes show, and gives back the others.
-   * One that left no event is decided again on the state before the next command of its cause, since
-   * it was refused there or changed nothing.
+   * Answers the commands that have run, as the events of their causes show, and gives back the
+   * others. One that left no event is decided again on the state before the next command of its
+   * cause, since it was refused there or changed nothing.
    */
   async #settleRepeated(
     stream: StreamName,

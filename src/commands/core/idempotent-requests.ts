@@ -228,8 +228,8 @@ export class IdempotentRequests {
           expectedRevision = appended.revision;
           break;
         }
-        // A twin in another process was faster. Or it keeps the parts of a large body, as we do, or has
-        // died over that: its parts may stand between ours, as each tells whose it is.
+        // A twin in another process was faster. Or it keeps the parts of a large body, as we do, or
+        // has died over that: its parts may stand between ours, as each tells whose it is.
         const found = await this.#find(stream);
         if (found?.answer !== undefined) {
           // There is one answer, and it is the twin's.

@@ -67,7 +67,9 @@ export class PartsOfValues {
   }
 }
 
-/** A kept position, or, where the log was moved since, one of this log that is after its effects. */
+/**
+ * A kept position, or, where the log was moved since, one of this log that is after its effects.
+ */
 export function positionHere(
   { logId }: EventStore,
   kept: string | null,

@@ -61,7 +61,10 @@ export const UNKEPT_RESULTS: ItemResults = {
 };
 
 const EVENTS_PER_READ = 16;
-/** How many results of later parts are held, so that a copy far ahead is not read once for each part. */
+/**
+ * How many results of later parts are held, so that a copy far ahead is not read once for each
+ * part.
+ */
 const MAX_HELD_AHEAD = 10_000;
 
 interface Reserved extends Required<ItemPart> {
@@ -69,13 +72,13 @@ interface Reserved extends Required<ItemPart> {
 }
 
 /**
- * Keeps the final result of every item in the stream of its request, before it is given out, so that
- * a repetition gives it again and runs only the items that never got one. In memory are the results of
- * the part that is being answered, and at most 10,000 behind it: of a copy that is further ahead, the
- * others are read again when their parts come.
+ * Keeps the final result of every item in the stream of its request, before it is given out, so
+ * that a repetition gives it again and runs only the items that never got one. In memory are the
+ * results of the part that is being answered, and at most 10,000 behind it: of a copy that is
+ * further ahead, the others are read again when their parts come.
  *
- * Copies of a request that run at the same time append to one stream with the expected revision. The
- * result that is kept first is the result: the copy that comes later gives out that one.
+ * Copies of a request that run at the same time append to one stream with the expected revision.
+ * The result that is kept first is the result: the copy that comes later gives out that one.
  */
 export class StoredResults implements ItemResults {
   readonly #store: EventStore;
@@ -166,7 +169,10 @@ export class StoredResults implements ItemResults {
     return outcomes;
   }
 
-  /** Before any effect of a part the log holds what its items are, as of a request that is read whole. */
+  /**
+   * Before any effect of a part the log holds what its items are, as of a request that is read
+   * whole.
+   */
   async #reserve(part: Reserved): Promise<void> {
     for (;;) {
       await this.#readUntil(() => this.#reserved.has(part.first));
@@ -229,7 +235,9 @@ export class StoredResults implements ItemResults {
     return [...(apart?.parts ?? []), answered];
   }
 
-  /** Whether it was appended: otherwise a copy was faster, and what it appended is to be read first. */
+  /**
+   * Whether it was appended: otherwise a copy was faster, and what it appended is to be read first.
+   */
   async #append(event: NewEvent): Promise<boolean> {
     const write = { stream: this.#stream, expectedRevision: this.#revision, events: [event] };
     const appended = await appendOne(this.#store, write);

@@ -38,8 +38,8 @@ export class BatchTracker {
   }
 
   /**
-   * Catches up behind a command of the batch. What cannot be read just now is taken from the command
-   * itself: it is recorded, and is to be answered.
+   * Catches up behind a command of the batch. What cannot be read just now is taken from the
+   * command itself: it is recorded, and is to be answered.
    */
   async catchUpWith(handled: HandledBatch): Promise<void> {
     await this.catchUp().catch(() => {
@@ -49,8 +49,8 @@ export class BatchTracker {
   }
 
   /**
-   * Applies those events of a command that were not read. If events before them were not read either,
-   * it applies none, as the next reading gives all of them in order.
+   * Applies those events of a command that were not read. If events before them were not read
+   * either, it applies none, as the next reading gives all of them in order.
    */
   #applyUnread({
     events,
@@ -62,12 +62,12 @@ export class BatchTracker {
     this.#next = revision + 1n;
   }
 
-  get situation(): BatchState['situation'] {
-    return this.#state.situation;
+  get status(): BatchState['status'] {
+    return this.#state.status;
   }
 
   get size(): number {
-    return this.#state.situation === 'missing' ? 0 : this.#state.size;
+    return this.#state.status === 'missing' ? 0 : this.#state.size;
   }
 
   /** How many DevEUIs were drawn. */
@@ -76,7 +76,7 @@ export class BatchTracker {
   }
 
   get isCompleted(): boolean {
-    return this.#state.situation === 'completed';
+    return this.#state.status === 'completed';
   }
 
   /** Nothing is sent any more, nor on its way. */
@@ -86,12 +86,12 @@ export class BatchTracker {
 
   /** Asked for, and it is not known how that ends. */
   get open(): string[] {
-    return this.#state.situation === 'missing' ? [] : this.#state.open.map(({ devEui }) => devEui);
+    return this.#state.status === 'missing' ? [] : this.#state.open.map(({ devEui }) => devEui);
   }
 
   /** What the provider may have registered; only asking for it again would tell. */
   get notKnown(): string[] {
-    if (this.#state.situation === 'missing') return [];
+    if (this.#state.status === 'missing') return [];
     return this.#state.open
       .filter(({ phase, mayBeRegistered }) => phase === 'in-flight' || mayBeRegistered)
       .map(({ devEui }) => devEui);

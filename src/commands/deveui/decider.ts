@@ -31,8 +31,8 @@ interface Batch {
 }
 
 export type BatchState =
-  | { readonly situation: 'missing' }
-  | ({ readonly situation: 'processing' | 'stopped' | 'failed' | 'completed' | 'hidden' } & Batch);
+  | { readonly status: 'missing' }
+  | ({ readonly status: 'processing' | 'stopped' | 'failed' | 'completed' | 'hidden' } & Batch);
 
 /** What the provider said, or that it did not. */
 export type AttemptOutcome =
@@ -89,26 +89,26 @@ export type BatchCommand =
 export const BATCH_LIMITS = { maxSize: 10_000, defaultSize: 100, maxConcurrency: 10 } as const;
 
 /**
- * However often a provider answers others: each time that it has not answered so many attempts for one DevEUI,
- * the batch ends, too.
+ * However often a provider answers others: each time that it has not answered so many attempts for
+ * one DevEUI, the batch ends, too.
  */
 const ATTEMPTS_WITHOUT_ANSWER = 100;
 
 /**
- * A batch of DevEUIs. Each is in one situation at any position of the log: open (counted as in flight),
- * registered, conflicted or unconfirmed. Registered and open together are never more than its size, so
- * however the open ones end, it is never one too many.
+ * A batch of DevEUIs. Each is in one status at any position of the log: open (counted as in
+ * flight), registered, conflicted or unconfirmed. Registered and open together are never more than
+ * its size, so however the open ones end, it is never one too many.
  */
 export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
-  fold: 'batch:2',
-  initialState: { situation: 'missing' },
+  fold: 'batch:3',
+  initialState: { status: 'missing' },
 
   decide(batch, command) {
     if (command.type === 'request') {
       const { type: _type, ...requested } = command;
-      return batch.situation === 'missing' ? [{ type: 'BatchRequested', data: requested }] : [];
+      return batch.status === 'missing' ? [{ type: 'BatchRequested', data: requested }] : [];
     }
-    if (batch.situation === 'missing') throw batchNotFound();
+    if (batch.status === 'missing') throw batchNotFound();
     const { batchId } = batch;
     switch (command.type) {
       case 'begin':
@@ -119,7 +119,7 @@ export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
         const settled = settle(batch, command);
         if (command.nextSentAt === undefined) return settled;
         const after = settled.reduce<BatchState>(evolve, batch);
-        return after.situation === 'missing'
+        return after.status === 'missing'
           ? settled
           : [...settled, ...begin(after, command.nextSentAt)];
       }
@@ -141,9 +141,7 @@ export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
           }));
       case 'stop':
         refuseHidden(batch);
-        return batch.situation === 'processing'
-          ? [{ type: 'BatchStopped', data: { batchId } }]
-          : [];
+        return batch.status === 'processing' ? [{ type: 'BatchStopped', data: { batchId } }] : [];
       case 'hide':
         refuseHidden(batch);
         // Nobody asks for them any more, and they may have been paid for.
@@ -151,12 +149,13 @@ export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
           ? [...unconfirmed(batch, command.endedAt), { type: 'BatchHidden', data: { batchId } }]
           : [];
       case 'resume': {
-        // One that was hidden before it was whole is shown again by it: there may have been a mistake.
+        // One that was hidden before it was whole is shown again by it: there may have been a
+        // mistake.
         if (batch.registered === batch.size) refuseHidden(batch);
         const { provider, concurrency = batch.concurrency } = command;
-        if (batch.situation === 'completed') return [];
+        if (batch.status === 'completed') return [];
         const isSame = batch.provider === provider && batch.concurrency === concurrency;
-        if (batch.situation === 'processing' && isSame) return [];
+        if (batch.status === 'processing' && isSame) return [];
         const resumed: BatchEvent = {
           type: 'BatchResumed',
           data: { batchId, provider, concurrency },
@@ -171,7 +170,7 @@ export const batchDecider: Decider<BatchState, BatchCommand, BatchEvent> = {
 
   evolve,
 
-  sizeOf: (batch) => (batch.situation === 'missing' ? 0 : 500 + 150 * batch.open.length),
+  sizeOf: (batch) => (batch.status === 'missing' ? 0 : 500 + 150 * batch.open.length),
 };
 
 /** What is open and may have been registered, as it is when nobody asks for it again. */
@@ -186,15 +185,15 @@ function unconfirmed({ batchId, open }: ExistingBatch, endedAt: string): BatchEv
 
 /** Whether nothing is sent any more, nor on its way. */
 export function isDone(batch: BatchState): boolean {
-  if (batch.situation === 'missing' || batch.situation === 'processing') return false;
+  if (batch.status === 'missing' || batch.status === 'processing') return false;
   return batch.open.every(({ phase }) => phase === 'waiting');
 }
 
-export type ExistingBatch = Exclude<BatchState, { situation: 'missing' }>;
+export type ExistingBatch = Exclude<BatchState, { status: 'missing' }>;
 
 function begin(batch: ExistingBatch, sentAt: string): BatchEvent[] {
-  const { situation, batchId, size, prefix, seed, drawn, registered, open, concurrency } = batch;
-  if (situation !== 'processing' || open.length >= concurrency) return [];
+  const { status, batchId, size, prefix, seed, drawn, registered, open, concurrency } = batch;
+  if (status !== 'processing' || open.length >= concurrency) return [];
   if (registered + open.length >= size) return [];
   if (drawn >= shortCodesBehind(prefix)) {
     // One that is open may be registered yet.
@@ -209,9 +208,9 @@ function begin(batch: ExistingBatch, sentAt: string): BatchEvent[] {
 }
 
 function retry(batch: ExistingBatch, devEui: string, sentAt: string): BatchEvent[] {
-  const { situation, batchId, open } = batch;
+  const { status, batchId, open } = batch;
   const found = open.find((candidate) => candidate.devEui === devEui);
-  if (situation !== 'processing' || found?.phase !== 'waiting') return [];
+  if (status !== 'processing' || found?.phase !== 'waiting') return [];
   const attempt = found.attempt + 1;
   return [{ type: 'DevEuiAttempted', data: { batchId, devEui, candidate: null, attempt, sentAt } }];
 }
@@ -220,7 +219,7 @@ function settle(
   batch: ExistingBatch,
   command: Extract<BatchCommand, { type: 'settle' }>,
 ): BatchEvent[] {
-  const { batchId, situation, size, registered, open } = batch;
+  const { batchId, status, size, registered, open } = batch;
   const { devEui, attempt, outcome, endedAt, maxFailures } = command;
   const found = open.find((candidate) => candidate.devEui === devEui);
   // Settled before: by this command, or by whoever took over and asked again.
@@ -231,7 +230,7 @@ function settle(
     const events: BatchEvent[] = [
       { type: 'DevEuiRegistered', data: { ...answered, providerStatus } },
     ];
-    const isFull = registered + 1 === size && situation !== 'hidden';
+    const isFull = registered + 1 === size && status !== 'hidden';
     if (isFull) events.push({ type: 'BatchCompleted', data: { batchId } });
     return events;
   }
@@ -242,7 +241,7 @@ function settle(
     const type = found.mayBeRegistered || isAnother ? 'DevEuiUnconfirmed' : 'DevEuiConflicted';
     const refused: BatchEvent = { type, data: { ...answered, providerStatus, reason } };
     const refusals = batch.refusals + 1;
-    if (refusals < command.maxConflicts || situation !== 'processing') return [refused];
+    if (refusals < command.maxConflicts || status !== 'processing') return [refused];
     const why = `${refusals} DevEUIs in a row were refused and none was registered: ${reason}`;
     return [refused, { type: 'BatchFailed', data: { batchId, reason: why } }];
   }
@@ -259,7 +258,7 @@ function settle(
     data: { ...answered, providerStatus, reason, mayBeRegistered, failures },
   };
   const isHopeless = failures >= maxFailures || attempt % ATTEMPTS_WITHOUT_ANSWER === 0;
-  return isHopeless && situation === 'processing'
+  return isHopeless && status === 'processing'
     ? [failed, { type: 'BatchFailed', data: { batchId, reason } }]
     : [failed];
 }
@@ -268,7 +267,7 @@ function evolve(batch: BatchState, event: BatchEvent): BatchState {
   if (event.type === 'BatchRequested') {
     const { requestedAt: _requestedAt, ...requested } = event.data;
     return {
-      situation: 'processing',
+      status: 'processing',
       ...requested,
       drawn: 0,
       registered: 0,
@@ -276,22 +275,22 @@ function evolve(batch: BatchState, event: BatchEvent): BatchState {
       open: [],
     };
   }
-  if (batch.situation === 'missing') return batch;
+  if (batch.status === 'missing') return batch;
   switch (event.type) {
     case 'BatchResumed': {
       const { provider, concurrency } = event.data;
       // Its failures were those of then.
       const open = batch.open.map((devEui) => ({ ...devEui, failures: 0 }));
-      return { ...batch, situation: 'processing', provider, concurrency, refusals: 0, open };
+      return { ...batch, status: 'processing', provider, concurrency, refusals: 0, open };
     }
     case 'BatchStopped':
-      return { ...batch, situation: 'stopped' };
+      return { ...batch, status: 'stopped' };
     case 'BatchCompleted':
-      return { ...batch, situation: 'completed' };
+      return { ...batch, status: 'completed' };
     case 'BatchFailed':
-      return { ...batch, situation: 'failed' };
+      return { ...batch, status: 'failed' };
     case 'BatchHidden':
-      return { ...batch, situation: 'hidden' };
+      return { ...batch, status: 'hidden' };
     case 'DevEuiAttempted': {
       const { devEui, candidate, attempt } = event.data;
       if (candidate === null) return withOpen(batch, devEui, { attempt, phase: 'in-flight' });
@@ -341,8 +340,8 @@ function answered(batch: ExistingBatch, devEui: string): ExistingBatch {
   };
 }
 
-function refuseHidden({ situation }: ExistingBatch): void {
-  if (situation === 'hidden') throw batchNotFound();
+function refuseHidden({ status }: ExistingBatch): void {
+  if (status === 'hidden') throw batchNotFound();
 }
 
 function batchNotFound(): LedgerError {

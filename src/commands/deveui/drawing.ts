@@ -20,13 +20,14 @@ export function shortCodeOf(devEui: string): string {
 }
 
 /**
- * The DevEUIs that a batch draws, by their place from 0: each looks random, and the seed (32 random bytes)
- * gives the same again. Short codes never repeat, as their free digits are a permutation of the places: a
- * Feistel network, as in format-preserving encryption (NIST SP 800-38G). So nothing has to remember the
- * codes in use, on the retry path neither.
+ * The DevEUIs that a batch draws, by their place from 0: each looks random, and the seed (32 random
+ * bytes) gives the same again. Short codes never repeat, as their free digits are a permutation of
+ * the places: a Feistel network, as in format-preserving encryption (NIST SP 800-38G). So nothing
+ * has to remember the codes in use, on the retry path neither.
  *
- * Rejected: random draws, checked against a set of those in use. The set is part of the state that each
- * command folds and each snapshot holds: at 10,000 DevEUIs 200 KB, for what one number says here.
+ * Rejected: random draws, checked against a set of those in use. The set is part of the state that
+ * each command folds and each snapshot holds: at 10,000 DevEUIs 200 KB, for what one number says
+ * here.
  *
  * @param prefix in upper case, without separators
  * @param place below `shortCodesBehind(prefix)`

@@ -32,9 +32,9 @@ export class FirmwareCommands {
   }
 
   /**
-   * Keeps a report, once however often it is sent: device, component, version and time are its identity,
-   * which names the stream and the event, so the log knows a repetition by itself. There is no state to
-   * decide on, and nothing to load.
+   * Keeps a report, once however often it is sent: device, component, version and time are its
+   * identity, which names the stream and the event, so the log knows a repetition by itself. There
+   * is no state to decide on, and nothing to load.
    * @throws LedgerError `overloaded`, `store-unavailable`
    */
   async report(

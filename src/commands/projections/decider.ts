@@ -8,8 +8,8 @@ export interface ProjectionControl {
 }
 
 /**
- * What admins do with a projection, for the record, and a skip for every replay, too. The command is
- * the event that it makes, unless nothing would be other for it.
+ * What admins do with a projection, for the record, and a skip for every replay, too. The command
+ * is the event that it makes, unless nothing would be other for it.
  */
 export const projectionDecider: Decider<ProjectionControl, ProjectionEvent, ProjectionEvent> = {
   fold: 'projection:1',

@@ -40,8 +40,8 @@ export class StateCommands {
   }
 
   /**
-   * Patches of one sensor are applied in the order in which they are given, also when they are given
-   * at once.
+   * Patches of one sensor are applied in the order in which they are given, also when they are
+   * given at once.
    * @throws LedgerError `state-too-large`, and what the precondition in `context` throws.
    */
   async patch(
@@ -144,7 +144,10 @@ function ofSensor(
   };
 }
 
-/** Names what ids are remembered in: another setting of the strategy, its own or the project's, is another. */
+/**
+ * Names what ids are remembered in: another setting of the strategy, its own or the project's, is
+ * another.
+ */
 function memoryName(ownMemory: number | undefined, projectMemory: number): string | undefined {
   if (ownMemory !== undefined) return ownMemory === 0 ? undefined : `sensor-${ownMemory}`;
   return projectMemory === 0 ? undefined : `project-${projectMemory}`;

@@ -140,13 +140,17 @@ export const projectDedupDecider: Decider<
 
 const FORGOTTEN = { lastSequence: undefined, recent: [] } as const;
 
-/** The sensor as a setting of the project's strategy sees it: what an earlier one remembered is forgotten. */
+/**
+ * The sensor as a setting of the project's strategy sees it: what an earlier one remembered is
+ * forgotten.
+ */
 function remembering(sensor: SensorState, projectMemory: number): SensorState {
   if (projectMemory <= sensor.projectMemory) return sensor;
   return { ...sensor, ...FORGOTTEN, projectMemory };
 }
 
-// Patches mostly replace what is there: added up for ever, they would make a small state count large.
+// Patches mostly replace what is there: added up for ever, they would make a small state count
+// large.
 function sizeAfter(
   { sizeBound, recountAt }: SensorState,
   current: JsonObject,

@@ -59,8 +59,8 @@ export function dedupRule(strategy: DedupStrategy): DedupRule {
 }
 
 /**
- * How far one number is ahead of another. A counter of so many bits wraps: what is less than half its
- * range ahead is ahead, anything else is behind (RFC 1982).
+ * How far one number is ahead of another. A counter of so many bits wraps: what is less than half
+ * its range ahead is ahead, anything else is behind (RFC 1982).
  */
 function distance(from: number, to: number, bits: number | undefined): number {
   if (bits === undefined) return to - from;

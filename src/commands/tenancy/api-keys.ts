@@ -6,8 +6,8 @@ import type { NewKey } from './key-set.ts';
 export type { KeyKind };
 
 /**
- * An API key in text: `fl_<kind>_<id>_<secret>`. The id names it (in `/keys/{id}` and as the `actor`
- * of events); the secret has 160 bits, so a plain hash of it is safe to store.
+ * An API key in text: `fl_<kind>_<id>_<secret>`. The id names it (in `/keys/{id}` and as the
+ * `actor` of events); the secret has 160 bits, so a plain hash of it is safe to store.
  */
 export interface ApiKey {
   readonly kind: KeyKind;

@@ -27,7 +27,10 @@ export interface KeyHolder {
   readonly id: string;
 }
 
-/** What may be asked of projects, members, keys, devices and SIM cards, in the project of the context. */
+/**
+ * What may be asked of projects, members, keys, devices and SIM cards, in the project of the
+ * context.
+ */
 export class TenancyCommands {
   readonly devices: DeviceCommands;
   readonly #handler: CommandHandler;
@@ -47,12 +50,13 @@ export class TenancyCommands {
   }
 
   /**
-   * Makes a project that a setting or an option names, when it is missing. Its owner is called `owner`;
-   * no one sees that one's first key: `keys issue --project <id> --member owner` gives another.
+   * Makes a project that a setting or an option names, when it is missing. Its owner is called
+   * `owner`; no one sees that one's first key: `keys issue --project <id> --member owner` gives
+   * another.
    */
   async ensureProject(projectId: string, actor: string, clock: Clock): Promise<void> {
     const { state } = await this.#handler.peek(projectDecider, projectStream(projectId), 0);
-    if (state.situation === 'created') return;
+    if (state.status === 'created') return;
     const now = clock();
     const { newKey: key } = mintKey('mem', randomEntropy(), now);
     const owner = { memberId: 'owner', name: 'Owner', key };

@@ -87,7 +87,8 @@ export class DeviceCommands {
       try {
         return await this.#claimAndLink(stream, command, context);
       } catch (error) {
-        // Later commands of the request that are about this device may begin once this one was decided.
+        // Later commands of the request that are about this device may begin once this one was
+        // decided.
         if (!isRefusal(error)) context.group?.fail(error, stream);
         throw error;
       }
@@ -149,13 +150,13 @@ function linkWasTaken(): LedgerError {
 }
 
 /** Otherwise the decision is a refusal, or nothing; or a repetition that has linked before. */
-function mayLink({ type }: Linking, { situation }: DeviceState): boolean {
+function mayLink({ type }: Linking, { status }: DeviceState): boolean {
   switch (type) {
     case 'register':
-      return situation === 'missing';
+      return status === 'missing';
     case 'change':
-      return situation === 'active';
+      return status === 'active';
     case 'receive':
-      return situation === 'missing' || situation === 'transferred';
+      return status === 'missing' || status === 'transferred';
   }
 }

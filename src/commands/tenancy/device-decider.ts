@@ -22,15 +22,15 @@ export const LINK_KINDS: readonly LinkKind[] = ['devEui', 'simCardId', 'sensorId
  */
 export type DeviceState = DeviceMemory &
   (
-    | { readonly situation: 'missing' }
-    | (RegisteredDevice & { readonly situation: 'active' | 'retired' })
+    | { readonly status: 'missing' }
+    | (RegisteredDevice & { readonly status: 'active' | 'retired' })
     | (RegisteredDevice & {
-        readonly situation: 'leaving';
+        readonly status: 'leaving';
         readonly to: string;
         /** Undefined for one that an earlier release began. */
         readonly transferId: string | undefined;
       })
-    | (RegisteredDevice & { readonly situation: 'transferred'; readonly to: string })
+    | (RegisteredDevice & { readonly status: 'transferred'; readonly to: string })
   );
 
 /** What outlives the device, and may come before it. */
@@ -49,7 +49,10 @@ interface RegisteredDevice {
   readonly from: string | null;
 }
 
-/** The claims by which links are set; without them (a tool, an earlier release) they are not checked. */
+/**
+ * The claims by which links are set; without them (a tool, an earlier release) they are not
+ * checked.
+ */
 interface WithClaims {
   readonly claims?: LinkClaims;
 }
@@ -117,16 +120,16 @@ export class ClaimLostError extends LedgerError {
 }
 
 export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
-  fold: 'device:4',
-  initialState: { situation: 'missing', transfers: {}, settledClaims: {} },
+  fold: 'device:5',
+  initialState: { status: 'missing', transfers: {}, settledClaims: {} },
 
   decide(device, command) {
     const { deviceId } = command;
     if (command.type === 'register') {
-      if (device.situation !== 'missing') {
+      if (device.status !== 'missing') {
         throw new LedgerError(
           'device-exists',
-          device.situation === 'active'
+          device.status === 'active'
             ? `The device '${deviceId}' already exists: choose another id, or issue a key for it.`
             : `The id '${deviceId}' belonged to a device that was retired or transferred: choose another id.`,
         );
@@ -143,7 +146,7 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
     if (command.type === 'receive') return receive(device, command);
     if (command.type === 'refuse-transfer') return refuseTransfer(device, command);
     if (command.type === 'void-claim') return voidClaim(device, command);
-    if (device.situation === 'missing') throw notFound();
+    if (device.status === 'missing') throw notFound();
     switch (command.type) {
       case 'start-transfer': {
         const { to, transferId } = command;
@@ -172,16 +175,16 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         return [{ type: 'DeviceChanged', data: { deviceId, ...links, ...claims } }];
       }
       case 'retire':
-        if (device.situation === 'retired') return [];
+        if (device.status === 'retired') return [];
         refuseGone(device);
         return [{ type: 'DeviceRetired', data: { deviceId } }];
       case 'issue-key':
         refuseGone(device);
         return issueKey('dev', device.keys, deviceId, command.key);
       case 'revoke-key':
-        // Also while it leaves: a revoked key is refused wherever it is received. Once it has left, its
-        // keys are revoked where it is.
-        if (device.situation === 'transferred') refuseGone(device);
+        // Also while it leaves: a revoked key is refused wherever it is received. Once it has left,
+        // its keys are revoked where it is.
+        if (device.status === 'transferred') refuseGone(device);
         return revokeKey('dev', device.keys, command.keyId);
     }
   },
@@ -192,27 +195,27 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
       const from = event.data.transferredFrom ?? null;
       return {
         ...memoryOf(device),
-        situation: 'active',
+        status: 'active',
         links: linksOf(event.data),
         createdAt: event.data.createdAt,
         keys: {},
         from,
       };
     }
-    if (device.situation === 'missing') return device;
+    if (device.status === 'missing') return device;
     switch (event.type) {
       case 'DeviceChanged':
         return { ...device, links: linksOf(event.data) };
       case 'DeviceRetired':
-        return { ...registered(device), situation: 'retired' };
+        return { ...registered(device), status: 'retired' };
       case 'DeviceTransferStarted': {
         const { to, transferId } = event.data;
-        return { ...registered(device), situation: 'leaving', to, transferId };
+        return { ...registered(device), status: 'leaving', to, transferId };
       }
       case 'DeviceTransferCancelled':
-        return { ...registered(device), situation: 'active' };
+        return { ...registered(device), status: 'active' };
       case 'DeviceTransferred':
-        return { ...registered(device), situation: 'transferred', to: event.data.to };
+        return { ...registered(device), status: 'transferred', to: event.data.to };
       case 'DeviceTransferRefused':
       case 'LinkClaimVoided':
         return device;
@@ -224,7 +227,7 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
 
   sizeOf: (device) =>
     100 * Object.keys({ ...device.transfers, ...device.settledClaims }).length +
-    (device.situation === 'missing' ? 0 : 500 + sizeOfKeys(device)),
+    (device.status === 'missing' ? 0 : 500 + sizeOfKeys(device)),
 };
 
 /**
@@ -237,8 +240,8 @@ function receive(
 ): DeviceEvent[] {
   const { deviceId, links, createdAt, from, transferId, keys } = command;
   if (transferId !== undefined && own(device.transfers, transferId) !== undefined) return [];
-  if (device.situation === 'active' && device.from === from && transferId === undefined) return [];
-  if (device.situation !== 'missing' && device.situation !== 'transferred') {
+  if (device.status === 'active' && device.from === from && transferId === undefined) return [];
+  if (device.status !== 'missing' && device.status !== 'transferred') {
     if (transferId === undefined) throw hasAnother(deviceId);
     return [{ type: 'DeviceTransferRefused', data: { deviceId, from, transferId } }];
   }
@@ -276,15 +279,14 @@ export function hasAnother(deviceId: string): LedgerError {
 function isOn(
   device: DeviceState,
   { transferId }: { readonly transferId: string | undefined },
-): device is Extract<DeviceState, { readonly situation: 'leaving' }> {
-  return device.situation === 'leaving' && device.transferId === transferId;
+): device is Extract<DeviceState, { readonly status: 'leaving' }> {
+  return device.status === 'leaving' && device.transferId === transferId;
 }
 
 /** Whether a device has this value now, and no other device of its project may. */
 export function isLinked(device: DeviceState, kind: LinkKind, value: string): boolean {
   return (
-    (device.situation === 'active' || device.situation === 'leaving') &&
-    device.links[kind] === value
+    (device.status === 'active' || device.status === 'leaving') && device.links[kind] === value
   );
 }
 
@@ -372,9 +374,9 @@ function registered(device: RegisteredDevice & DeviceMemory): RegisteredDevice &
   return { ...memoryOf(device), links, createdAt, keys, from };
 }
 
-function refuseGone(device: Exclude<DeviceState, { situation: 'missing' }>): void {
-  if (device.situation === 'active') return;
-  if (device.situation === 'retired') {
+function refuseGone(device: Exclude<DeviceState, { status: 'missing' }>): void {
+  if (device.status === 'active') return;
+  if (device.status === 'retired') {
     throw new LedgerError('device-retired', 'The device is retired: register a new one.');
   }
   throw new LedgerError(

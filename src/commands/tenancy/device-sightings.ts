@@ -23,9 +23,9 @@ interface SeenDevice {
 }
 
 /**
- * Notes that devices were heard of, at most once in five minutes for each, and beside the request: the
- * request does not wait for it, and one that fails is left to the next request of the device. The log
- * refuses what another process has noted in the same five minutes.
+ * Notes that devices were heard of, at most once in five minutes for each, and beside the request:
+ * the request does not wait for it, and one that fails is left to the next request of the device.
+ * The log refuses what another process has noted in the same five minutes.
  */
 export class DeviceSightings {
   readonly #store: EventStore;
@@ -79,7 +79,9 @@ export class DeviceSightings {
   }
 }
 
-/** Slots of different devices begin at different times: else all of them would be recorded at once. */
+/**
+ * Slots of different devices begin at different times: else all of them would be recorded at once.
+ */
 function slotOf(deviceId: string, timeMs: number): number {
   const offset = Number.parseInt(nameBasedId(SLOT_NAMESPACE, deviceId).slice(0, 8), 16);
   return Math.floor((timeMs + (offset % RESOLUTION_MS)) / RESOLUTION_MS);

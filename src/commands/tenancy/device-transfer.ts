@@ -35,14 +35,16 @@ type Execute = (
 ) => Promise<Handled<DeviceState>>;
 
 /**
- * A device goes to another project, with its links and the keys that it has: nobody can go and change
- * them in the field. What it reported stays where that was reported.
+ * A device goes to another project, with its links and the keys that it has: nobody can go and
+ * change them in the field. What it reported stays where that was reported.
  *
- * Two streams, hence several appends (decision 17): the intent, which names the transfer; what became
- * of that transfer there, received or refused; then its leaving here, or the end of the intent.
- * Whatever comes between them, also in the other project, the same request again finishes it.
+ * Two streams, hence several appends (decision 17): the intent, which names the transfer; what
+ * became of that transfer there, received or refused; then its leaving here, or the end of the
+ * intent. Whatever comes between them, also in the other project, the same request again finishes
+ * it.
  *
- * @throws LedgerError `not-found`, `device-retired`, `device-transferred` (to another project than that),
+ * @throws LedgerError `not-found`, `device-retired`, `device-transferred` (to another project than
+ * that),
  *   `device-exists`, `link-taken`, `validation-failed`
  */
 export async function transferDevice(
@@ -66,17 +68,17 @@ export async function transferDevice(
     (await handler.peek(deviceDecider, deviceStream(project, deviceId), 0)).state;
 
   const source = await peek(from);
-  if (source.situation === 'missing') throw notFound();
+  if (source.status === 'missing') throw notFound();
   if (from === to) throw refused('is the project that it is in');
   await requireProject(handler, to);
-  if (source.situation === 'active' && !isFree(await peek(to))) throw hasAnother(deviceId);
+  if (source.status === 'active' && !isFree(await peek(to))) throw hasAnother(deviceId);
   const start = { type: 'start-transfer', deviceId, to, transferId } as const;
   const started = await execute(from, ORDINALS.start, start);
   const name = started.outcome === 'nothing' ? nameOf(started.state) : transferId;
   const leaving = await peek(from);
   const isUndecided = name === undefined || own((await peek(to)).transfers, name) === undefined;
   let refusal: LedgerError | undefined;
-  if (leaving.situation === 'leaving' && leaving.transferId === name && isUndecided) {
+  if (leaving.status === 'leaving' && leaving.transferId === name && isUndecided) {
     const named = { deviceId, from, transferId: name };
     const createdAt = transfer.now.toISOString();
     const keys = validKeys(leaving.keys);
@@ -130,7 +132,7 @@ function isRefused(
 
 /** The name of the transfer that a device is on; one of an earlier release has none. */
 function nameOf(device: DeviceState): string | undefined {
-  return device.situation === 'leaving' ? device.transferId : undefined;
+  return device.status === 'leaving' ? device.transferId : undefined;
 }
 
 /** The refusal of a transfer that another run of it has ended; the log does not keep the link. */
@@ -142,7 +144,10 @@ function refusedBefore(deviceId: string, there: DeviceState): LedgerError {
   );
 }
 
-/** A key that was revoked here after the others had gone is refused everywhere; there it shows as revoked, too. */
+/**
+ * A key that was revoked here after the others had gone is refused everywhere; there it shows as
+ * revoked, too.
+ */
 async function revokeThere(
   {
     handler,
@@ -156,7 +161,7 @@ async function revokeThere(
   deviceId: string,
   { projectId, actor, correlationId }: CommandContext,
 ): Promise<void> {
-  if (left.situation === 'missing' || arrived.situation !== 'active') return;
+  if (left.status === 'missing' || arrived.status !== 'active') return;
   for (const [keyId, { isRevoked }] of Object.entries(left.keys)) {
     if (!isRevoked || own(arrived.keys, keyId)?.isRevoked !== false) continue;
     await handler.execute(
@@ -176,11 +181,11 @@ function validKeys(keys: KeySet): { keyId: string; secretHash: string; issuedAt:
 
 async function requireProject(handler: CommandHandler, projectId: string): Promise<void> {
   const { state } = await handler.peek(projectDecider, projectStream(projectId), 0);
-  if (state.situation === 'missing') throw refused('must be a project that is there');
+  if (state.status === 'missing') throw refused('must be a project that is there');
 }
 
-function isFree({ situation }: DeviceState): boolean {
-  return situation === 'missing' || situation === 'transferred';
+function isFree({ status }: DeviceState): boolean {
+  return status === 'missing' || status === 'transferred';
 }
 
 function isRefusal({ code }: LedgerError): boolean {

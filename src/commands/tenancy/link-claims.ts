@@ -37,11 +37,11 @@ interface Wanted {
 }
 
 /**
- * Sees to it that no two devices of a project have one DevEUI, SIM card or sensor (decision 24). Each
- * of these has a stream, whose last claim names the device that may be linked to it. A claim counts
- * while its device is linked, so nothing has to be released. One that was not used is taken over by
- * whoever comes next, after it was voided in the stream of its device: a slow request, or one that
- * is repeated after a crash, can then link by it no more.
+ * Sees to it that no two devices of a project have one DevEUI, SIM card or sensor (decision 24).
+ * Each of these has a stream, whose last claim names the device that may be linked to it. A claim
+ * counts while its device is linked, so nothing has to be released. One that was not used is taken
+ * over by whoever comes next, after it was voided in the stream of its device: a slow request, or
+ * one that is repeated after a crash, can then link by it no more.
  */
 export class LinkClaims {
   readonly #store: EventStore;
@@ -112,7 +112,9 @@ export class LinkClaims {
     });
   }
 
-  /** Whether the last claim is ours, and not used yet. Otherwise it is free to be followed by ours. */
+  /**
+   * Whether the last claim is ours, and not used yet. Otherwise it is free to be followed by ours.
+   */
   async #isOurs({ kind, value, deviceId, context }: Wanted, last: Claim): Promise<boolean> {
     const { projectId } = context;
     const claim = Number(last.revision);

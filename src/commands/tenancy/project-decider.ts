@@ -16,9 +16,9 @@ import {
 
 /** A project, with its members and their keys. */
 export type ProjectState =
-  | { readonly situation: 'missing' }
+  | { readonly status: 'missing' }
   | {
-      readonly situation: 'created';
+      readonly status: 'created';
       readonly members: Readonly<Record<string, { readonly role: Role }>>;
       readonly keys: KeySet;
     };
@@ -43,12 +43,12 @@ export type ProjectCommand =
   | { readonly type: 'revoke-key'; readonly keyId: string };
 
 export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent> = {
-  fold: 'project:2',
-  initialState: { situation: 'missing' },
+  fold: 'project:3',
+  initialState: { status: 'missing' },
 
   decide(project, command) {
     if (command.type === 'create') {
-      if (project.situation !== 'missing') {
+      if (project.status !== 'missing') {
         throw new LedgerError(
           'project-exists',
           `The project '${command.projectId}' already exists: choose another id.`,
@@ -64,7 +64,7 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
         keyIssued('mem', owner.memberId, owner.key),
       ];
     }
-    if (project.situation === 'missing') throw notFound();
+    if (project.status === 'missing') throw notFound();
     switch (command.type) {
       case 'add-member': {
         const { memberId, name, role } = command;
@@ -99,7 +99,7 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
   },
 
   evolve(project, event) {
-    if (project.situation === 'missing') return { situation: 'created', members: {}, keys: {} };
+    if (project.status === 'missing') return { status: 'created', members: {}, keys: {} };
     switch (event.type) {
       case 'ProjectCreated':
         return project;
@@ -118,7 +118,7 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
   },
 
   sizeOf: (project) =>
-    project.situation === 'missing'
+    project.status === 'missing'
       ? 0
       : 100 * Object.keys(project.members).length + sizeOfKeys(project),
 };
@@ -127,7 +127,7 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
 function refuseWithoutOwner({
   members,
   keys,
-}: Omit<Extract<ProjectState, { situation: 'created' }>, 'situation'>): void {
+}: Omit<Extract<ProjectState, { status: 'created' }>, 'status'>): void {
   const isOwned = Object.values(keys).some(
     ({ holder, isRevoked }) => !isRevoked && own(members, holder)?.role === 'owner',
   );

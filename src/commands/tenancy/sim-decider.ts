@@ -12,7 +12,9 @@ export interface SimAssignment {
 export interface SimState {
   /** By time, one for each: of several from one time, the last that was recorded. */
   readonly assignments: readonly SimAssignment[];
-  /** When the last assignment "from now" was recorded: now is not before it, whatever a clock says. */
+  /**
+   * When the last assignment "from now" was recorded: now is not before it, whatever a clock says.
+   */
   readonly recordedUpTo: string | null;
 }
 
@@ -35,8 +37,8 @@ export const simDecider: Decider<SimState, AssignSim, SimEvent> = {
     const from = given?.toISOString() ?? (sim.assignments.length > 0 ? presentOf(sim, now) : null);
     const before = assignmentAt(sim, from);
     // A time that was given is kept even where the organization holds the SIM already: another's
-    // assignment may yet come in between, and must end there. So the order in which they come does not
-    // matter, and the same file sent again finds each of its times.
+    // assignment may yet come in between, and must end there. So the order in which they come does
+    // not matter, and the same file sent again finds each of its times.
     const isKept = given === undefined || before?.from === from;
     if (isKept && before?.orgId === orgId) return [];
     const isFromRecording = given === undefined && from !== null;

@@ -18,8 +18,8 @@ import { KeyedQueue } from '../../shared/keyed-queue.ts';
 import type { OwnName, SimUsage } from './record.ts';
 
 /**
- * What names a record, so that whatever comes again under the same name is the same record: its own name, else the
- * message or the request that it came in; else it is new each time.
+ * What names a record, so that whatever comes again under the same name is the same record: its own
+ * name, else the message or the request that it came in; else it is new each time.
  */
 export type RecordName =
   | OwnName
@@ -77,9 +77,9 @@ const MAX_KEPT_BYTES = 8 * 1024;
 const MAX_COMPARED_AT_ONCE = 32;
 
 /**
- * Keeps usage, each record once however often it comes: its name names its stream, which takes one event. There is
- * no state to decide on, and nothing to load. Rejected: SIM and time as the name, since producers send several
- * records for one SIM and minute, and each of them is usage.
+ * Keeps usage, each record once however often it comes: its name names its stream, which takes one
+ * event. There is no state to decide on, and nothing to load. Rejected: SIM and time as the name,
+ * since producers send several records for one SIM and minute, and each of them is usage.
  */
 export class UsageCommands {
   readonly #store: EventStore;
@@ -91,7 +91,8 @@ export class UsageCommands {
 
   /**
    * Records are stored together, and answered each by itself, in their order.
-   * @throws LedgerError `overloaded`, `store-unavailable`: some may have been stored; the same call may be repeated
+   * @throws LedgerError `overloaded`, `store-unavailable`: some may have been stored; the same call
+   * may be repeated
    *   safely for those whose names are not `new`.
    */
   async record(entries: readonly UsageEntry[], context: UsageContext): Promise<RecordedUsage[]> {
@@ -235,7 +236,10 @@ function streamOf(projectId: string, name: RecordName): StreamName {
   }
 }
 
-/** What names a message. Without a source as before there were any, so that records keep their names. */
+/**
+ * What names a message. Without a source as before there were any, so that records keep their
+ * names.
+ */
 function partsOfMessage({
   source,
   topic,

@@ -32,8 +32,9 @@ export interface Unusable {
 }
 
 /**
- * Reads a record of usage: `{"sim-card-id", "bytes-used", "date", "id"?}`, by these names or with `_` for `-`, or a
- * CloudEvent (version 1.0) with that as its `data`. Other members are passed over.
+ * Reads a record of usage: `{"sim-card-id", "bytes-used", "date", "id"?}`, by these names or with
+ * `_` for `-`, or a CloudEvent (version 1.0) with that as its `data`. Other members are passed
+ * over.
  */
 export function parseUsage(json: Json): ParsedRecord {
   if (!isJsonObject(json)) return unusable('must be an object');
@@ -135,7 +136,10 @@ function withHyphens(data: Json): Json {
   };
 }
 
-/** Whether a query can reach it: its end may be a day later. An offset may lead out of the years that are written. */
+/**
+ * Whether a query can reach it: its end may be a day later. An offset may lead out of the years
+ * that are written.
+ */
 function isOfQueryableYear(time: Date): boolean {
   const year = time.getUTCFullYear();
   return year >= 1 && year <= 9_998;

@@ -21,8 +21,8 @@ export type MeterCommand =
   | { readonly type: 'refuse' };
 
 /**
- * A meter: each reading is the last one and what was added, so that a lost or repeated command shows
- * in every total that comes after it.
+ * A meter: each reading is the last one and what was added, so that a lost or repeated command
+ * shows in every total that comes after it.
  */
 export const meter: Decider<Meter, MeterCommand, SensorEvent> = {
   fold: 'meter:1',

@@ -101,7 +101,9 @@ class WatchedStore implements EventStore {
     await vi.waitFor(() => expect(this.#waiting).toBe(1), EVENTUALLY);
   }
 
-  /** The next append to streams of a category fails, as when the store goes away, or with an error. */
+  /**
+   * The next append to streams of a category fails, as when the store goes away, or with an error.
+   */
   failNextAppend(
     category: string,
     when: Fault['when'],

@@ -117,7 +117,7 @@ function requestOf(batchId: string, { size, prefix, concurrency }: BatchHistory)
 function commandOf(step: BatchStep, state: BatchState): BatchCommand | undefined {
   const sentAt = '2026-01-31T12:00:01.000Z';
   const endedAt = '2026-01-31T12:00:02.000Z';
-  const open = state.situation === 'missing' ? [] : state.open;
+  const open = state.status === 'missing' ? [] : state.open;
   const picked = open[step.pick % Math.max(1, open.length)];
   switch (step.type) {
     case 'begin':

@@ -62,7 +62,7 @@ test.each([0, 1, 2, 3])(
     failNextReading(store, { after });
 
     await batch.catchUpWith(resumed);
-    expect(batch).toMatchObject({ situation: 'processing', drawnCount: 2, open: [] });
+    expect(batch).toMatchObject({ status: 'processing', drawnCount: 2, open: [] });
     expect(new Set(batch.unconfirmed).size).toBe(2);
     expect(batch.unconfirmed).toHaveLength(2);
 
@@ -87,5 +87,5 @@ test('a batch reads the events that it missed before those of its command', asyn
   const whole = follow();
   await whole.catchUp();
   expect(batch.unconfirmed).toEqual(whole.unconfirmed);
-  expect(batch).toMatchObject({ drawnCount: 2, open: [], situation: 'processing' });
+  expect(batch).toMatchObject({ drawnCount: 2, open: [], status: 'processing' });
 });

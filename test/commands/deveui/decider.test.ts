@@ -147,7 +147,7 @@ const resume = (provider = 'http://one', concurrency?: number): BatchCommand => 
 const batch = (...events: readonly BatchEvent[]) => given(batchDecider, events);
 
 function openOf(state: BatchState): readonly OpenDevEui[] {
-  if (state.situation === 'missing') throw new Error('there is no batch');
+  if (state.status === 'missing') throw new Error('there is no batch');
   return state.open;
 }
 
@@ -278,7 +278,7 @@ describe('an answer', () => {
     const before = [requested(1), drawn(0), failed(0, 1, 1), askedAgain(0, 2)];
     const outcome = batch(...before).when(settle(0, IN_USE, { attempt: 2 }));
     outcome.thenEvents(answered('DevEuiUnconfirmed', 0, 2));
-    expect(outcome.state).toMatchObject({ situation: 'processing', registered: 0, open: [] });
+    expect(outcome.state).toMatchObject({ status: 'processing', registered: 0, open: [] });
 
     batch(...before, ...outcome.events)
       .when(begin)
@@ -602,7 +602,7 @@ describe('whatever is asked, in whatever order', () => {
     fc.assert(
       fc.property(anyBatchHistory, (history) => {
         for (const { after } of play('b1', history)) {
-          if (after.situation === 'missing') continue;
+          if (after.status === 'missing') continue;
           expect(after.registered + after.open.length).toBeLessThanOrEqual(history.size);
           expect(after.open.length).toBeLessThanOrEqual(history.concurrency);
         }
@@ -643,7 +643,7 @@ describe('whatever is asked, in whatever order', () => {
           if (events.some(({ type }) => type === 'DevEuiRegistered')) refused = 0;
           const isRefused = events.some(({ type }) => /Conflicted|Unconfirmed/.test(type));
           if (isRefused && command.type === 'settle') refused += 1;
-          if (after.situation === 'processing') expect(refused).toBeLessThan(MAX_REFUSALS);
+          if (after.status === 'processing') expect(refused).toBeLessThan(MAX_REFUSALS);
         }
       }),
       { numRuns: 1_000 },
@@ -656,8 +656,8 @@ describe('whatever is asked, in whatever order', () => {
         let isCompleted = false;
         for (const { events, after } of play('b1', history)) {
           isCompleted ||= events.some(({ type }) => type === 'BatchCompleted');
-          if (after.situation === 'missing' || after.situation === 'hidden') continue;
-          expect(after.situation === 'completed').toBe(isCompleted);
+          if (after.status === 'missing' || after.status === 'hidden') continue;
+          expect(after.status === 'completed').toBe(isCompleted);
           expect(isCompleted).toBe(after.registered === history.size);
         }
       }),

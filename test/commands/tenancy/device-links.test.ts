@@ -273,11 +273,11 @@ describe('a device that is transferred', () => {
           const states = (): Promise<DeviceState[]> =>
             Promise.all(projects.map((project) => new Process().device(project, 'd')));
           for (const [index, state] of (await states()).entries()) {
-            if (state.situation !== 'leaving') continue;
+            if (state.status !== 'leaving') continue;
             await attempt(new Process().transfer('d', projects[index] ?? '', state.to));
           }
-          const situations = (await states()).map(({ situation }) => situation);
-          expect(situations.filter((situation) => situation === 'active')).toHaveLength(1);
+          const situations = (await states()).map(({ status }) => status);
+          expect(situations.filter((status) => status === 'active')).toHaveLength(1);
           expect(situations).not.toContain('leaving');
         },
       ),
@@ -291,13 +291,13 @@ describe('a device that is transferred', () => {
       await new Process().register(a, 'd');
       // The intent and the reception are stored, its leaving is not.
       await attempt(new Process({ append: 2, isStored: true }).transfer('d', a, b));
-      expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'leaving' });
+      expect(await new Process().device(a, 'd')).toMatchObject({ status: 'leaving' });
       if (end === 'transferred') await new Process().transfer('d', b, c);
       else await new Process().retire(b, 'd');
 
       await new Process().transfer('d', a, b);
-      expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'transferred' });
-      expect(await new Process().device(b, 'd')).toMatchObject({ situation: end });
+      expect(await new Process().device(a, 'd')).toMatchObject({ status: 'transferred' });
+      expect(await new Process().device(b, 'd')).toMatchObject({ status: end });
     }
   });
 
@@ -324,10 +324,10 @@ describe('a device that is transferred', () => {
     await new Process().register(a, 'd', SIM);
     await new Process().register(b, 'other', SIM);
     await expect(new Process().transfer('d', a, b)).rejects.toMatchObject({ code: 'link-taken' });
-    expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'active' });
+    expect(await new Process().device(a, 'd')).toMatchObject({ status: 'active' });
     await new Process().retire(b, 'other');
     await new Process().transfer('d', a, b);
-    expect(await new Process().device(b, 'd')).toMatchObject({ situation: 'active' });
+    expect(await new Process().device(b, 'd')).toMatchObject({ status: 'active' });
   });
 
   test('that was refused is refused again when the request is repeated', async () => {
@@ -342,7 +342,7 @@ describe('a device that is transferred', () => {
     await expect(new Process().transfer('d', a, b, request)).rejects.toMatchObject({
       code: 'link-taken',
     });
-    expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'active' });
+    expect(await new Process().device(a, 'd')).toMatchObject({ status: 'active' });
     await new Process().transfer('d', a, b, await newRequest());
   });
 
@@ -353,7 +353,7 @@ describe('a device that is transferred', () => {
     await new Process().transfer('d', a, b, request);
     await new Process().transfer('d', b, a);
     await new Process().transfer('d', a, b, request);
-    expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'active' });
+    expect(await new Process().device(a, 'd')).toMatchObject({ status: 'active' });
   });
 
   test('is refused to whoever joined a transfer that was refused meanwhile', async () => {
@@ -375,6 +375,6 @@ describe('a device that is transferred', () => {
       return handled;
     };
     await expect(joining.transfer('d', a, b)).rejects.toMatchObject({ code: 'link-taken' });
-    expect(await new Process().device(a, 'd')).toMatchObject({ situation: 'active' });
+    expect(await new Process().device(a, 'd')).toMatchObject({ status: 'active' });
   });
 });
