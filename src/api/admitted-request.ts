@@ -2,6 +2,7 @@ import type { Request, Response } from 'express';
 import { INSTALLATION_PROJECT } from '../event-store/stream-name.ts';
 import type { AsOf, Positions } from '../event-store/positions.ts';
 import type { ReadOptions } from '../projections/engine/reading/read-models.ts';
+import { LedgerError } from '../shared/errors.ts';
 import { authorize, type Caller } from './authentication.ts';
 import { contentTypeOf } from './body.ts';
 import { parseQueryText, type QueryTexts } from './query-text.ts';
@@ -81,5 +82,15 @@ async function asOfIn(
   if (takesAsOf !== true) return undefined;
   // Its schema has `as_of` because the route takes it (`defineRoute`).
   const { as_of: text } = query as { readonly as_of?: string };
-  return text === undefined ? undefined : positions.asOf(text);
+  return text === undefined ? undefined : positions.asOf(text).catch(nameAsOf);
+}
+
+/** The rule that the text broke says which parameter it came in. */
+function nameAsOf(error: unknown): never {
+  if (!(error instanceof LedgerError) || error.code !== 'validation-failed') throw error;
+  const { message, cause } = error;
+  throw new LedgerError('validation-failed', message, {
+    fields: [{ path: 'query.as_of', message }],
+    cause,
+  });
 }

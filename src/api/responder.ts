@@ -11,7 +11,7 @@ import { CSV } from './csv.ts';
 import { forwardedPrefix, withPrefix } from './forwarded-prefix.ts';
 import { EVENT_STREAM } from './event-stream-type.ts';
 import { isListed } from './precondition.ts';
-import { asLedgerError, problemHeaders, problemOf, statusOf } from './problem.ts';
+import { asLedgerError, problemHeaders, problemOf, statusOf, type Problem } from './problem.ts';
 import { withoutKeys } from './redaction.ts';
 import { correlationIdOf } from './request-parts.ts';
 import type { Answer } from './route.ts';
@@ -97,7 +97,7 @@ export class Responder {
       response.setHeader(name, value);
     }
     const problem = problemOf(ledgerError, withoutKeys(request.path), correlationId);
-    this.#end(response, contentType, JSON.stringify({ ...problem, type: prefix + problem.type }));
+    this.#end(response, contentType, JSON.stringify(below(prefix, problem)));
   }
 
   /**
@@ -171,6 +171,11 @@ export class Responder {
     response.setHeader('Content-Length', Buffer.byteLength(text));
     response.end(text);
   }
+}
+
+/** A problem whose links begin with the path below which a proxy serves the API. */
+function below(prefix: string, problem: Problem): Problem {
+  return { ...problem, type: prefix + problem.type, instance: prefix + problem.instance };
 }
 
 /** `If-None-Match` compares weakly (RFC 9110, 13.1.2). */

@@ -46,8 +46,11 @@ describe('below a path of a proxy', () => {
   });
 
   test('a problem links to the page that explains it', async () => {
-    const { body } = await owner.get<{ type: string }>('/devices/none', { headers: below });
-    expect(body.type).toBe('/fleet/ledger/problems/not-found');
+    const { body } = await owner.get('/devices/none', { headers: below });
+    expect(body).toMatchObject({
+      type: '/fleet/ledger/problems/not-found',
+      instance: '/fleet/ledger/api/v1/devices/none',
+    });
   });
 
   test('the documents link to each other, and the root leads to them', async () => {
