@@ -43,7 +43,10 @@ function wholeNumber(
     .default(byDefault);
 }
 
-/** Of `host:port`, or several with commas between them; undefined for anything else. */
+/**
+ * The addresses in `host:port`, or in several with commas between them; undefined for any other
+ * text.
+ */
 export function parseBrokers(text: string): readonly string[] | undefined {
   const brokers = text.split(',').map((broker) => broker.trim());
   return brokers.every(isHostAndPort) ? brokers : undefined;
@@ -91,7 +94,10 @@ function isNetwork(text: string): boolean {
 /** Shorter ones can be guessed, and this key may do everything. */
 const MIN_ADMIN_KEY = 16;
 
-/** In a minute: more than people mistype behind one address, and far too few to guess a key. */
+/**
+ * The limit per minute is more than people mistype behind one address, and far too few to guess a
+ * key.
+ */
 const FAILURES_PER_ADDRESS = 300;
 
 const environment = z.object({
@@ -101,7 +107,7 @@ const environment = z.object({
     .default('127.0.0.1'),
   PORT: wholeNumber(0, 65_535, 8080),
   DATABASE_URL: url('postgres', 'postgresql').optional(),
-  // Of one node, or of several with commas between them: more than URL.canParse takes.
+  // The URL names one node, or several with commas between them, which URL.canParse refuses.
   EVENTSTORE_URL: z
     .string()
     .regex(/^esdb(\+discover)?:\/\/[^/?#\s]+/, 'must be a URL of the form esdb://…')
@@ -249,7 +255,7 @@ interface RateLimitSettings {
   readonly failuresPerAddress: number;
 }
 
-/** Where usage comes from, and whose it is. */
+/** Which topic usage comes from, and which project it belongs to. */
 export interface KafkaSettings {
   readonly cluster: KafkaCluster;
   readonly usageTopic: string;
@@ -262,13 +268,13 @@ export interface KafkaSettings {
 /** How the LoRaWAN provider is asked, whichever it is. */
 export interface LorawanSettings {
   readonly apiKey: string | undefined;
-  /** Of one request. */
+  /** How long one request may take. */
   readonly timeoutMs: number;
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
-  /** So many failures of one DevEUI in a row, with no answer to any other, and the batch has failed. */
+  /** A batch fails after so many failures of one DevEUI in a row without an answer to any other. */
   readonly maxFailures: number;
-  /** So many DevEUIs in a row that are in use, without a registered one, and it has failed, too. */
+  /** A batch fails after so many DevEUIs in a row that are in use, without one registered. */
   readonly maxConflicts: number;
 }
 
@@ -278,8 +284,8 @@ export class ConfigError extends Error {
 }
 
 /**
- * The settings from the environment, over those of a `.env` file in the working directory. `options`:
- * variables that the command line gives, over both.
+ * The settings from the environment, over those of a `.env` file in the working directory.
+ * `options` are variables that the command line gives, over both.
  * @throws ConfigError
  */
 export function loadConfig(options: Readonly<Record<string, string>> = {}): Config {
@@ -296,8 +302,8 @@ function dotenvText(): string {
 }
 
 /**
- * The variables of a `.env` file. An unquoted value ends at a `#` only where a blank comes before it, as for
- * Docker and the shell: dotenv ends it at any `#`, and would cut passwords short without a word.
+ * The variables of a `.env` file. An unquoted value ends at a `#` only after a blank, as for Docker
+ * and the shell: dotenv ends it at any `#`, and would silently cut passwords short.
  */
 export function variablesOf(text: string): Record<string, string> {
   const withHashes = /^(\s*(?:export\s+)?[\w.-]+\s*=[^\S\n]*)(?=[^\s'"`#])([^\n]*?\S#[^\n]*)$/gm;

@@ -5,7 +5,7 @@ import type { CopyTarget, EventStore, Position } from './port.ts';
 export interface LogCopyOptions {
   readonly from: EventStore;
   readonly to: EventStore & { readonly copyTarget: CopyTarget };
-  /** Ends the copying after the events at hand; it goes on there another time. */
+  /** Ends the copy after the events in work; a later copy resumes there. */
   readonly signal: AbortSignal;
   readonly onProgress: (copied: { readonly events: number; readonly position: Position }) => void;
 }
@@ -53,7 +53,7 @@ async function placeToGoOn(from: EventStore, to: LogCopyOptions['to']): Promise<
   }
 }
 
-/** Of all events up to a position, the head if none is given. */
+/** The digest of all events up to a position, by default the head. */
 export async function digestOf(
   log: EventStore,
   options: {

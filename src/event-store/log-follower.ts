@@ -2,11 +2,11 @@ import { BEGINNING, type EventStore, type Position } from './port.ts';
 import type { RecordedEvent } from './port.ts';
 import { LedgerError } from '../shared/errors.ts';
 
-/** How long whoever asks waits for the reading to arrive somewhere. */
+/** How long a caller waits for the follower to reach a position. */
 const WAIT_FOR_MS = 5_000;
-/** For so long after a look at the head nothing that is not yet heard of counts. */
+/** How long after the follower was at the head its memory counts as current. */
 const CONFIRMED_FOR_MS = 1_000;
-/** After so long the next look is begun, so that nobody has to wait for one. */
+/** How long after it the head is looked up again, so that no caller has to wait. */
 const LOOK_AGAIN_AFTER_MS = 500;
 
 interface Waiter {
@@ -15,9 +15,9 @@ interface Waiter {
 }
 
 /**
- * Reads the log on and on for something that is held in memory, and knows how far that is. Memory
- * tells nothing of a log that cannot be reached, so before it is used the reading must have been at
- * the head of the log within the last second.
+ * Follows the log for something that is held in memory, and knows how far it has read. Memory says
+ * nothing about a log that is unavailable, so before it is used the follower must have been at the
+ * head of the log within the last second.
  */
 export class LogFollower {
   readonly #store: EventStore;
@@ -40,7 +40,7 @@ export class LogFollower {
     return this.#position;
   }
 
-  /** Ends when it is aborted; rejects when the log can be read no longer. */
+  /** Ends when it is aborted; rejects when the log can no longer be read. */
   async follow(
     after: Position,
     signal: AbortSignal,
@@ -71,7 +71,10 @@ export class LogFollower {
     if (!isReached) throw unavailable();
   }
 
-  /** As far as the log goes at the time of the call. @throws LedgerError `store-unavailable` */
+  /**
+   * Waits until everything is read that the log held at the time of the call.
+   * @throws LedgerError `store-unavailable`
+   */
   async reachedHead(): Promise<void> {
     const askedAtMs = performance.now();
     await this.reached(await this.#head());
@@ -79,8 +82,8 @@ export class LogFollower {
   }
 
   /**
-   * Whether the reading was at the head within the last second. Looks again in good time, for as
-   * long as somebody asks.
+   * Whether the follower was at the head within the last second. Looks the head up in good time,
+   * for as long as callers ask.
    */
   get isConfirmed(): boolean {
     const ageMs = performance.now() - this.#confirmedAtMs;
@@ -88,7 +91,10 @@ export class LogFollower {
     return ageMs <= CONFIRMED_FOR_MS;
   }
 
-  /** Until the reading has been at the head. @throws LedgerError `store-unavailable` */
+  /**
+   * Waits until the follower was at the head within the last second.
+   * @throws LedgerError `store-unavailable`
+   */
   async confirmed(): Promise<void> {
     if (this.isConfirmed) return;
     const before = this.#look;
@@ -97,7 +103,7 @@ export class LogFollower {
     if (before !== undefined && !this.isConfirmed) await this.#lookAgain();
   }
 
-  /** One look for all who ask. */
+  /** All callers share one look at the head. */
   #lookAgain(): Promise<void> {
     this.#look ??= this.reachedHead().finally(() => {
       this.#look = undefined;

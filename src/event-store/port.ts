@@ -24,14 +24,14 @@ export interface EventStore {
   /** The events of one stream; none when it does not exist. */
   readStream(stream: StreamName, options?: ReadStreamOptions): AsyncIterable<RecordedEvent>;
 
-  /** What is in the log now, in batches. The last batch stands at `until`, or at the head. */
+  /** What is in the log now, in batches. The position of the last batch is `until`, or the head. */
   readAll(options: ReadAllOptions): AsyncIterable<Batch>;
 
   /**
-   * What is in the log, then what comes, without end: nothing skipped, nothing twice, in order. A
-   * batch may hold no events: the position moves also when nothing matched. The next batch is read
-   * when the consumer asks for it, so a slow consumer slows the reading. A lost connection is
-   * resumed from the last position; a consumer that throws ends the iteration.
+   * What is in the log, then what is appended, without end: nothing is skipped or given twice, in
+   * order. A batch may hold no events: the position also advances when nothing matched. The next
+   * batch is read when the consumer asks for it, so a slow consumer slows the reading. A lost
+   * connection is resumed from the last position; a consumer that throws ends the iteration.
    */
   subscribe(options: SubscribeOptions): AsyncIterable<Batch>;
 
@@ -52,11 +52,11 @@ export interface EventStore {
   positionAt(time: Date): Promise<Position>;
 }
 
-/** A log as its opener has it. */
+/** A log as the one who opened it has it. */
 export interface OpenEventStore extends EventStore {
-  /** How often a subscription was lost, and went on by itself. */
+  /** How often a subscription was lost and resumed. */
   readonly resumedSubscriptions: number;
-  /** For events of another log, when this one is to take its place. */
+  /** Takes the events of another log, when this one is to replace it. */
   readonly copyTarget: CopyTarget;
   /** Waits for the appends that were accepted. */
   close(): Promise<void>;
@@ -105,7 +105,7 @@ export interface NewEvent {
 
 export interface Write {
   readonly stream: StreamName;
-  /** At least one, at most 1 MiB of data and metadata together. */
+  /** One event or more, of at most 1 MiB of data and metadata together. */
   readonly events: readonly NewEvent[];
   readonly expectedRevision: ExpectedRevision;
 }
@@ -113,7 +113,7 @@ export interface Write {
 export type Appended =
   /** Stored, now or by an earlier append of the same ids. `revision` and `position` of the last event. */
   | { readonly outcome: 'appended'; readonly revision: bigint; readonly position: Position }
-  /** Whoever is told of the stream's actual revision can read the stream that far. */
+  /** The stream can be read up to the revision that is named here. */
   | { readonly outcome: 'conflict'; readonly actualRevision: bigint | 'no-stream' }
   /** Some of the ids are in the stream already, and the rest is not where it would belong. */
   | { readonly outcome: 'partial-overlap'; readonly actualRevision: bigint };
@@ -123,7 +123,10 @@ export interface RecordedEvent extends NewEvent {
   /** 0 for the first event of a stream. */
   readonly revision: bigint;
   readonly position: Position;
-  /** The log's own time, in milliseconds. Earlier than that of an event before it only where a clock was put back. */
+  /**
+   * The log's own time, in milliseconds. It is earlier than that of an event before it only where a
+   * clock was put back.
+   */
   readonly recordedAt: Date;
 }
 

@@ -8,8 +8,8 @@ const RFC3339 = /^(\d{4}-\d{2}-\d{2})T([01]\d|2[0-3]):\d{2}:\d{2}(\.\d+)?(Z|[+-]
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
 
 /**
- * A node of a cluster that is not its leader shows an event a moment after the event was acknowledged,
- * so a position beyond the end that it sees is looked for again, this long.
+ * How long a position beyond the visible end is looked for again: a node that is not the leader of
+ * its cluster shows an event a moment after the event was acknowledged.
  */
 const END_GRACE_MS = 500;
 const END_POLL_MS = 50;
@@ -24,14 +24,14 @@ export interface AsOf {
 /** Positions of this log as clients write them, as such or as a time. */
 export class Positions {
   readonly #store: EventStore;
-  /** Up to here the log is known to reach. */
+  /** The log is known to reach up to here. */
   #reached: Position = BEGINNING;
 
   constructor(store: EventStore) {
     this.#store = store;
   }
 
-  /** What names the log in positions and cursors. */
+  /** The id of the log in positions and cursors. */
   get logId(): string {
     return this.#store.logId;
   }
@@ -40,7 +40,7 @@ export class Positions {
     return formatPosition(this.#store.logId, position);
   }
 
-  /** A position that was kept as text. */
+  /** Formats a position that was stored as a decimal number. */
   formatText(position: string): string {
     return this.format(BigInt(position) as Position);
   }
@@ -94,8 +94,8 @@ export class Positions {
   }
 
   /**
-   * Where to begin so that the first that follows is at a position, or recorded at a time, or later. A date stands for
-   * the start of that day in UTC.
+   * The position to read after, so that the first event is at the given position, or recorded at
+   * the given time, or later. A date stands for the start of that day in UTC.
    * @throws LedgerError as `parse`
    */
   async before(text: string | undefined): Promise<Position> {
@@ -114,14 +114,18 @@ function beyondEnd(): LedgerError {
   );
 }
 
-/** The first and the last millisecond that a text stands for. The log's own times have milliseconds. */
+/**
+ * The first and the last millisecond that a text stands for. The times of the log have
+ * milliseconds.
+ */
 interface Span {
   readonly first: Date;
   readonly last: Date;
 }
 
 /**
- * The span of a time, or of a date: the whole day in UTC. Undefined for a position, which is not checked further.
+ * The span of a time, or of a date: the whole day in UTC. Undefined for a position, whose log is
+ * not checked here.
  * @throws LedgerError `validation-failed` for a text that is none of the three
  */
 function spanIn(text: string): Span | undefined {

@@ -10,7 +10,7 @@ import type { Batch, EventStore, Position, RecordedEvent, SubscribeOptions } fro
 const MAX_KEPT_EVENTS = 2_000;
 const MAX_KEPT_BATCHES = 200;
 const MAX_KEPT_BYTES = 8 * 1024 * 1024;
-/** About so many are given at once. */
+/** The number of events that are given at once, about. */
 const MAX_GIVEN_EVENTS = 1_000;
 /** How long a follower that catches up reads before another one may. */
 const CATCH_UP_TURN_MS = 1_000;
@@ -53,7 +53,7 @@ export class SharedFeed {
     this.#options = options;
   }
 
-  /** As the port's `subscribe`. */
+  /** Subscribes as `subscribe` of the port does. */
   async *subscribe({ after, types, signal, share }: FeedOptions): AsyncIterable<Batch> {
     const wanted = new Set(types ?? this.#types);
     const follower = { position: after };
@@ -84,7 +84,7 @@ export class SharedFeed {
       }
     } finally {
       this.#followers.delete(follower);
-      // Left alone, it would fall behind for as long as nobody comes.
+      // Without followers nothing is read, so the feed would only fall behind.
       if (this.#followers.size === 0) this.#end();
     }
   }
@@ -190,7 +190,7 @@ class Reading {
       this.#next = this.#read().finally(() => {
         this.#next = undefined;
       });
-      // Whoever waits hears of its failure; perhaps nobody does by then.
+      // Those who wait get the failure; there may be none by then.
       this.#next.catch(() => undefined);
     }
     let leave: () => void = () => undefined;

@@ -1,10 +1,13 @@
 import type { RecordedUsage, RecordName } from '../commands/usage/commands.ts';
 
-/** So many records without ids are more than a record or two that an older release read otherwise. */
+/** More than a few records without ids: an older release may have read one or two otherwise. */
 const MANY_WITHOUT_IDS = 3;
 const MANY_IN_A_ROW = 20;
 
-/** Notes the records that are refused because their names stand for other records, and says when these are many. */
+/**
+ * Counts the records that are refused because other records have their names, and warns when these
+ * are many.
+ */
 export class Refusals {
   #withoutIds = 0;
   #inARow = 0;

@@ -47,7 +47,7 @@ export type SourceStatus =
   | { readonly status: 'consuming'; readonly partitions: readonly number[] }
   | { readonly status: 'failing'; readonly reason: string };
 
-/** Where messages come from: each at least once, those of a partition in their order. */
+/** A source of messages: each comes at least once, those of a partition in their order. */
 export interface MessageSource {
   readonly status: SourceStatus;
   /**

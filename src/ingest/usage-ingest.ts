@@ -61,7 +61,7 @@ export class UsageIngest {
     const { signal } = this.#stopping;
     await this.#prepare(signal);
     for await (const batch of this.#parts.messages.messages(signal)) {
-      // Not awaited: other partitions do not wait for this one.
+      // The batch is not awaited, since other partitions do not wait for this one.
       void this.#intake.take(batch);
     }
   }

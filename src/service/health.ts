@@ -32,7 +32,7 @@ export function healthOf(
     ...(webhooks !== undefined && { webhooks: () => Promise.resolve(healthOfWebhooks(webhooks)) }),
   });
   return {
-    // Where there is an API, what else the process does must not take it out of service.
+    // In a process with an API, its other roles must not take it out of service.
     readiness: {
       ...stores,
       ...(!roles.includes('api') && work),
@@ -125,8 +125,9 @@ function healthOfDeliverer({ status }: WebhookDeliverer): PartHealth {
 }
 
 /**
- * With webhooks whose receivers have failed for a day, by their number: anybody may ask for health, and
- * which they are is their projects' affair. Readiness leaves that out, since a restart would not help.
+ * The status, with the number of webhooks whose receivers have failed for a day: health is public,
+ * and which webhooks they are concerns only their projects. Readiness ignores them, since a restart
+ * would not help.
  */
 function healthOfWebhooks(deliverer: WebhookDeliverer): PartHealth {
   const health = healthOfDeliverer(deliverer);
@@ -136,7 +137,10 @@ function healthOfWebhooks(deliverer: WebhookDeliverer): PartHealth {
   return { status: 'failing', detail };
 }
 
-/** With what somebody should see to. A restart would not help, so readiness leaves that out. */
+/**
+ * The status, failing also for a fault that needs attention. Readiness ignores that, since a
+ * restart would not help.
+ */
 function healthOfIngest({ status, warning }: UsageIngest): PartHealth {
   const health = healthOfStatus(status);
   return warning === undefined || health.status === 'failing'

@@ -48,7 +48,7 @@ export interface Ledger {
   close(): Promise<void>;
 }
 
-/** A read that takes longer is given up: nobody may take the connections of everybody else for long. */
+/** A read that takes longer is cancelled, so that none holds a connection for long. */
 const READ_TIMEOUT_MS = 15_000;
 
 /** `role`: a service holds the data directory for itself; a tool may come beside it. */
@@ -68,7 +68,8 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   const url = config.databaseUrl ?? embedded?.url ?? '';
   const applicationName = `fleetledger-${process.pid}`;
   const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
-  // Apart: queries that wait for a table must not take the connections of those they wait for.
+  // A pool of its own: queries that wait for a table must not take the connections of those they
+  // wait for.
   const readers = openDatabase({
     url,
     logger,
@@ -76,7 +77,8 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     maxConnections: 15,
     statementTimeoutMs: READ_TIMEOUT_MS,
   });
-  // Apart as well: whoever follows the log, and looks up keys, must not wait behind slow queries.
+  // A pool of its own, since followers of the log and key lookups must not wait behind slow
+  // queries.
   const followers = openDatabase({ url, logger, applicationName, maxConnections: 3 });
   let opened: OpenEventStore | undefined;
   let presence: Presence | undefined;
@@ -127,7 +129,8 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       async close() {
         await engine.stop();
         await store.close();
-        // Not before: whoever copies the log takes it that nothing is appended any more.
+        // After the log is closed, since a copy of the log relies on it that nothing is appended
+        // any more.
         await presence?.close();
         await followers.close();
         await readers.close();

@@ -224,12 +224,12 @@ function listenFailure({ host, port }: Config, error: unknown): string {
     : `HOST: ${JSON.stringify(host)} cannot be served (${reason}): give an address of this machine`;
 }
 
-/** So much is made up for in the time that a read waits. */
+/** The number of events that a read model applies within the time that a read waits. */
 const MAX_INHERITED_EVENTS = 10_000;
 
 /**
- * After a kill, what was acknowledged last may not be in the read models yet: reads wait for it as for
- * what this process wrote itself. Not where that would take long, or would never come.
+ * After a kill, the read models may lack what was acknowledged last: reads wait for it as for this
+ * process's own writes, unless that would take long or never end.
  */
 async function inheritWrites({ engine, administration }: Ledger): Promise<void> {
   for (const { name, status, head, lagEvents } of await administration.statuses()) {

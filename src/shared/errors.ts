@@ -47,7 +47,7 @@ export const errorTable = {
 export type ErrorCode = keyof typeof errorTable;
 
 export interface FieldError {
-  /** Where in the request: `data.temperature`, `query.limit`. */
+  /** The place in the request, for example `data.temperature` or `query.limit`. */
   readonly path: string;
   readonly message: string;
 }
@@ -82,7 +82,10 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   'shutting-down',
 ]);
 
-/** Whether the same call may succeed later, here or in another process, without anybody changing it. */
+/**
+ * Whether the same call may succeed later, here or in another process, without a change by a
+ * person.
+ */
 export function isTransient(error: unknown): boolean {
   return error instanceof LedgerError && TRANSIENT.has(error.code);
 }

@@ -13,11 +13,11 @@ interface Share {
 }
 
 export interface FairSlotsOptions {
-  /** So much runs at once. */
+  /** The number of tasks that run at once. */
   readonly slots: number;
-  /** So much of one share, also while slots are free. */
+  /** The number of tasks of one share that run at once, also while slots are free. */
   readonly slotsPerShare?: number;
-  /** So many of one share may wait; those beyond are refused. */
+  /** The number of tasks of one share that may wait; more are refused. */
   readonly waitingPerShare?: number;
 }
 

@@ -14,14 +14,20 @@ export function parseJsonText(text: string): Json {
   return marked === withoutMark ? parsed : (JSON.parse(marked) as Json);
 }
 
-/** Most texts have no number of so many digits, and none with an exponent that makes it greater: these are not scanned. */
+/**
+ * Most texts have no number of so many digits, and none with an exponent that makes it greater, so
+ * they are not scanned.
+ */
 const MAY_BE_UNSAFE = /\d{16}|(?:^|[:,[\s])-?\d[\d.]*[eE]\+?\d/;
 
 /** What is wrong with a number that `parseJsonText` made infinite. */
 export const UNSAFE_NUMBER =
   'must be a number that can be returned as it was sent: an integer within ±(2^53 - 1), or a fraction';
 
-/** Where an infinite number is in a value; undefined when there is none. Without recursion, so of any depth. */
+/**
+ * The path of an infinite number in a value; undefined when there is none. It does not recurse, so
+ * any depth is safe.
+ */
 export function pathOfUnsafeNumber(value: Json): readonly string[] | undefined {
   interface Place {
     readonly value: Json;

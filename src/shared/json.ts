@@ -28,8 +28,8 @@ export function isSameJson(a: Json | undefined, b: Json | undefined): boolean {
 }
 
 /**
- * A whole number as every reader of JSON gets it: as text where it is beyond ±(2^53 - 1), since most readers would
- * round it.
+ * Gives a whole number as every reader of JSON can take it: as text beyond ±(2^53 - 1), since most
+ * readers would round it.
  */
 export function exactInteger(value: bigint): number | string {
   const rounded = Number(value);

@@ -2,8 +2,8 @@
 const LIKE_DEVEUI = /^[\dE]{16}$/i;
 
 /**
- * Whether an id is a number in scientific notation: spreadsheets write long ids so (`8.94E+19`), and the digits that
- * they leave out are lost.
+ * Whether an id is a number in scientific notation (`8.94E+19`): spreadsheets write long ids so,
+ * and the digits that they leave out are lost.
  */
 export function isScientific(id: string): boolean {
   return /^\d+([.,]\d+)?E[-+]?\d+$/i.test(id) && !LIKE_DEVEUI.test(id);

@@ -160,7 +160,7 @@ async function clusterExists(paths: Pick<ClusterPaths, 'clusterDir'>): Promise<b
   if (names.length === 0) return false;
   if (names.includes('PG_VERSION')) return true;
   throw new EmbeddedServerError(
-    `${paths.clusterDir} is neither empty nor a PostgreSQL cluster: move it away, or set DATA_DIR`,
+    `${paths.clusterDir} is neither empty nor a PostgreSQL cluster: move it elsewhere, or set DATA_DIR`,
   );
 }
 

@@ -64,7 +64,7 @@ export async function openEmbeddedServer(options: EmbeddedServerOptions): Promis
   async function enterAgain(signal: AbortSignal): Promise<Member | undefined> {
     for (let pauseMs = 50; !signal.aborted; pauseMs = Math.min(pauseMs * 2, 5000)) {
       try {
-        // At the same port: the url was given away.
+        // The port stays, since the URL was handed out.
         const member = await enter(paths, { role, port: first.port, signal });
         logger.warn('the embedded PostgreSQL is available again, and its locks are held');
         return member;
@@ -116,7 +116,7 @@ interface Entry {
   readonly signal?: AbortSignal;
 }
 
-/** The whole opening, again and again until we are in: a server may go away at any step beneath us. */
+/** Opens the server, and begins again until it succeeds: a server may stop at any step. */
 async function enter(paths: ClusterPaths, entry: Entry): Promise<Member> {
   const startedAtMs = performance.now();
   let told = false;

@@ -6,7 +6,7 @@ export class EmbeddedServerError extends Error {
 /** Two services over one data directory: the second one gets this. */
 export class DataDirectoryInUse extends EmbeddedServerError {
   override readonly name = 'DataDirectoryInUse';
-  /** Unknown when the holder went away while we were asking. */
+  /** Unknown when the holder ended while it was asked. */
   readonly holderPid: number | undefined;
 
   constructor(dataDir: string, holderPid: number | undefined) {

@@ -25,8 +25,8 @@ export type Joining =
   | { readonly kind: 'joined'; readonly member: Member }
   /** Another process has the role `service`. */
   | { readonly kind: 'taken'; readonly holderPid: number | undefined }
-  /** The server is going away, or not quite there yet. */
-  | { readonly kind: 'away'; readonly reason: string };
+  /** The server is stopping or starting. */
+  | { readonly kind: 'unavailable'; readonly reason: string };
 
 /** @throws EmbeddedServerError when the server does not accept our password. */
 export async function join(paths: ClusterPaths, port: number, role: Role): Promise<Joining> {
@@ -34,9 +34,9 @@ export async function join(paths: ClusterPaths, port: number, role: Role): Promi
   try {
     member = await connectMember(paths, port, role);
     if (!(await isOurs(paths, member.client)))
-      return away(member, `what answers at port ${port} is not this cluster`);
+      return unavailable(member, `what answers at port ${port} is not this cluster`);
     // Before the service's lock: from here on nobody stops the server beneath us.
-    if (!(await tryShared(member.client))) return away(member, 'it is just being stopped');
+    if (!(await tryShared(member.client))) return unavailable(member, 'it is just being stopped');
     if (role === 'tool') return { kind: 'joined', member };
 
     const claim = await claimService(member.client);
@@ -46,7 +46,7 @@ export async function join(paths: ClusterPaths, port: number, role: Role): Promi
     return { kind: 'taken', holderPid: claim.holderPid };
   } catch (error) {
     if (error instanceof EmbeddedServerError) throw error;
-    return away(member, errorMessage(error));
+    return unavailable(member, errorMessage(error));
   }
 }
 
@@ -82,9 +82,9 @@ export function urlOf(paths: ClusterPaths, port: number): string {
   return `postgres://${SUPERUSER}:${paths.password}@127.0.0.1:${port}/${DATABASE}?sslmode=disable`;
 }
 
-async function away(member: Member | undefined, reason: string): Promise<Joining> {
+async function unavailable(member: Member | undefined, reason: string): Promise<Joining> {
   await member?.client.end().catch(() => undefined);
-  return { kind: 'away', reason };
+  return { kind: 'unavailable', reason };
 }
 
 async function connectMember(paths: ClusterPaths, port: number, role: Role): Promise<Member> {

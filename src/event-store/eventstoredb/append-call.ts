@@ -86,7 +86,7 @@ export class AppendCall {
   }
 
   async #start(): Promise<OpenCall> {
-    // The client closes its connection and makes another one where an error of the call asks for it.
+    // The client replaces its connection when an error of the call asks for it.
     const start = this.#client.GRPCStreamCreator(StreamsClient, 'batchAppend', (grpc) =>
       grpc.batchAppend(...this.#client.callArguments({}, { deadline: Infinity })),
     );
@@ -267,7 +267,7 @@ function revisionOnWire(revision: bigint): string {
 type Call = ReturnType<StreamsClient['batchAppend']>;
 type CallArguments = Parameters<StreamsClient['batchAppend']>;
 
-/** Of the client, whose version is pinned: what its own commands are made of. */
+/** Internals of the client, whose version is pinned: its own commands are made of these. */
 interface ClientInternals {
   callArguments(options: object, callOptions: { deadline: number }): Required<CallArguments>;
   GRPCStreamCreator(

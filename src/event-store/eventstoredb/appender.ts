@@ -27,7 +27,7 @@ export interface AppenderOptions {
   readonly newestKnown: () => Position;
   /** How long one attempt may take. */
   readonly attemptTimeoutMs?: number;
-  /** For so long after the first attempt another one is begun, before the caller is told. */
+  /** How long after the first attempt another one is begun, before the caller gets an error. */
   readonly retryForMs?: number;
   /** How long after a refusal the event that came first may take to be readable. */
   readonly readableWithinMs?: number;
@@ -112,7 +112,7 @@ export class Appender {
       last.set(write.stream, answer);
       return answer;
     });
-    // All have ended before the caller is told of the first that failed: nothing goes on behind it.
+    // All appends have ended before the caller gets the first failure, so none continues after it.
     const settled = await Promise.allSettled(answers);
     return settled.map((one) => {
       if (one.status === 'rejected') throw one.reason;
@@ -229,7 +229,7 @@ export class Appender {
       return { outcome: 'partial-overlap', actualRevision: actualVersion };
     }
     const last = inPlace.at(-1);
-    // In a stream that was deleted, the server does not know a repetition by its place.
+    // The server does not recognise a repetition by its revision in a stream that was deleted.
     if (last !== undefined && events.every(({ id }, index) => inPlace[index]?.id === id)) {
       return { outcome: 'appended', revision: last.revision, position: positionOf(last) };
     }

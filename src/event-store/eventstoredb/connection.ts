@@ -21,7 +21,7 @@ interface Shared {
   users: number;
 }
 
-/** Of the client, whose version is pinned. */
+/** An internal of the client, whose version is pinned. */
 interface ClientInternals {
   createChannel(): Promise<{ close(): void }>;
   handleError(

@@ -72,7 +72,7 @@ export class EventStoreDBCopyTarget implements CopyTarget {
   }
 }
 
-/** Without it, a time is found by reading more. */
+/** A milestone that cannot be written is left out: a time is then found by reading more. */
 function leaveOut(error: unknown): void {
   if (!isTransientFailure(error)) throw error;
 }
@@ -84,7 +84,7 @@ function refusalOf(error: unknown, { stream, revision }: RecordedEvent): unknown
   );
 }
 
-/** In bytes, as it is sent. */
+/** The size in bytes, as it is sent. */
 function sizeOf({ type, data, metadata }: RecordedEvent): number {
   const json =
     Buffer.byteLength(JSON.stringify(data)) + Buffer.byteLength(JSON.stringify(metadata));

@@ -206,10 +206,10 @@ class EventStoreDBEventStore implements OpenEventStore {
             continue;
           }
           if ((await news.wait(NEWS_WITHIN_MS, signal)) === 'news') continue;
-          // So long without a word: it is made sure that there is nothing.
+          // The stream was silent for so long that the end is checked.
           isOverdue = true;
         }
-        const page = await this.#pageUnlessAway(position, signal);
+        const page = await this.#pageWhenAvailable(position, signal);
         if (page === undefined || signal.aborted) return;
         if (page.position > position) {
           position = page.position;
@@ -314,8 +314,8 @@ class EventStoreDBEventStore implements OpenEventStore {
     return { events, position, isEnd };
   }
 
-  /** A server that is away is waited for: the subscription resumes. */
-  async #pageUnlessAway(position: Position, signal: AbortSignal): Promise<Page | undefined> {
+  /** Waits while the server is unavailable: the subscription resumes. */
+  async #pageWhenAvailable(position: Position, signal: AbortSignal): Promise<Page | undefined> {
     while (!signal.aborted) {
       try {
         return await this.#page(position);
@@ -329,8 +329,8 @@ class EventStoreDBEventStore implements OpenEventStore {
   }
 
   /**
-   * From a position beyond the end, the server gives nothing and says nothing. It is one of a log
-   * that was put back to an older copy, or of a node that has not caught up yet.
+   * The server is silent when asked to read from a position beyond the end. Such a position belongs
+   * to a log that was restored from an older copy, or the node has not caught up yet.
    */
   async #isWithinLog(position: Position, signal: AbortSignal): Promise<boolean> {
     try {

@@ -2,9 +2,9 @@ import { AccessDeniedError, ErrorType, isCommandError } from '@eventstore/db-cli
 import { LedgerError } from '../../shared/errors.ts';
 
 /**
- * What the client reports of a server or a network that is away for a moment. `unknown` is among
- * them: a connection that breaks within a call is reported so, too. So is a user that is refused: a
- * password that was changed is put right while the process runs.
+ * What the client reports when a server or a network is unavailable for a moment. `unknown` is
+ * among them, since a connection that breaks within a call is reported so. A refused user is among
+ * them, too: a changed password can be corrected while the process runs.
  */
 const TRANSIENT: ReadonlySet<string> = new Set([
   ErrorType.ACCESS_DENIED,
@@ -55,7 +55,10 @@ export class UnexpectedLogError extends Error {
   override readonly name = 'UnexpectedLogError';
 }
 
-/** Of this code, of the package, or of whoever has changed the log: waiting does not help. */
+/**
+ * Whether the error comes from a defect in this code or the package, or from a changed log: waiting
+ * does not help.
+ */
 function isMistake(error: Error): boolean {
   return (
     error instanceof UnexpectedLogError ||

@@ -60,7 +60,7 @@ export class Head {
     }
   }
 
-  /** The last event itself; undefined when there is none. */
+  /** The last event; undefined in an empty log. */
   async event(): Promise<AllStreamRecordedEvent | undefined> {
     const position = await this.position();
     let last: AllStreamRecordedEvent | undefined;

@@ -66,8 +66,8 @@ export class LiveTail {
   }
 
   /**
-   * What goes on from a position, as far as `isEnough` allows; undefined when it has not moved on.
-   * The position must not lie before `start`.
+   * What follows a position, as far as `isEnough` allows; undefined when there is nothing new. The
+   * position must not lie before `start`.
    */
   after(position: Position, maxEvents: number, maxBytes: number): Batch | undefined {
     if (position >= this.#end) return undefined;
@@ -129,7 +129,7 @@ export class LiveTail {
     });
     const error = await endOf(subscription, signal);
     isOver = true;
-    // It rejects where no stream was made, and then there is none to leave.
+    // Where it rejects, no stream was opened, so there is none to close.
     await Promise.allSettled([subscription.unsubscribe()]);
     return error;
   }
@@ -149,7 +149,7 @@ export class LiveTail {
       this.#bytes -= oldest.size;
       this.#start = oldest.event.position;
     }
-    // Not one by one: taking from the front moves all that is behind.
+    // Removed together: each removal from the front moves all that is behind.
     if (this.#first * 2 > this.#kept.length) {
       this.#kept = this.#kept.slice(this.#first);
       this.#first = 0;
@@ -174,7 +174,7 @@ export class LiveTail {
   }
 }
 
-/** Also of one that is never confirmed. */
+/** Ends a subscription, also one that is never confirmed. */
 function endOf(subscription: AllStreamSubscription, signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve) => {
     const end = (error?: unknown): void => {

@@ -39,7 +39,7 @@ const TIMEOUT_MS = 3_000;
  */
 export class LogBook {
   readonly logId: string;
-  /** Of the first entry: all of the log lies after it. */
+  /** The position of the first entry: all of the log lies after it. */
   readonly start: Position;
   readonly #options: LogBookOptions;
   readonly #stream: string;
@@ -93,7 +93,7 @@ export class LogBook {
     return new LogBook(logId, positionOf(created), stream, options);
   }
 
-  /** So many events were appended. */
+  /** Counts appended events, and writes a milestone when one is due. */
   note(events: number): void {
     this.#eventsSince += events;
     const isDue =

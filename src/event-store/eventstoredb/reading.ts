@@ -19,7 +19,7 @@ import { NoAnswerError } from './failures.ts';
 
 /** A connection carries about 100 streams: these leave room for appends and the subscription. */
 const MAX_READS = 64;
-/** With a server that answers nothing, a reading would wait for ever. */
+/** A read of a silent server would wait for ever. */
 const MAX_SILENCE_MS = 10_000;
 
 type Direction = 'forwards' | 'backwards';
@@ -138,7 +138,7 @@ function consume<Event>(
   });
 }
 
-/** As the server takes a position: each event has twice the same number. */
+/** Formats a position for the server: each event has twice the same number. */
 export function serverPosition(position: Position | 'end'): ReadPosition {
   if (position === 'end') return END;
   return position === BEGINNING ? START : { commit: position, prepare: position };

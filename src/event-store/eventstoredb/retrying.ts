@@ -6,7 +6,7 @@ const RETRY_FOR_MS = 5_000;
 /** What the server was writing when it refused an append is written by then, or given up. */
 const READABLE_WITHIN_MS = 3_000;
 
-/** A server that is away for a moment is not noticed. */
+/** Retries so long that a server that is unavailable for a moment is not noticed. */
 export function retried<T>(attempt: () => Promise<T>): Promise<T> {
   return pRetry(attempt, {
     retries: 100,

@@ -63,7 +63,10 @@ export function withOrigin(event: RecordedEvent, logId: string): NewEvent {
   return { id, type, data, metadata };
 }
 
-/** Of the server's two numbers, which are the same for every event that is appended by gRPC. */
+/**
+ * The position of an event: the server has two numbers for it, which are the same for every event
+ * that is appended by gRPC.
+ */
 export function positionOf({ position }: Received | AllStreamRecordedEvent): Position {
   if (position === undefined) throw new Error('the server gave an event without its position');
   return position.commit as Position;

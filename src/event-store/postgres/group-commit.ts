@@ -20,7 +20,7 @@ export interface StoredWrite {
   readonly firstRevision: bigint;
   readonly firstPosition: Position;
   readonly recordedAt: Date;
-  /** Of data and metadata, in characters. */
+  /** The size of data and metadata, in characters. */
   readonly size: number;
 }
 
@@ -28,9 +28,9 @@ const MAX_WRITES_PER_FLUSH = 2_000;
 /** In characters of JSON. */
 const MAX_FLUSH_SIZE = 4 * 1024 * 1024;
 const MAX_WAITING_WRITES = 20_000;
-/** Of the writes in a second flush: a smaller one costs the server more than it gains. */
+/** The least size of a second flush: a smaller one costs the server more than it gains. */
 const MIN_SECOND = 32;
-/** For so long after the first attempt another one is begun, before the callers are told. */
+/** How long after the first attempt another one is begun, before the callers get an error. */
 const RETRY_FOR_MS = 10_000;
 const NO_REVISION = 9_223_372_036_854_775_807n;
 const SEPARATOR = '\u001e';

@@ -28,10 +28,10 @@ import { isTransient } from '../../shared/errors.ts';
 
 export interface PostgresEventStoreOptions {
   readonly database: Database;
-  /** Where subscriptions read, and the head is looked up. Default: `database`. */
+  /** The connections that subscriptions and looks at the head use. Default: `database`. */
   readonly followers?: Database;
   readonly logger: Logger;
-  /** How long a subscription waits for news before it looks by itself. */
+  /** How long a subscription waits for news before it reads the table. */
   readonly pollIntervalMs?: number;
 }
 
@@ -134,7 +134,7 @@ class PostgresEventStore implements OpenEventStore {
         continue;
       }
       if (!isUpToDate || position < this.#newestKnown) {
-        const batch = await this.#readUnlessAway(reader, position, signal);
+        const batch = await this.#readWhenAvailable(reader, position, signal);
         if (batch !== undefined) {
           if (signal.aborted) return;
           position = batch.position;
@@ -142,7 +142,8 @@ class PostgresEventStore implements OpenEventStore {
           continue;
         }
       }
-      // Whoever hears of every append needs no look at the table, until it may have missed one.
+      // A subscription that hears of every append need not read the table until it may have missed
+      // one.
       isUpToDate = (await news.wait(this.#pollIntervalMs, signal)) === 'news';
     }
   }
@@ -230,10 +231,10 @@ class PostgresEventStore implements OpenEventStore {
   }
 
   /**
-   * What passes (a database that is away, a cancelled statement) is waited for: the subscription
-   * resumes.
+   * Waits while an error is transient (the database is unavailable, a statement was cancelled): the
+   * subscription resumes.
    */
-  async #readUnlessAway(
+  async #readWhenAvailable(
     reader: BatchReader,
     position: Position,
     signal: AbortSignal,

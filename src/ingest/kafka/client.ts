@@ -64,7 +64,7 @@ export function connectionTo({
     ...(tls !== undefined && {
       ssl: { ...(tls.ca !== undefined && { ca: [tls.ca] }), ...tls.identity },
     }),
-    // Its types tell the mechanisms apart, which all take the same here.
+    // The types of kafkajs tell the mechanisms apart, although all take the same members.
     ...(sasl !== undefined && { sasl: { ...sasl } as SASLOptions }),
   };
 }

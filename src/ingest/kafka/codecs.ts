@@ -4,12 +4,13 @@ import { decompressSnappy } from './snappy.ts';
 import { decompressZstd } from './zstd.ts';
 import { errorMessage } from '../../shared/errors.ts';
 
-// Not imported by name: Node finds only some of the names that kafkajs exports.
+// Imported as a whole, since Node finds only some of the names that kafkajs exports.
 const { CompressionCodecs, CompressionTypes, KafkaJSNonRetriableError } = kafkajs;
 
 /**
- * kafkajs brings gzip only, and gives a whole fetch up for one batch of another codec. What cannot be read still
- * ends the session, and the error says what it was.
+ * Registers the codecs that kafkajs lacks: it has gzip only, and drops a whole fetch for one batch
+ * of another codec. A batch that cannot be decompressed still ends the session, and the error says
+ * which codec it was.
  */
 export function registerCodecs(): void {
   CompressionCodecs[CompressionTypes.Snappy] = () => reader('snappy', decompressSnappy);

@@ -18,7 +18,9 @@ export class Decompressed {
     this.#length += bytes.length;
   }
 
-  /** Appends `count` of the bytes that begin `distance` before the end, which may be some of those appended by it. */
+  /**
+   * Appends `count` bytes beginning `distance` before the end; some may be bytes that it appended.
+   */
   repeat(distance: number, count: number): void {
     if (distance < 1 || distance > this.#length) throw new Error('it refers to what is not there');
     this.#makeRoom(count);

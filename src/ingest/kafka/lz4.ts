@@ -11,7 +11,10 @@ const MORE_FOLLOWS = 255;
 const LONG = 15;
 const MIN_MATCH = 4;
 
-/** One frame of LZ4, blocks that refer to each other included. Checksums are passed over, as kafkajs does with its own. */
+/**
+ * Decompresses one frame of LZ4, also with blocks that refer to each other. Checksums are ignored,
+ * as kafkajs ignores its own.
+ */
 export function decompressLz4(frame: Buffer): Buffer {
   const header = slice(frame, 0, 7);
   if (header.readUInt32LE(0) !== MAGIC) throw new Error('it is no frame of lz4');

@@ -1,6 +1,9 @@
 import { Decompressed, refuseMoreThanLimit, slice } from './decompressed.ts';
 
-/** Kafka's Java client puts blocks into the framing of snappy-java (xerial); others send one block as it is. */
+/**
+ * Kafka's Java client wraps blocks in the framing of snappy-java (xerial); other clients send one
+ * block without it.
+ */
 const FRAMED = Buffer.from('\x82SNAPPY\0', 'latin1');
 const FRAME_HEADER_BYTES = FRAMED.length + 8;
 
@@ -36,7 +39,7 @@ function readBlock(block: Buffer, output: Decompressed): void {
     const upper = tag >> 2;
     switch (tag & 3) {
       case 0: {
-        // From 60 on, the length stands in as many bytes after it.
+        // A length from 60 on stands in the bytes after it.
         const extra = Math.max(0, upper - 59);
         const literals = 1 + (extra === 0 ? upper : slice(block, at, extra).readUIntLE(0, extra));
         at += extra;

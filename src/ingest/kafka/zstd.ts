@@ -11,10 +11,13 @@ const SKIPPABLE = 0x184d2a5;
 const IS_SINGLE_SEGMENT = 0x20;
 const HAS_CHECKSUM = 0x04;
 const MAX_BLOCK_BYTES = 128 * 1024;
-/** A window is moved for each block: blocks of a byte would have the process busy with nothing else. */
+/**
+ * The limit of bytes that windows move: blocks of one byte would otherwise occupy the process for
+ * long.
+ */
 const MAX_MOVED_BYTES = 16 * 1024 ** 3;
 
-/** The frames of Zstandard. Checksums are passed over, as kafkajs does with its own. */
+/** Decompresses the frames of Zstandard. Checksums are ignored, as kafkajs ignores its own. */
 export function decompressZstd(bytes: Buffer): Buffer {
   const input = Buffer.from(bytes);
   limitWindows(input);
@@ -24,8 +27,8 @@ export function decompressZstd(bytes: Buffer): Buffer {
 }
 
 /**
- * fzstd allocates the window that a frame asks for, up to 2 GiB. None is asked for that is larger than what the
- * frame's blocks can come to.
+ * Limits the windows of the frames: fzstd allocates what a frame asks for, up to 2 GiB. No window
+ * is larger than what the blocks of the frame can hold.
  */
 function limitWindows(input: Buffer): void {
   let at = 0;
@@ -80,7 +83,10 @@ function readContentSize(bytes: Buffer): bigint {
   return BigInt(bytes.readUIntLE(0, bytes.length) + (bytes.length === 2 ? 256 : 0));
 }
 
-/** Of the smallest window that holds so many bytes, and a block; never more than the limit of what is kept. */
+/**
+ * The descriptor of the smallest window that holds so many bytes and a block; never more than the
+ * limit of what is kept.
+ */
 function windowDescriptor(bytes: number): number {
   const needed = Math.max(MAX_BLOCK_BYTES, Math.min(bytes, MAX_DECOMPRESSED_BYTES));
   return Math.ceil(Math.log2(needed) - 10) * 8;
