@@ -8,7 +8,7 @@ import { FairSlots } from '../../shared/fair-slots.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { sleep } from '../../shared/sleep.ts';
 import { DeliveryClient, type DeliveryClientOptions } from './delivery-client.ts';
-import { CLAIM_MS, ClaimLostError, WebhookProgress, type Claim } from './progress.ts';
+import { LEASE_MS, LeaseLostError, WebhookProgress, type Lease } from './progress.ts';
 import { WebhookRegistry, type RegisteredWebhook, type WebhookKey } from './registry.ts';
 import { WebhookRun, type RetrySchedule, type RunParts } from './webhook-run.ts';
 
@@ -39,9 +39,9 @@ const SLOTS = { slots: 64, slotsPerShare: 16 };
 const LOOK_INTERVAL_MS = 1_000;
 
 interface Running {
-  readonly claim: Claim;
+  readonly lease: Lease;
   readonly ending: AbortController;
-  /** When the claim was last known to be held (performance.now()). */
+  /** When the lease was last known to be held (performance.now()). */
   renewedAtMs: number;
   readonly ended: Promise<void>;
 }
@@ -58,7 +58,7 @@ export type DelivererStatus =
 
 /**
  * Sends webhooks. Every process with this role looks each second for those that no process sends,
- * and claims them; one that dies loses its claims within seconds, and the others resume
+ * and takes their leases; one that dies loses them within seconds, and the others resume
  * from the position that was recorded with its last delivery.
  */
 export class WebhookDeliverer {
@@ -121,7 +121,7 @@ export class WebhookDeliverer {
   }
 
   /**
-   * Follows the registry, and claims, for as long as the process lives: what fails begins again.
+   * Follows the registry, and acquires leases, for as long as the process lives: what fails begins again.
    */
   async #follow(): Promise<void> {
     const { signal } = this.#stopping;
@@ -130,14 +130,14 @@ export class WebhookDeliverer {
       const stop = (): void => attempt.abort();
       signal.addEventListener('abort', stop, { once: true });
       try {
-        let claiming: Promise<void> = Promise.resolve();
+        let acquiring: Promise<void> = Promise.resolve();
         await this.#registry.follow(attempt.signal, {
           onReady: () => {
-            claiming = this.#claimAgainAndAgain(attempt.signal).finally(stop);
+            acquiring = this.#acquireRepeatedly(attempt.signal).finally(stop);
           },
           onChanged: (key) => this.#changed(key),
         });
-        await claiming;
+        await acquiring;
       } catch (error) {
         this.#failing(error, 'webhooks cannot be followed; it is tried again');
       } finally {
@@ -150,16 +150,16 @@ export class WebhookDeliverer {
     }
   }
 
-  async #claimAgainAndAgain(signal: AbortSignal): Promise<void> {
+  async #acquireRepeatedly(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const wakened = new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
       try {
-        await this.#claim();
+        await this.#acquire();
         this.#status = { status: 'running' };
       } catch (error) {
-        this.#failing(error, 'webhooks cannot be claimed; it is tried again');
+        this.#failing(error, 'webhooks cannot be acquired; it is tried again');
       }
       const waiting = new AbortController();
       await Promise.race([
@@ -170,42 +170,42 @@ export class WebhookDeliverer {
     }
   }
 
-  async #claim(): Promise<void> {
+  async #acquire(): Promise<void> {
     const free = this.#registry.all.filter(
       (registered) =>
         registered.webhook.condition.status === 'active' && !this.#runs.has(nameOf(registered)),
     );
-    const claimedAtMs = performance.now();
+    const acquiredAtMs = performance.now();
     const wanted = new Map(free.map((registered) => [nameOf(registered), registered]));
-    for (const claim of await this.#progress.claim(free)) {
-      const registered = wanted.get(nameOf(claim));
-      // What has changed meanwhile is claimed again, as it is now.
-      const isCurrent = registered?.webhook === this.#registry.find(claim)?.webhook;
-      if (registered !== undefined && isCurrent) this.#begin(claim, registered, claimedAtMs);
-      else await this.#progress.release(claim);
+    for (const lease of await this.#progress.acquire(free)) {
+      const registered = wanted.get(nameOf(lease));
+      // What has changed meanwhile is acquired again, as it is now.
+      const isCurrent = registered?.webhook === this.#registry.find(lease)?.webhook;
+      if (registered !== undefined && isCurrent) this.#begin(lease, registered, acquiredAtMs);
+      else await this.#progress.release(lease);
     }
   }
 
-  #begin(claim: Claim, registered: RegisteredWebhook, renewedAtMs: number): void {
-    const name = nameOf(claim);
+  #begin(lease: Lease, registered: RegisteredWebhook, renewedAtMs: number): void {
+    const name = nameOf(lease);
     const ending = new AbortController();
     const run = new WebhookRun(this.#runParts, {
-      claim,
+      lease,
       registered,
       signal: ending.signal,
       stopping: this.#stopping.signal,
-      isHeld: () => performance.now() - running.renewedAtMs < CLAIM_MS,
+      isHeld: () => performance.now() - running.renewedAtMs < LEASE_MS,
     });
     const ended = run
       .run()
-      .catch((error: unknown) => this.#runFailed(claim, error))
+      .catch((error: unknown) => this.#runFailed(lease, error))
       .then(async () => {
         ending.abort();
-        await this.#progress.release(claim).catch(() => undefined);
+        await this.#progress.release(lease).catch(() => undefined);
         this.#runs.delete(name);
         this.#wake();
       });
-    const running: Running = { claim, ending, renewedAtMs, ended };
+    const running: Running = { lease, ending, renewedAtMs, ended };
     this.#runs.set(name, running);
     if (this.#stopping.signal.aborted) ending.abort();
   }
@@ -214,14 +214,14 @@ export class WebhookDeliverer {
     for (const { ending } of this.#runs.values()) ending.abort();
   }
 
-  async #runFailed(claim: Claim, error: unknown): Promise<void> {
-    const { projectId, webhookId } = claim;
-    const level = error instanceof ClaimLostError ? 'debug' : 'warn';
+  async #runFailed(lease: Lease, error: unknown): Promise<void> {
+    const { projectId, webhookId } = lease;
+    const level = error instanceof LeaseLostError ? 'debug' : 'warn';
     this.#options.logger[level](
       { err: error, projectId, webhookId },
       'the sending of a webhook was interrupted; it resumes after its last delivery',
     );
-    // The claim is kept meanwhile, so that a failure which lasts is not met again at once.
+    // The lease is kept meanwhile, so that a failure which lasts is not met again at once.
     await sleep(LOOK_INTERVAL_MS, this.#stopping.signal);
   }
 
@@ -245,14 +245,14 @@ export class WebhookDeliverer {
       if (runs.length === 0) continue;
       const askedAtMs = performance.now();
       try {
-        const renewed = await this.#progress.renew(runs.map(({ claim }) => claim));
+        const renewed = await this.#progress.renew(runs.map(({ lease }) => lease));
         const held = new Set(renewed.map(({ token }) => token));
         for (const running of runs) {
-          if (held.has(running.claim.token)) running.renewedAtMs = askedAtMs;
+          if (held.has(running.lease.token)) running.renewedAtMs = askedAtMs;
           else running.ending.abort();
         }
       } catch (error) {
-        this.#failing(error, 'claims on webhooks cannot be renewed; it is tried again');
+        this.#failing(error, 'leases of webhooks cannot be renewed; it is tried again');
       }
     }
   }

@@ -32,7 +32,7 @@ export class WebhookDeliveries {
     this.#logId = logId;
   }
 
-  /** A map by webhook id, without the webhooks that no process has claimed yet. */
+  /** A map by webhook id, without the webhooks that no process has taken up yet. */
   async progress(
     projectId: string,
     webhookIds: readonly string[],

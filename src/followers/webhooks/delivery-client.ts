@@ -5,7 +5,7 @@ import { AddressRefusedError, isPrivateHost, publicLookup } from './addresses.ts
 /**
  * What became of one attempt. Everything but a 2xx is a failure; 410 asks for no further attempt.
  */
-export type AttemptOutcome =
+export type AttemptResult =
   | { readonly status: 'delivered'; readonly responseStatus: number }
   | { readonly status: 'gone'; readonly responseStatus: 410; readonly error: string }
   | {
@@ -47,13 +47,13 @@ export class DeliveryClient {
     this.#options = options;
   }
 
-  /** Never rejects: what goes wrong is an outcome. */
+  /** Never rejects: what goes wrong is a result. */
   async post(
     url: string,
     headers: Readonly<Record<string, string>>,
     body: string,
     stopping: AbortSignal,
-  ): Promise<AttemptOutcome> {
+  ): Promise<AttemptResult> {
     const { timeoutMs = TIMEOUT_MS } = this.#options;
     const deadline = AbortSignal.timeout(timeoutMs);
     const target = new URL(url);
@@ -63,7 +63,7 @@ export class DeliveryClient {
       }
       const signal = AbortSignal.any([deadline, stopping]);
       const send = (): Promise<IncomingMessage> => this.#send(target, headers, body, signal);
-      return outcomeOf(await send().catch((error: unknown) => sentAgain(error, send)));
+      return resultOf(await send().catch((error: unknown) => sentAgain(error, send)));
     } catch (error) {
       const message = deadline.aborted
         ? `no response within ${timeoutMs / 1_000} s`
@@ -132,7 +132,7 @@ function sentAgain<Result>(error: unknown, send: () => Promise<Result>): Promise
   throw error;
 }
 
-function outcomeOf({ statusCode = 0, headers }: IncomingMessage): AttemptOutcome {
+function resultOf({ statusCode = 0, headers }: IncomingMessage): AttemptResult {
   if (statusCode >= 200 && statusCode < 300) {
     return { status: 'delivered', responseStatus: statusCode };
   }

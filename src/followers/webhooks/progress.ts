@@ -5,7 +5,7 @@ import type { Position } from '../../event-store/port.ts';
 import type { RegisteredWebhook, WebhookKey } from './registry.ts';
 
 /** The right of this process to send one webhook, and how far that has been sent. */
-export interface Claim extends WebhookKey {
+export interface Lease extends WebhookKey {
   readonly token: bigint;
   readonly position: Position;
   /** Attempts in a row that have failed. */
@@ -31,18 +31,18 @@ export interface Attempt {
 /**
  * Another process sends the webhook by now, or it is gone: nothing of it may be recorded any more.
  */
-export class ClaimLostError extends Error {
-  override readonly name = 'ClaimLostError';
+export class LeaseLostError extends Error {
+  override readonly name = 'LeaseLostError';
 }
 
-/** A claim that is not renewed for so long may be taken by another process. */
-export const CLAIM_MS = 5_000;
+/** A lease that is not renewed for so long may be taken by another process. */
+export const LEASE_MS = 5_000;
 /** So many attempts of each webhook are kept. */
 const KEPT_ATTEMPTS = 1_000;
 
 /**
  * How far webhooks have been sent, in the database: each change is fenced by the token of the
- * claim, so what a process that stalled still records is refused. (As the leases of projections
+ * lease, so what a process that stalled still records is refused. (As the leases of projections
  * are: decision 5.)
  */
 export class WebhookProgress {
@@ -57,9 +57,9 @@ export class WebhookProgress {
   }
 
   /**
-   * The claims on those that no other process has. What their owners have changed is taken over.
+   * The leases on those that no other process has. What their owners have changed is taken over.
    */
-  async claim(webhooks: readonly RegisteredWebhook[]): Promise<Claim[]> {
+  async acquire(webhooks: readonly RegisteredWebhook[]): Promise<Lease[]> {
     if (webhooks.length === 0) return [];
     const wanted = rowsAs(
       'wanted',
@@ -73,7 +73,7 @@ export class WebhookProgress {
       webhooks,
     );
     // A process that is behind may know an older start than the row has: only a newer one counts.
-    return this.#database.query<Claim>(sql`
+    return this.#database.query<Lease>(sql`
       insert into engine.webhooks as held (
         project_id, webhook_id, log_id, attempt_series, start_series, position, holder, token,
         expires_at
@@ -113,12 +113,12 @@ export class WebhookProgress {
         failing_since as "failingSince", next_attempt_at as "nextAttemptAt"`);
   }
 
-  /** Gives back the claims that are still held. */
-  renew(claims: readonly Claim[]): Promise<Pick<Claim, 'token'>[]> {
-    return this.#database.query<Pick<Claim, 'token'>>(sql`
+  /** Gives back the leases that are still held. */
+  renew(leases: readonly Lease[]): Promise<Pick<Lease, 'token'>[]> {
+    return this.#database.query<Pick<Lease, 'token'>>(sql`
       update engine.webhooks held
       set expires_at = ${expiry()}
-      from ${claimsAs('mine', claims)}
+      from ${leasesAs('mine', leases)}
       where held.project_id = mine.project_id
         and held.webhook_id = mine.webhook_id
         and held.token = mine.token
@@ -126,7 +126,7 @@ export class WebhookProgress {
       returning held.token`);
   }
 
-  async release({ projectId, webhookId, token }: Claim): Promise<void> {
+  async release({ projectId, webhookId, token }: Lease): Promise<void> {
     await this.#database.query(sql`
       update engine.webhooks
       set expires_at = '-infinity'
@@ -150,9 +150,9 @@ export class WebhookProgress {
 
   /**
    * Nothing up to the position is wanted.
-   * @throws ClaimLostError
+   * @throws LeaseLostError
    */
-  async skipTo({ projectId, webhookId, token }: Claim, position: Position): Promise<void> {
+  async skipTo({ projectId, webhookId, token }: Lease, position: Position): Promise<void> {
     const moved = await this.#database.query(sql`
       update engine.webhooks
       set position = ${position}
@@ -160,16 +160,16 @@ export class WebhookProgress {
         and webhook_id = ${webhookId}
         and token = ${token}
       returning token`);
-    if (moved.length === 0) throw new ClaimLostError();
+    if (moved.length === 0) throw new LeaseLostError();
   }
 
   /**
    * A message was delivered: its record and the position behind it are one statement, hence both or
    * none.
-   * @throws ClaimLostError
+   * @throws LeaseLostError
    */
-  delivered(claim: Claim, attempt: Attempt, position: Position): Promise<void> {
-    return this.#record(claim, attempt, {
+  delivered(lease: Lease, attempt: Attempt, position: Position): Promise<void> {
+    return this.#record(lease, attempt, {
       status: 'delivered',
       change: sql`
         position = ${position},
@@ -183,10 +183,10 @@ export class WebhookProgress {
 
   /**
    * An attempt has failed. `next`: when it is made again; null: not before the owner asks for it.
-   * @throws ClaimLostError
+   * @throws LeaseLostError
    */
-  failed(claim: Claim, attempt: Attempt, next: Date | null): Promise<void> {
-    return this.#record(claim, attempt, {
+  failed(lease: Lease, attempt: Attempt, next: Date | null): Promise<void> {
+    return this.#record(lease, attempt, {
       status: 'failed',
       change: sql`
         failures = ${attempt.attempt},
@@ -197,7 +197,7 @@ export class WebhookProgress {
   }
 
   async #record(
-    { projectId, webhookId, token }: Claim,
+    { projectId, webhookId, token }: Lease,
     attempt: Attempt,
     { status, change }: { readonly status: 'delivered' | 'failed'; readonly change: Sql },
   ): Promise<void> {
@@ -230,15 +230,15 @@ export class WebhookProgress {
         ${attempt.durationMs}::integer
       from moved
       returning number`);
-    if (recorded.length === 0) throw new ClaimLostError();
+    if (recorded.length === 0) throw new LeaseLostError();
   }
 }
 
 function expiry(): Sql {
-  return sql`clock_timestamp() + ${CLAIM_MS}::integer * interval '1 millisecond'`;
+  return sql`clock_timestamp() + ${LEASE_MS}::integer * interval '1 millisecond'`;
 }
 
-function claimsAs(name: string, claims: readonly Claim[]): Sql {
+function leasesAs(name: string, leases: readonly Lease[]): Sql {
   return rowsAs(
     name,
     {
@@ -246,6 +246,6 @@ function claimsAs(name: string, claims: readonly Claim[]): Sql {
       webhook_id: ['text', ({ webhookId }) => webhookId],
       token: ['bigint', ({ token }) => token],
     },
-    claims,
+    leases,
   );
 }

@@ -9,9 +9,9 @@ import type { FairSlots } from '../../shared/fair-slots.ts';
 import { sleep } from '../../shared/sleep.ts';
 import { entryOf, type Entry } from '../entry.ts';
 import { Selection } from '../selection.ts';
-import type { AttemptOutcome, DeliveryClient } from './delivery-client.ts';
+import type { AttemptResult, DeliveryClient } from './delivery-client.ts';
 import { CONTENT_TYPE, messagesOf, type Message } from './messages.ts';
-import { ClaimLostError, type Attempt, type Claim, type WebhookProgress } from './progress.ts';
+import { LeaseLostError, type Attempt, type Lease, type WebhookProgress } from './progress.ts';
 import type { RegisteredWebhook } from './registry.ts';
 import { signedHeaders } from './signature.ts';
 
@@ -31,17 +31,17 @@ export interface RunParts {
   /** Attempts at once in this process, shared by projects. */
   readonly slots: FairSlots;
   /** Told of each attempt. */
-  readonly onAttempt: (status: AttemptOutcome['status']) => void;
+  readonly onAttempt: (status: AttemptResult['status']) => void;
 }
 
 export interface RunOptions {
-  readonly claim: Claim;
+  readonly lease: Lease;
   readonly registered: RegisteredWebhook;
   /** Ends the run: the webhook has changed, another process may have it, or this one stops. */
   readonly signal: AbortSignal;
   /** Cuts off an attempt that is under way, too. */
   readonly stopping: AbortSignal;
-  /** Whether nobody else can have the claim yet. */
+  /** Whether nobody else can have the lease yet. */
   readonly isHeld: () => boolean;
 }
 
@@ -73,7 +73,7 @@ export class WebhookRun {
   constructor(parts: RunParts, options: RunOptions) {
     this.#parts = parts;
     this.#options = options;
-    const { position, failures, failingSince } = options.claim;
+    const { position, failures, failingSince } = options.lease;
     this.#position = position;
     this.#recordedPosition = position;
     this.#failures = failures;
@@ -82,12 +82,12 @@ export class WebhookRun {
 
   /**
    * Until the run is ended.
-   * @throws ClaimLostError; LedgerError when the store is unavailable
+   * @throws LeaseLostError; LedgerError when the store is unavailable
    */
   async run(): Promise<void> {
-    const { claim, registered, signal } = this.#options;
+    const { lease, registered, signal } = this.#options;
     const { projectId, webhookId, webhook, start } = registered;
-    await this.#waitUntil(claim.nextAttemptAt);
+    await this.#waitUntil(lease.nextAttemptAt);
     const { store, feed } = this.#parts;
     const { types, domains } = webhook;
     const filter = {
@@ -141,44 +141,44 @@ export class WebhookRun {
 
   async #recordSkip(): Promise<void> {
     this.#skippedAtMs = performance.now();
-    await this.#parts.progress.skipTo(this.#options.claim, this.#position);
+    await this.#parts.progress.skipTo(this.#options.lease, this.#position);
     this.#recordedPosition = this.#position;
   }
 
   /** Until it is delivered, or the run is ended. */
   async #deliver(message: Message, position: Position): Promise<void> {
-    const { signal, claim } = this.#options;
+    const { signal, lease } = this.#options;
     const { progress, onAttempt } = this.#parts;
     while (!signal.aborted) {
       const attempted = await this.#attempt(message);
       if (attempted === undefined) return;
-      const { outcome, attempt } = attempted;
-      onAttempt(outcome.status);
-      if (outcome.status === 'delivered') {
-        await progress.delivered(claim, attempt, position);
+      const { result, attempt } = attempted;
+      onAttempt(result.status);
+      if (result.status === 'delivered') {
+        await progress.delivered(lease, attempt, position);
         this.#position = position;
         this.#recordedPosition = position;
         this.#failures = 0;
         this.#failingSince = null;
         return;
       }
-      await this.#failed(outcome, attempt);
+      await this.#failed(result, attempt);
     }
   }
 
   /**
    * Undefined where the run was ended before anything was sent, or the process's end cut it off.
-   * @throws ClaimLostError where another process may have taken the webhook over
+   * @throws LeaseLostError where another process may have taken the webhook over
    */
   async #attempt(
     message: Message,
-  ): Promise<{ readonly outcome: AttemptOutcome; readonly attempt: Attempt } | undefined> {
+  ): Promise<{ readonly result: AttemptResult; readonly attempt: Attempt } | undefined> {
     const { registered, signal, stopping, isHeld } = this.#options;
     const { projectId, webhook } = registered;
     const { slots, client, commands } = this.#parts;
     return slots.run(projectId, async () => {
       if (signal.aborted) return undefined;
-      if (!isHeld()) throw new ClaimLostError();
+      if (!isHeld()) throw new LeaseLostError();
       const sentAt = new Date();
       const startedAtMs = performance.now();
       const { id, body } = message;
@@ -188,40 +188,40 @@ export class WebhookRun {
         'content-type': CONTENT_TYPE,
         ...signedHeaders(secrets, { id, timestamp, body }),
       };
-      const outcome = await client.post(webhook.url, headers, body, stopping);
-      if (stopping.aborted && outcome.status === 'failed') return undefined;
+      const result = await client.post(webhook.url, headers, body, stopping);
+      if (stopping.aborted && result.status === 'failed') return undefined;
       const attempt = {
         messageId: id,
         attempt: this.#failures + 1,
-        responseStatus: outcome.responseStatus,
-        error: outcome.status === 'delivered' ? null : outcome.error,
+        responseStatus: result.responseStatus,
+        error: result.status === 'delivered' ? null : result.error,
         events: message.events,
         firstPosition: message.firstPosition,
         lastPosition: message.lastPosition,
         sentAt,
         durationMs: Math.round(performance.now() - startedAtMs),
       };
-      return { outcome, attempt };
+      return { result, attempt };
     });
   }
 
   async #failed(
-    outcome: Exclude<AttemptOutcome, { status: 'delivered' }>,
+    result: Exclude<AttemptResult, { status: 'delivered' }>,
     attempt: Attempt,
   ): Promise<void> {
-    const { claim } = this.#options;
+    const { lease } = this.#options;
     const { progress, schedule } = this.#parts;
     this.#failures += 1;
     this.#failingSince ??= attempt.sentAt;
     const isOver = Date.now() - this.#failingSince.getTime() >= schedule.giveUpAfterMs;
-    if (outcome.status === 'gone' || isOver) {
-      await progress.failed(claim, attempt, null);
-      await this.#stop(outcome);
+    if (result.status === 'gone' || isOver) {
+      await progress.failed(lease, attempt, null);
+      await this.#stop(result);
       return;
     }
-    const waitMs = retryDelayMs(schedule, this.#failures, outcome.retryAfterMs);
+    const waitMs = retryDelayMs(schedule, this.#failures, result.retryAfterMs);
     const next = new Date(Date.now() + waitMs);
-    await progress.failed(claim, attempt, next);
+    await progress.failed(lease, attempt, next);
     await this.#waitUntil(next);
   }
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   DeliveryClient,
-  type AttemptOutcome,
+  type AttemptResult,
   type DeliveryClientOptions,
 } from '../../../src/followers/webhooks/delivery-client.ts';
 import { startReceiver, status, type Receiver } from './receiver.ts';
@@ -23,7 +23,7 @@ function post(
   url: string,
   options: Partial<DeliveryClientOptions> = {},
   stopping: AbortSignal = running,
-): Promise<AttemptOutcome> {
+): Promise<AttemptResult> {
   const client = new DeliveryClient({ allowPrivate: true, ...options });
   clients.push(client);
   return client.post(url, { 'content-type': 'application/json' }, '["body"]', stopping);
