@@ -1,6 +1,6 @@
 // @module-tag slow
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -34,10 +34,14 @@ async function commandsOf(guide: string): Promise<string> {
 }
 
 /** Runs commands as a reader does, beside the service. */
-function inShell(commands: string, flags = '-c'): Promise<{ stdout: string; stderr: string }> {
+function inShell(
+  commands: string,
+  flags = '-c',
+  cwd = process.cwd(),
+): Promise<{ stdout: string; stderr: string }> {
   const settings = { DATA_DIR: dataDir, DATABASE_URL: '', EVENTSTORE_URL: '' };
   const env = { ...process.env, ...settings, ...variables };
-  return run('bash', [...BASH, flags, commands], { env });
+  return run('bash', [...BASH, flags, commands], { env, cwd });
 }
 
 /** What a guide shows, in which `…` stands for any text. */
@@ -71,6 +75,7 @@ test('the two commands are what CI runs, and the first of them serves', async ()
       ADMIN_API_KEY: '',
       DATABASE_URL: '',
       EVENTSTORE_URL: '',
+      WEBHOOKS_ALLOW_PRIVATE: 'true',
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -119,6 +124,17 @@ test.each(['firmware', 'state', 'usage', 'the-past', 'follow-the-ledger'])(
     expect(stdout.trim()).toMatch(await shownBy(guide));
   },
 );
+
+test('the guide webhooks prints what it shows, with the receiver that it shows', async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'fleetledger-receiver-'));
+  const [receiver = ''] = await blocksOf('docs/guides/webhooks.md', 'js');
+  await writeFile(path.join(folder, 'receiver.mjs'), receiver);
+  await symlink(path.resolve('node_modules'), path.join(folder, 'node_modules'));
+  const { stdout, stderr } = await inShell(await commandsOf('webhooks'), '-c', folder);
+  await rm(folder, { recursive: true });
+  expect(stderr).toBe('');
+  expect(stdout.trim()).toMatch(await shownBy('webhooks'));
+});
 
 test('the command line does what it says, beside the service', async () => {
   const { stdout, stderr } = await inShell(await commandsOf('read-models'));
