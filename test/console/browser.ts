@@ -35,7 +35,7 @@ export async function openConsole(
   const [first = '', ...others] = keys;
   await page.getByLabel('Key', { exact: true }).fill(first);
   await page.getByRole('button', { name: 'Open the console' }).click();
-  await page.getByRole('main').getByRole('heading', { level: 1 }).waitFor();
+  await page.getByRole('navigation', { name: 'Views' }).waitFor();
   for (const key of others) await addKey(page, key);
   return { context, page, faults };
 }

@@ -3,12 +3,11 @@
  * it makes those of every view there, in both themes and three widths, for whoever changes the looks;
  * with DEMO_URL, DEMO_OWNER_KEY and DEMO_ADMIN_KEY of a demo that runs already.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import type { Page } from 'playwright-core';
 import { openBrowser, openConsole } from './browser.ts';
+import { startDemo, type Demo } from './demo.ts';
 
 const VIEWS: Readonly<Record<string, string>> = {
   fleet: 'fleet',
@@ -24,6 +23,7 @@ const VIEWS: Readonly<Record<string, string>> = {
   usage: 'usage',
   'usage-organization': 'usage?by=org&id=waterworks',
   'usage-rejected': 'usage?tab=rejected',
+  webhooks: 'webhooks',
   keys: 'keys',
   operations: 'operations',
   log: 'log',
@@ -40,22 +40,16 @@ const WEEK_MS = 7 * 86_400_000;
 /** How long the last answers take to be drawn. */
 const SETTLE_MS = 700;
 
-interface RunningDemo {
-  readonly url: string;
-  readonly keys: readonly string[];
-  end(): void;
-}
-
 const folder = process.argv[2];
 const demo = await findDemo();
 const browser = await openBrowser();
 try {
-  const { page } = await openConsole(browser, demo.url, demo.keys);
+  const { page } = await openConsole(browser, demo.url, [demo.ownerKey, demo.adminKey]);
   if (folder === undefined) await forReadme(page);
   else await ofEverything(page, folder);
 } finally {
   await browser.close();
-  demo.end();
+  await demo.end();
 }
 
 async function forReadme(page: Page): Promise<void> {
@@ -90,31 +84,13 @@ async function show(page: Page, view: string): Promise<void> {
   await page.waitForTimeout(SETTLE_MS);
 }
 
-async function findDemo(): Promise<RunningDemo> {
-  const { DEMO_URL: url, DEMO_OWNER_KEY: owner = '', DEMO_ADMIN_KEY: admin = '' } = process.env;
-  if (url !== undefined) return { url, keys: [owner, admin], end: () => undefined };
-  const dataDir = mkdtempSync(path.join(tmpdir(), 'fleetledger-screenshots-'));
-  const env = { ...process.env, DATA_DIR: dataDir, PORT: '0' };
-  const child = spawn(process.execPath, ['dist/cli.js', 'demo'], { env, stdio: 'pipe' });
-  const text = await greeting(child);
-  const found = (pattern: RegExp): string => pattern.exec(text)?.[1] ?? '';
-  return {
-    url: found(/ready on (http:\S+)/),
-    keys: [found(/(fl_mem_\w+)/), found(/(fl_adm_\w+)/)],
-    end() {
-      child.once('exit', () => rmSync(dataDir, { recursive: true, force: true }));
-      child.kill('SIGTERM');
-    },
-  };
-}
-
-function greeting(child: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    child.stdout?.on('data', (chunk: Buffer) => {
-      text += chunk.toString();
-      if (text.includes('Ask the API')) resolve(text);
-    });
-    child.once('exit', (code) => reject(new Error(`the demo ended with ${code}: ${text}`)));
-  });
+/** The one that is named, or one of its own. */
+async function findDemo(): Promise<Pick<Demo, 'url' | 'ownerKey' | 'adminKey' | 'end'>> {
+  const {
+    DEMO_URL: url,
+    DEMO_OWNER_KEY: ownerKey = '',
+    DEMO_ADMIN_KEY: adminKey = '',
+  } = process.env;
+  if (url === undefined) return startDemo();
+  return { url, ownerKey, adminKey, end: () => Promise.resolve() };
 }

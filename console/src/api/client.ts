@@ -1,6 +1,6 @@
 import createClient from 'openapi-fetch';
 import { noteLost } from './connection.ts';
-import { heldKeys, type Scope } from './keys.ts';
+import { heldKeys, noteRevoked, type Scope } from './keys.ts';
 import type { paths } from './openapi.d.ts';
 
 /** Relative to the page's <base>, so that it also holds below a sub-path. */
@@ -47,6 +47,7 @@ function clientFor(scope: Scope): ReturnType<typeof createClient<paths>> {
     },
     async onResponse({ response }) {
       if (response.ok) return response;
+      if (response.status === 401) noteRevoked(scope);
       throw new ApiError(response.status, await problemOf(response));
     },
   });

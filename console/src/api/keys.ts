@@ -5,6 +5,8 @@ import { useSyncExternalStore } from 'react';
  * `sessionStorage`, which ends with the tab, and never become part of a URL.
  */
 export interface HeldKeys {
+  /** The service refused a key that it had accepted before: it was revoked. */
+  readonly isRevoked?: boolean;
   readonly project?: HeldKey;
   readonly admin?: HeldKey;
 }
@@ -17,7 +19,7 @@ export interface HeldKey {
   readonly role: 'owner' | 'member' | 'viewer' | null;
 }
 
-export type Scope = keyof HeldKeys;
+export type Scope = 'project' | 'admin';
 
 const STORED_AS = 'fleetledger.keys';
 const listeners = new Set<() => void>();
@@ -38,12 +40,20 @@ export function useMayWrite(): boolean {
 }
 
 export function hold(scope: Scope, key: HeldKey): void {
-  change({ ...held, [scope]: key });
+  const { isRevoked: _past, ...keys } = held;
+  change({ ...keys, [scope]: key });
 }
 
 export function letGo(scope: Scope): void {
   const { [scope]: _gone, ...rest } = held;
   change(rest);
+}
+
+/** Forgets a key that the service refuses. */
+export function noteRevoked(scope: Scope): void {
+  if (held[scope] === undefined) return;
+  letGo(scope);
+  change({ ...held, isRevoked: true });
 }
 
 function change(next: HeldKeys): void {

@@ -9,7 +9,9 @@ export function Problem({ error }: { error: Error }) {
   const api = error instanceof ApiError ? error : undefined;
   return (
     <div className="notice bad" role="alert">
-      <h3>{api?.title ?? 'The console failed'}</h3>
+      <p>
+        <strong>{api?.title ?? 'The console failed'}</strong>
+      </p>
       <p>{error.message}</p>
       {api !== undefined && api.fields.length > 0 && (
         <ul>

@@ -1,4 +1,4 @@
-import { Link, Outlet, useNavigate } from '@tanstack/react-router';
+import { Link, Outlet, useRouter } from '@tanstack/react-router';
 import { useEffect } from 'react';
 import { useConnection } from '../api/connection.ts';
 import { useKeys, type HeldKey } from '../api/keys.ts';
@@ -11,12 +11,13 @@ import { KeyMenu } from './key-menu.tsx';
 export function Shell() {
   const at = useMoment();
   const keys = useKeys();
-  const navigate = useNavigate();
+  const router = useRouter();
   const isSignedOut = keys.project === undefined && keys.admin === undefined;
   useLedgerEvents(at === undefined);
   useEffect(() => {
-    if (isSignedOut) void navigate({ to: '/sign-in', search: {} });
-  }, [isSignedOut, navigate]);
+    // Its guard then asks for a key, and remembers the view.
+    if (isSignedOut) void router.invalidate();
+  }, [isSignedOut, router]);
   return (
     <div className="shell">
       <header>

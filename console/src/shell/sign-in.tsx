@@ -1,5 +1,6 @@
 import { useNavigate, useRouter, useSearch } from '@tanstack/react-router';
 import { useState, type FormEvent } from 'react';
+import { useKeys } from '../api/keys.ts';
 import { signIn } from '../api/who.ts';
 import icon from '../icon.svg';
 import { Problem } from '../parts/states.tsx';
@@ -8,6 +9,7 @@ import { Snippet } from '../parts/text.tsx';
 export function SignIn() {
   const navigate = useNavigate();
   const router = useRouter();
+  const { isRevoked } = useKeys();
   const to = useSearch({ strict: false, select: (search) => search.to });
   return (
     <div className="sign-in">
@@ -22,6 +24,11 @@ export function SignIn() {
             opens the operations of the installation.
           </p>
         </div>
+        {isRevoked === true && (
+          <p className="notice warn" role="alert">
+            The service refuses the key that you used: it was revoked. Enter another one.
+          </p>
+        )}
         <KeyForm
           onHeld={() => {
             if (to === undefined) void navigate({ to: '/', search: {} });

@@ -64,7 +64,7 @@ function columns(show: (record: RejectedUsage) => void): readonly Column<Rejecte
         <button
           type="button"
           className="button small quiet mono cut"
-          aria-label={`Show the record ${record.id}`}
+          title="Show the record"
           onClick={() => show(record)}
         >
           {record.record.content}
