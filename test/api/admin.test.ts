@@ -220,6 +220,7 @@ describe('the routes of the administration', () => {
     ['DELETE', '/admin/rebuilds/{id}'],
     ['GET', '/admin/verifications/{id}'],
     ['DELETE', '/admin/verifications/{id}'],
+    ['GET', '/admin/events'],
     ['GET', '/admin/log'],
   ];
 

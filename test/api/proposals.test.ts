@@ -78,6 +78,11 @@ async function newMember(): Promise<string> {
   return (await project.owner.post<{ id: string }>('/members', { json })).body.id;
 }
 
+async function newWebhook(): Promise<string> {
+  const json = { url: 'https://hooks.example/events' };
+  return (await project.owner.post<{ id: string }>('/webhooks', { json })).body.id;
+}
+
 async function newReplay(projection: string, action: string): Promise<string> {
   const path = `/admin/projections/${projection}/${action}`;
   return (await idle.admin.post<{ id: string }>(path)).body.id;
@@ -99,6 +104,7 @@ const REAL_IDS: Readonly<Record<string, (proposal: Proposal) => Promise<string> 
   '/batches/{id}': async ({ method }) => (method === 'DELETE' ? await newBatch() : batch).id,
   '/batch/{id}': async ({ method }) => (method === 'DELETE' ? await newBatch() : batch).id,
   '/deveuis/{deveui}': () => batch.deveuis[0] ?? '',
+  '/webhooks/{id}': newWebhook,
   '/admin/projections/{name}': ({ path }) => (path.endsWith('/verify') ? 'firmware' : 'state'),
   '/admin/rebuilds/{id}': ({ method }) =>
     newReplay(method === 'GET' ? 'usage' : 'state', 'rebuild'),
@@ -149,7 +155,8 @@ function proposedValue(parameter: Parameter): unknown {
 }
 
 function clientFor({ path, operation }: Proposal): ApiClient {
-  const keys = /Keys: ([\w, ]+)\./.exec(operation.description ?? '')?.[1]?.split(', ') ?? [];
+  const keys =
+    /Allowed keys: ([\w, ]+)\./.exec(operation.description ?? '')?.[1]?.split(', ') ?? [];
   if (/^\/admin\/(rebuilds|verifications)\/\{id\}/.test(path)) return idle.admin;
   if (keys.includes('owner')) return project.owner;
   return keys.includes('admin') ? service.admin : device;
