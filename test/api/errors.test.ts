@@ -165,7 +165,7 @@ describe('a problem', () => {
     },
   );
 
-  const NAMES = ['/sensors/patches', '/keys/current'];
+  const NAMES = new Set(['/sensors/patches', '/keys/current']);
   test('of a method that is not there lists those that are', async () => {
     for (const [path, methods] of Object.entries(service.document.paths)) {
       const there = Object.keys(methods).map((method) => method.toUpperCase());
@@ -173,7 +173,7 @@ describe('a problem', () => {
       const concrete = path.replace(/\{\w+\}/g, 'some-id');
       for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const) {
         // Some are also the path of a sensor or a key that is called so.
-        if (there.includes(method) || NAMES.includes(path)) continue;
+        if (there.includes(method) || NAMES.has(path)) continue;
         const answer = await anybody.send(method, concrete);
         expect(answer, `${method} ${path}`).toMatchObject(problem(405, 'method-not-allowed'));
         const allowed = (answer.headers.get('Allow') ?? '').split(', ');
