@@ -1,17 +1,20 @@
 -- Up Migration
 
--- A generation keeps its schema for life, and a swap only changes which generation is live (decision
+-- A generation keeps its schema for life, and a swap only changes which generation is live
+-- (decision
 -- 25). Null: the previous release made it, and its schema is called `read_<projection>_v<version>`
--- while it is live and `read_<projection>_g<generation>` otherwise. The column stays null for as long
--- as a process of that release may rename the schema, which is until this release changes its status.
+-- while it is live and `read_<projection>_g<generation>` otherwise. The column stays null for as
+-- long as a process of that release may rename the schema, which is until this release changes its
+-- status.
 alter table engine.generations
   add column schema_name text;
 
--- The checkpoint holds the progress of its generation: `events` counts all events that were applied;
--- `recent_events` and `recent_positions` are sums as of `updated_at` in which the past fades.
+-- The checkpoint holds the progress of its generation: `events` counts all events that were
+-- applied; `recent_events` and `recent_positions` are sums as of `updated_at` in which the past
+-- fades.
 --
--- A process of the previous release may make a generation after this migration, so whoever begins to
--- write a generation calls this, too.
+-- A process of the previous release may make a generation after this migration, so whoever begins
+-- to write a generation calls this, too.
 create function engine.add_progress_columns(schema_name text)
 returns void
 language plpgsql
@@ -39,8 +42,8 @@ join pg_namespace n on n.nspname = case g.status
   else 'read_' || g.projection || '_g' || g.generation
 end;
 
--- A sum in which the past fades by a factor of e every three seconds: a third of it is the average per
--- second. Below a thousandth it is 0, since PostgreSQL refuses numbers that become too small.
+-- A sum in which the past fades by a factor of e every three seconds: a third of it is the average
+-- per second. Below a thousandth it is 0, since PostgreSQL refuses numbers that become too small.
 create function engine.faded(amount double precision, since timestamptz)
 returns double precision
 language sql
@@ -52,9 +55,9 @@ as $$
   end
 $$;
 
--- `position`, `events`, `events_per_second` and `positions_per_second` of `engine.leases` are not used
--- any more. Processes of the previous release write them while they run beside this one, so a later
--- migration drops them.
+-- `position`, `events`, `events_per_second` and `positions_per_second` of `engine.leases` are not
+-- used any more. Processes of the previous release write them while they run beside this one, so a
+-- later migration drops them.
 
 -- Down Migration
 

@@ -151,7 +151,8 @@ const environment = z.object({
     .string()
     .regex(
       new RegExp(`^[\\x21-\\x7e]{${MIN_ADMIN_KEY},}$`),
-      `must be ${MIN_ADMIN_KEY} characters or more of printable ASCII without spaces, for example what openssl rand -hex 32 prints`,
+      `must be ${MIN_ADMIN_KEY} characters or more of printable ASCII without spaces, for ` +
+        'example what openssl rand -hex 32 prints',
     )
     .optional(),
   WEBHOOKS_ALLOW_PRIVATE: z

@@ -9,14 +9,16 @@ declare module 'vitest' {
   }
 }
 
-/** How long after it has decided on an append the stand-in shows its events, unless told otherwise. */
+/**
+ * How long after it has decided on an append the stand-in shows its events, unless told otherwise.
+ */
 const STAND_IN_SHOWS_AFTER_MS = 5;
 
 /**
  * The servers of the whole run: PostgreSQL, the one at TEST_DATABASE_URL or one of the run's own;
  * and, where the run is for EventStoreDB (`npm run test:eventstoredb`), the one at EVENTSTORE_URL
- * or a stand-in beside those of the databases (`test-log.ts`), which all show events TEST_EVENTSTORE_SHOWS_AFTER_MS after it has decided on their
- * append.
+ * or a stand-in beside those of the databases (`test-log.ts`), which all show events
+ * TEST_EVENTSTORE_SHOWS_AFTER_MS after it has decided on their append.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const endEventStore = await setUpEventStore();

@@ -6,8 +6,8 @@ import table from '../import-table.json' with { type: 'json' };
 
 /**
  * `import-table.json` says which folder may import which, and who owns which package. The linter's
- * rules and the table of ARCHITECTURE.md are made of it: `npx vitest run test/import-table.test.ts --update`
- * writes both.
+ * rules and the table of ARCHITECTURE.md are made of it: `npx vitest run test/import-table.test.ts
+ * --update` writes both.
  */
 interface Folder {
   readonly holds: string;

@@ -1,7 +1,10 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** In milliseconds; `missing`: deliveries that did not come within ten seconds after the last append. */
+/**
+ * In milliseconds; `missing`: deliveries that did not come within ten seconds after the last
+ * append.
+ */
 export interface Reached {
   readonly p50Ms: number;
   readonly p99Ms: number;

@@ -6,7 +6,9 @@ import { ApiError } from './api/client.ts';
 import { router } from './routes.tsx';
 import { applyTheme } from './shell/theme.ts';
 
-/** A refusal stays one; what the service could not answer is asked again, also while it restarts. */
+/**
+ * A refusal stays one; what the service could not answer is asked again, also while it restarts.
+ */
 const queries = new QueryClient({
   defaultOptions: {
     queries: {

@@ -6,10 +6,14 @@ import helmet from 'helmet';
 import { forwardedPrefix } from './forwarded-prefix.ts';
 import { page } from './page.ts';
 
-/** Where the build leaves the console, seen from this file's source and from what is built of it. */
+/**
+ * Where the build leaves the console, seen from this file's source and from what is built of it.
+ */
 export const CONSOLE_FOLDER = fileURLToPath(new URL('../../dist/console', import.meta.url));
 
-/** Names of assets hold a digest of their content, so a browser never needs to ask for one again. */
+/**
+ * Names of assets hold a digest of their content, so a browser never needs to ask for one again.
+ */
 const FOREVER = 'public, max-age=31536000, immutable';
 const ASSET_TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
@@ -18,8 +22,8 @@ const ASSET_TYPES: Readonly<Record<string, string>> = {
 };
 
 /**
- * The web console at `/console`: its page for every path below, as its routes are the browser's, and
- * its assets. Undefined where the console was not built.
+ * The web console at `/console`: its page for every path below, as its routes are the browser's,
+ * and its assets. Undefined where the console was not built.
  */
 export function consoleRouter(folder: string): Router | undefined {
   const index = path.join(folder, 'index.html');

@@ -156,7 +156,9 @@ export function createMetrics({
 function webhookMetrics(webhooks: MetricsSources['webhooks']): readonly (Gauge | Counter)[] {
   const byStatus = new Gauge({
     name: 'fleetledger_webhooks',
-    help: 'Webhooks of the installation by status. Nothing is sent to one that is failing until it is resumed.',
+    help:
+      'Webhooks of the installation by status. Nothing is sent to one that is failing until it ' +
+      'is resumed.',
     labelNames: ['status'] as const,
     registers: [],
     collect() {
@@ -167,7 +169,9 @@ function webhookMetrics(webhooks: MetricsSources['webhooks']): readonly (Gauge |
   });
   const attempts = new Counter({
     name: 'fleetledger_webhook_attempts_total',
-    help: 'Attempts of this process to deliver webhooks, since it started; gone: the receiver answered 410.',
+    help:
+      'Attempts of this process to deliver webhooks, since it started; gone: the receiver ' +
+      'answered 410.',
     labelNames: ['outcome'] as const,
     registers: [],
     collect() {

@@ -1,8 +1,8 @@
 import type { ApiRequest } from './route.ts';
 
 /**
- * The time that an answer is of: now, or the time that `as_of` gave; for a position, the time of its
- * event.
+ * The time that an answer is of: now, or the time that `as_of` gave; for a position, the time of
+ * its event.
  */
 export async function momentOf({
   asOf,

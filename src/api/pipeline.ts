@@ -116,7 +116,8 @@ export class Pipeline {
     }
     const { answer, entropy, isReplayed } = replay;
     const { position, ...kept } = answer;
-    // A concurrent duplicate in another process may have done the work: reads here wait for it, too.
+    // A concurrent duplicate in another process may have done the work: reads here wait for it,
+    // too.
     if (position !== null) this.#parts.models.answered(position, admitted.caller.projectId);
     this.#parts.responder.send(
       request,

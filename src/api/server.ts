@@ -90,7 +90,10 @@ export function createApp({
   return app;
 }
 
-/** The root leads a browser to the console, where it was built, and any other client to the documentation. */
+/**
+ * The root leads a browser to the console, where it was built, and any other client to the
+ * documentation.
+ */
 function serveConsole(app: express.Express): void {
   const router = consoleRouter(CONSOLE_FOLDER);
   if (router !== undefined) app.use(router);

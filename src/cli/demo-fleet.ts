@@ -56,7 +56,9 @@ export class DemoFleet {
     });
   }
 
-  /** One device after the other takes up the newest release, and now and then one tries the next. */
+  /**
+   * One device after the other takes up the newest release, and now and then one tries the next.
+   */
   async #reportFirmware(): Promise<void> {
     const device = this.#devices[Math.floor(Math.random() * this.#devices.length)];
     if (device === undefined) return;

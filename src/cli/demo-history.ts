@@ -202,7 +202,10 @@ function contextOf(actor: string): CommandContext {
   return { projectId: PROJECT, actor, correlationId: randomUUID() };
 }
 
-/** The newest release whose turn has come for the device: the first devices are the first to have it. */
+/**
+ * The newest release whose turn has come for the device: the first devices are the first to have
+ * it.
+ */
 function versionOn(day: number, index: number, count: number): string {
   const current = RELEASES.findLast(({ from, until, isTrial }) => {
     return isTrial

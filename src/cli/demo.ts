@@ -83,7 +83,8 @@ function greet(url: string, simulator: Simulator, { owner, devices }: DemoKeys):
   const today = systemClock().toISOString().slice(0, 10);
   process.stdout.write(
     [
-      `A fleet of ${devices.length} devices lives in the project '${PROJECT}', with a month of history.`,
+      `A fleet of ${devices.length} devices lives in the project '${PROJECT}', with a month ` +
+        'of history.',
       '',
       `Open the console: ${url}/console/`,
       '',

@@ -31,9 +31,9 @@ export function endWhenAskedEarly(exitCode: number): void {
 const PARENT_CHECK_MS = 250;
 
 /**
- * Below npm, sends SIGTERM to this process once its parent is gone. npm passes a signal to the shell
- * that runs the script, and a shell such as dash ends without passing it on. `exec` in the script
- * would do the same, but not in cmd.exe.
+ * Below npm, sends SIGTERM to this process once its parent is gone. npm passes a signal to the
+ * shell that runs the script, and a shell such as dash ends without passing it on. `exec` in the
+ * script would do the same, but not in cmd.exe.
  */
 export function endWithShellOfNpm(): void {
   if (process.env['npm_lifecycle_event'] === undefined) return;

@@ -148,7 +148,8 @@ export class Presence {
 function removed(): LedgerError {
   return new LedgerError(
     'store-unavailable',
-    'This process may not append any more: the log was copied while it was cut off from its database. Restart it with the log that is in use.',
+    'This process may not append any more: the log was copied while it was cut off from its ' +
+      'database. Restart it with the log that is in use.',
   );
 }
 

@@ -27,18 +27,22 @@ export async function checkServer(database: Database): Promise<void> {
   const row = await serverOf(database);
   if (row.version < MIN_SERVER_VERSION) {
     throw new DatabaseRefusedError(
-      `PostgreSQL ${row.version_text} at ${addressOf(database.url)} is too old: version 15 or later is needed.`,
+      `PostgreSQL ${row.version_text} at ${addressOf(database.url)} is too old: version 15 ` +
+        'or later is needed.',
     );
   }
   if (row.is_standby) {
     throw new DatabaseRefusedError(
-      `The PostgreSQL at ${addressOf(database.url)} is a read-only standby. Set DATABASE_URL to its primary.`,
+      `The PostgreSQL at ${addressOf(database.url)} is a read-only standby. Set DATABASE_URL ` +
+        'to its primary.',
     );
   }
   if (row.encoding !== 'UTF8') {
     const make = `CREATE DATABASE fleetledger ENCODING 'UTF8' TEMPLATE template0 LOCALE 'C'`;
     throw new DatabaseRefusedError(
-      `The database ${row.database} at ${addressOf(database.url)} has the encoding ${row.encoding}, which cannot hold every text: make one with the encoding UTF8 (${make}) and set DATABASE_URL to it.`,
+      `The database ${row.database} at ${addressOf(database.url)} has the encoding ` +
+        `${row.encoding}, which cannot hold every text: make one with the encoding UTF8 ` +
+        `(${make}) and set DATABASE_URL to it.`,
     );
   }
 }
@@ -67,14 +71,18 @@ function connectFailure(url: string, cause: unknown): string {
   const parts = partsOf(url);
   if (parts === undefined) return `DATABASE_URL cannot be used: ${reasonOf(cause)}.`;
   const { host, port, database, user } = parts;
-  return `Cannot connect to PostgreSQL at ${host}:${port} (database ${database}, user ${user}): ${reasonOf(cause)}. Check that it runs there, and DATABASE_URL.`;
+  return (
+    `Cannot connect to PostgreSQL at ${host}:${port} (database ${database}, user ${user}): ` +
+    `${reasonOf(cause)}. Check that it runs there, and DATABASE_URL.`
+  );
 }
 
 /** What the schema needs and its user may not: nothing was changed. */
 export function rightsFailure(url: string, cause: Error): DatabaseRefusedError {
   const { database, user } = partsOf(url) ?? { database: '', user: '' };
   return new DatabaseRefusedError(
-    `The user ${user} may not make the schemas of Fleetledger in the database ${database} (${cause.message}). As a superuser: GRANT CREATE ON DATABASE "${database}" TO "${user}".`,
+    `The user ${user} may not make the schemas of Fleetledger in the database ${database} ` +
+      `(${cause.message}). As a superuser: GRANT CREATE ON DATABASE "${database}" TO "${user}".`,
     { cause },
   );
 }

@@ -2,8 +2,8 @@ import type { Json } from '../shared/json.ts';
 import type { NewEvent } from './port.ts';
 
 /**
- * About how many bytes of JSON an event is, counted without writing it: bounds of memory need no more
- * than this.
+ * About how many bytes of JSON an event is, counted without writing it: bounds of memory need no
+ * more than this.
  */
 export function approximateSize({ data, metadata }: NewEvent): number {
   return sizeOf(data) + sizeOf(metadata as unknown as Json) + 100;

@@ -10,7 +10,8 @@ export interface Fence {
 /**
  * The log behind a fence: nothing is appended unless the fence stands, and nothing is acknowledged
  * unless it still stands afterwards. What is stored behind a fence that fell in between may be
- * missing in a copy of the log, so its outcome is unknown to the caller, as after a lost connection.
+ * missing in a copy of the log, so its outcome is unknown to the caller, as after a lost
+ * connection.
  */
 export function fenced(log: OpenEventStore, fence: Fence): OpenEventStore {
   return withAppend(log, async (writes) => {

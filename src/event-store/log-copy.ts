@@ -18,8 +18,8 @@ export interface LogDigest {
 }
 
 /**
- * Copies what the log holds now, from where an earlier copying has ended. Gives the position that it
- * has come to.
+ * Copies what the log holds now, from where an earlier copying has ended. Gives the position that
+ * it has come to.
  * @throws CopyRefusedError, and LedgerError `store-unavailable`
  */
 export async function copyLog({ from, to, signal, onProgress }: LogCopyOptions): Promise<Position> {
@@ -48,7 +48,8 @@ async function placeToGoOn(from: EventStore, to: LogCopyOptions['to']): Promise<
     case 'copied':
       if (taken.from === from.logId) return taken.position;
       throw new CopyRefusedError(
-        `The log to copy to holds the copy of another log, ${taken.from}: copy into one that is empty.`,
+        `The log to copy to holds the copy of another log, ${taken.from}: copy into one that ` +
+          'is empty.',
       );
   }
 }

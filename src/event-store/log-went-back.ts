@@ -3,8 +3,8 @@ import type { StreamName } from './stream-name.ts';
 
 /**
  * The log no longer holds what this process has read of it: an older copy was restored, or a node
- * took over that had not received everything. What was folded from it is of a past that the log does
- * not know, so the process has to start again.
+ * took over that had not received everything. What was folded from it is of a past that the log
+ * does not know, so the process has to start again.
  */
 export class LogWentBackError extends LedgerError {
   constructor(stream: StreamName, known: bigint, found: string) {
@@ -21,7 +21,8 @@ export class EventMissingError extends LedgerError {
   constructor(stream: StreamName, revision: bigint) {
     super(
       'store-unavailable',
-      `The log does not give revision ${revision} of ${stream}, which was read before: try again in a moment.`,
+      `The log does not give revision ${revision} of ${stream}, which was read before: try ` +
+        'again in a moment.',
     );
   }
 }

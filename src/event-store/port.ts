@@ -7,7 +7,8 @@ import type { StreamName } from './stream-name.ts';
  *
  * One thing differs from the obvious interface: `append` takes many writes and answers each of them
  * apart. They may be stored together or one by one, in no promised order across streams; each
- * succeeds or fails on its own revision check. Two writes to one stream in one call keep their order.
+ * succeeds or fails on its own revision check. Two writes to one stream in one call keep their
+ * order.
  */
 export interface EventStore {
   /** Names this log: a position of one log means nothing in another. 8 lower-case hex digits. */
@@ -39,15 +40,15 @@ export interface EventStore {
   head(): Promise<Position>;
 
   /**
-   * No position that this log has given lies beyond it: the head, or a later place where the server's
-   * log also holds records of others, because a subscription moves over those.
+   * No position that this log has given lies beyond it: the head, or a later place where the
+   * server's log also holds records of others, because a subscription moves over those.
    */
   end(): Promise<Position>;
 
   /**
-   * The position of the last event recorded at `time` or before. Where a server's clock was put back,
-   * the log in PostgreSQL also finds it behind events of a later time; the log in EventStoreDB stops
-   * at the first of those (decision 13).
+   * The position of the last event recorded at `time` or before. Where a server's clock was put
+   * back, the log in PostgreSQL also finds it behind events of a later time; the log in
+   * EventStoreDB stops at the first of those (decision 13).
    */
   positionAt(time: Date): Promise<Position>;
 }
@@ -70,7 +71,8 @@ export interface CopyTarget {
   taken(): Promise<Taken>;
   /**
    * The next events of the log `from`, in its order. When it fails, `taken` tells how far it came.
-   * @throws LedgerError `store-unavailable`; CopyRefusedError when somebody else has written meanwhile
+   * @throws LedgerError `store-unavailable`; CopyRefusedError when somebody else has written
+   * meanwhile
    */
   take(from: string, events: readonly RecordedEvent[]): Promise<void>;
 }
@@ -111,7 +113,10 @@ export interface Write {
 }
 
 export type Appended =
-  /** Stored, now or by an earlier append of the same ids. `revision` and `position` of the last event. */
+  /**
+   * Stored, now or by an earlier append of the same ids. `revision` and `position` of the last
+   * event.
+   */
   | { readonly outcome: 'appended'; readonly revision: bigint; readonly position: Position }
   /** The stream can be read up to the revision that is named here. */
   | { readonly outcome: 'conflict'; readonly actualRevision: bigint | 'no-stream' }

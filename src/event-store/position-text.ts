@@ -14,14 +14,16 @@ export function isPositionText(text: string): boolean {
 }
 
 /**
- * @throws LedgerError `position-of-another-log`; `validation-failed` when the text is no position at all
+ * @throws LedgerError `position-of-another-log`; `validation-failed` when the text is no position
+ * at all
  */
 export function parsePosition(logId: string, text: string): Position {
   const match = POSITION.exec(text);
   if (match === null) {
     throw new LedgerError(
       'validation-failed',
-      `'${text.slice(0, 64)}' is not a position: send one as an answer gave it in Fleetledger-Position.`,
+      `'${text.slice(0, 64)}' is not a position: send one as an answer gave it in ` +
+        'Fleetledger-Position.',
     );
   }
   if (match[1] !== logId) {

@@ -46,7 +46,8 @@ export class Positions {
   }
 
   /**
-   * @throws LedgerError `validation-failed`; `position-of-another-log`, also for a position beyond the
+   * @throws LedgerError `validation-failed`; `position-of-another-log`, also for a position beyond
+   * the
    *   end of this one
    */
   async parse(text: string): Promise<Position> {
@@ -71,8 +72,8 @@ export class Positions {
   }
 
   /**
-   * Resolves `as_of`: a time or a date becomes the position of the last event recorded by then, once,
-   * and everything answers by position. A date stands for the end of that day in UTC.
+   * Resolves `as_of`: a time or a date becomes the position of the last event recorded by then,
+   * once, and everything answers by position. A date stands for the end of that day in UTC.
    * @throws LedgerError as `parse`
    */
   async asOf(text: string): Promise<AsOf> {
@@ -110,7 +111,8 @@ export class Positions {
 function beyondEnd(): LedgerError {
   return new LedgerError(
     'position-of-another-log',
-    'The position is beyond the end of the log: send one that an answer gave in Fleetledger-Position.',
+    'The position is beyond the end of the log: send one that an answer gave in ' +
+      'Fleetledger-Position.',
   );
 }
 

@@ -150,7 +150,8 @@ function upcast(
   if (schemaVersion > version) {
     throw new LedgerError(
       'newer-event-version',
-      `${type} has version ${schemaVersion}, and this release reads up to ${version}: upgrade this process.`,
+      `${type} has version ${schemaVersion}, and this release reads up to ${version}: ` +
+        'upgrade this process.',
     );
   }
   return upcasters.slice(schemaVersion - 1).reduce((older, lift) => lift(older), data);

@@ -24,7 +24,8 @@ export class Refusals {
     if (this.#withoutIds >= MANY_WITHOUT_IDS) {
       return (
         `${this.#withoutIds} records without ids were refused, since the topic had other records at their ` +
-        'offsets before. If the topic was recreated, set KAFKA_SOURCE to another name and reset the consumer group.'
+        'offsets before. If the topic was recreated, set KAFKA_SOURCE to another name and ' +
+        'reset the consumer group.'
       );
     }
     if (this.#inARow >= MANY_IN_A_ROW) {

@@ -51,8 +51,8 @@ export type SourceStatus =
 export interface MessageSource {
   readonly status: SourceStatus;
   /**
-   * Batches of several partitions may be in work at once; the next one of a partition comes when the
-   * one before is settled. A lost connection is resumed by the source. Ends when `stopping` is
+   * Batches of several partitions may be in work at once; the next one of a partition comes when
+   * the one before is settled. A lost connection is resumed by the source. Ends when `stopping` is
    * aborted and no batch is in work any more.
    */
   messages(stopping: AbortSignal): AsyncIterable<MessageBatch>;

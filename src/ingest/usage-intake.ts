@@ -46,9 +46,10 @@ interface UsableMessage {
 }
 
 /**
- * Decides what becomes of messages: recorded in the log first, rejections listed there next, then the
- * batch is settled. After a kill anywhere in between, the batch comes again and the log knows its
- * records by their names. Nothing is skipped: whatever fails is tried again, and health shows it.
+ * Decides what becomes of messages: recorded in the log first, rejections listed there next, then
+ * the batch is settled. After a kill anywhere in between, the batch comes again and the log knows
+ * its records by their names. Nothing is skipped: whatever fails is tried again, and health shows
+ * it.
  */
 export class UsageIntake {
   readonly counts: UsageCounts = {

@@ -150,8 +150,8 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
 }
 
 /**
- * Whether usage came from Kafka. Reads do not wait for it as for what this process was asked to write:
- * no client knows of it yet, and every read of usage would wait for the whole topic.
+ * Whether usage came from Kafka. Reads do not wait for it as for what this process was asked to
+ * write: no client knows of it yet, and every read of usage would wait for the whole topic.
  */
 function isIngested({ events }: Write): boolean {
   return events.every(({ metadata }) => metadata.actor === KAFKA_ACTOR);

@@ -7,8 +7,8 @@ const LAGGING_MS = 5_000;
 const LOOK_INTERVAL_MS = 250;
 
 /**
- * Refuses to start over read models that hold more than the log. New events would get positions that the
- * read models have passed, and would never be seen.
+ * Refuses to start over read models that hold more than the log. New events would get positions
+ * that the read models have passed, and would never be seen.
  * @throws ConfigError
  */
 export async function refuseShorterLog({ administration, store }: Ledger): Promise<void> {
@@ -21,7 +21,8 @@ export async function refuseShorterLog({ administration, store }: Ledger): Promi
       throw new ConfigError(
         `The log went back: it ends at position ${end}, and the read model '${beyond.name}' holds ` +
           `events up to ${beyond.position}. Restore the log, or a backup of the read models that is ` +
-          'not newer than it; or name an empty database in DATABASE_URL, where they are built anew.',
+          'not newer than it; or name an empty database in DATABASE_URL, where they are ' +
+          'built anew.',
       );
     }
     await sleep(LOOK_INTERVAL_MS);

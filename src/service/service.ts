@@ -261,7 +261,8 @@ function greet({ url }: RunningServer, firstAdminKey: string | undefined): void 
       '',
       'Create a first project:',
       '',
-      `  curl -X POST ${url}/api/v1/projects -H 'Authorization: Bearer ${firstAdminKey}' -H 'Content-Type: application/json' -d '{"name":"My fleet"}'`,
+      `  curl -X POST ${url}/api/v1/projects -H 'Authorization: Bearer ${firstAdminKey}' -H ` +
+        `'Content-Type: application/json' -d '{"name":"My fleet"}'`,
       '',
     );
   }

@@ -9,8 +9,8 @@ export interface Backoff {
 const MAX_RETRY_AFTER_MS = 60_000;
 
 /**
- * Half of the wait is random ("equal jitter"), so that what failed together is not tried again together,
- * and yet the other side has some rest.
+ * Half of the wait is random ("equal jitter"), so that what failed together is not tried again
+ * together, and yet the other side has some rest.
  */
 export function retryDelayMs(
   { minMs, maxMs }: Backoff,

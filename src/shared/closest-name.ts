@@ -1,12 +1,16 @@
 /** Longer names are compared by their beginning, so that the cost of a comparison has a bound. */
 const MAX_COMPARED_LENGTH = 64;
 
-/** A name that differs in more than this share of its characters is another word, not a mistyped one. */
+/**
+ * A name that differs in more than this share of its characters is another word, not a mistyped
+ * one.
+ */
 const MAX_DISTANCE_SHARE = 1 / 3;
 
 /**
- * The known name that a mistyped one most likely stands for, or undefined when none is near. A known
- * name that contains the given one (`size`, `batch_size`) is nearer than one of the same edit distance.
+ * The known name that a mistyped one most likely stands for, or undefined when none is near. A
+ * known name that contains the given one (`size`, `batch_size`) is nearer than one of the same edit
+ * distance.
  */
 export function closestName(given: string, known: readonly string[]): string | undefined {
   const [closest] = known

@@ -34,9 +34,9 @@ export function sha256(text: string): string {
 
 /**
  * Where the random parts of a request (ids, secrets) come from: the same label gives the same bytes
- * again. For a request with an idempotency key it is derived from that, so that its repetition names
- * the same things and shows the same secrets to whoever knows the key, and to nobody else; for any
- * other, from a random seed.
+ * again. For a request with an idempotency key it is derived from that, so that its repetition
+ * names the same things and shows the same secrets to whoever knows the key, and to nobody else;
+ * for any other, from a random seed.
  */
 export type Entropy = (label: string, bytes: number) => Buffer;
 

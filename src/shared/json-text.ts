@@ -1,9 +1,10 @@
 import type { Json, JsonObject } from './json.ts';
 
 /**
- * Parses JSON, after a byte order mark if there is one. An integer beyond ±(2^53 - 1), in any notation, becomes infinite,
- * as numbers beyond a 64-bit float do, so that whoever keeps the value can refuse it: `JSON.parse` rounds such an
- * integer in silence, and it could not be returned as it was sent. The text is scanned, since Node 20 does not give a reviver the source of a number.
+ * Parses JSON, after a byte order mark if there is one. An integer beyond ±(2^53 - 1), in any
+ * notation, becomes infinite, as numbers beyond a 64-bit float do, so that whoever keeps the value
+ * can refuse it: `JSON.parse` rounds such an integer in silence, and it could not be returned as it
+ * was sent. The text is scanned, since Node 20 does not give a reviver the source of a number.
  * @throws SyntaxError
  */
 export function parseJsonText(text: string): Json {
@@ -22,7 +23,8 @@ const MAY_BE_UNSAFE = /\d{16}|(?:^|[:,[\s])-?\d[\d.]*[eE]\+?\d/;
 
 /** What is wrong with a number that `parseJsonText` made infinite. */
 export const UNSAFE_NUMBER =
-  'must be a number that can be returned as it was sent: an integer within ±(2^53 - 1), or a fraction';
+  'must be a number that can be returned as it was sent: an integer within ±(2^53 - 1), or a ' +
+  'fraction';
 
 /**
  * The path of an infinite number in a value; undefined when there is none. It does not recurse, so

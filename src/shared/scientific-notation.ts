@@ -10,4 +10,5 @@ export function isScientific(id: string): boolean {
 }
 
 export const SCIENTIFIC_RULE =
-  'must not be in scientific notation: send all its digits, and in a spreadsheet format the column as text';
+  'must not be in scientific notation: send all its digits, and in a spreadsheet format the ' +
+  'column as text';

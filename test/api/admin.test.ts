@@ -593,7 +593,9 @@ describe('a verification', () => {
     await patch(sensor, { a: 1 });
     await owner.get(`/sensors/${sensor}`);
     await ledger.database.query({
-      text: `update ${await liveSchema(ledger.database.url, 'state')}.sensors set state = '{"a":2}' where sensor_id = $1`,
+      text:
+        `update ${await liveSchema(ledger.database.url, 'state')}.sensors set state = ` +
+        `'{"a":2}' where sensor_id = $1`,
       values: [sensor],
     });
     const key = { project_id: project.id, sensor_id: sensor };
@@ -622,7 +624,9 @@ describe('a verification', () => {
     await owner.post('/sensors/patches', { json: sensors.map((id) => ({ id, data: { a: 1 } })) });
     await owner.get('/sensors?limit=1');
     await ledger.database.query({
-      text: `update ${await liveSchema(ledger.database.url, 'state')}.sensors set revision = 7 where sensor_id like $1`,
+      text:
+        `update ${await liveSchema(ledger.database.url, 'state')}.sensors set revision = 7 ` +
+        'where sensor_id like $1',
       values: [`${prefix}-%`],
     });
 

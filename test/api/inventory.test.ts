@@ -502,7 +502,8 @@ describe('a table of assignments', () => {
         ...problem(422, 'validation-failed'),
         body: {
           detail:
-            "Body member 'from' must be epoch seconds (9 or 10 digits), an RFC 3339 time or a day (2026-01-31).",
+            "Body member 'from' must be epoch seconds (9 or 10 digits), an RFC 3339 time or " +
+            'a day (2026-01-31).',
         },
       });
     },

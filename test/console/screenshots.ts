@@ -1,7 +1,7 @@
 /**
  * Makes the screenshots that the README shows: `npm run screenshots`. With a folder as its argument
- * it makes those of every view there, in both themes and three widths, for whoever changes the looks;
- * with DEMO_URL, DEMO_OWNER_KEY and DEMO_ADMIN_KEY of a demo that runs already.
+ * it makes those of every view there, in both themes and three widths, for whoever changes the
+ * looks; with DEMO_URL, DEMO_OWNER_KEY and DEMO_ADMIN_KEY of a demo that runs already.
  */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';

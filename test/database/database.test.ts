@@ -135,7 +135,8 @@ test('an `options` in the URL, and one that a pooler refuses, change nothing tha
   const withOptions = new URL(testDatabase.url);
   withOptions.searchParams.set(
     'options',
-    '-c synchronous_commit=off -c TimeZone=Asia/Tokyo -c default_transaction_isolation=serializable -c search_path=elsewhere',
+    '-c synchronous_commit=off -c TimeZone=Asia/Tokyo -c ' +
+      'default_transaction_isolation=serializable -c search_path=elsewhere',
   );
   const settings = {
     text: `

@@ -152,7 +152,9 @@ export const activeCounts = `select count(*)::int as n from pg_stat_activity
 
 /** How many of the locks of the embedded server are held; -1 while it is away. */
 export async function members(url: string): Promise<unknown> {
-  const held = `select count(*)::int as n from pg_locks where locktype = 'advisory' and granted and classid = ${classId}`;
+  const held =
+    `select count(*)::int as n from pg_locks where locktype = 'advisory' and granted and ` +
+    `classid = ${classId}`;
   return query(url, held).then(
     (rows) => rows[0]?.['n'],
     () => -1,

@@ -372,7 +372,8 @@ describe.runIf(asRoot)('as root', () => {
     await chmod(dataDir, 0o700);
     vi.stubEnv('PATH', '');
     await expect(open()).rejects.toThrow(
-      `cannot pass ${dataDir}: start as another user, move DATA_DIR and the program out of it, or set DATABASE_URL`,
+      `cannot pass ${dataDir}: start as another user, move DATA_DIR and the program out of ` +
+        'it, or set DATABASE_URL',
     );
   });
 });

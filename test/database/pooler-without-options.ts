@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 
-/** A server in front of PostgreSQL that refuses the startup parameter `options`, as PgBouncer does. */
+/**
+ * A server in front of PostgreSQL that refuses the startup parameter `options`, as PgBouncer does.
+ */
 export async function poolerWithoutOptions(
   databaseUrl: string,
 ): Promise<{ readonly url: string; close(): Promise<void> }> {

@@ -30,7 +30,9 @@ test.each([
   {
     what: 'a server that is not there',
     change: (url: URL) => (url.port = '1'),
-    line: `Cannot connect to PostgreSQL at 127.0.0.1:1 (database ${name}, user ${username}): connection refused (ECONNREFUSED). Check that it runs there, and DATABASE_URL.`,
+    line:
+      `Cannot connect to PostgreSQL at 127.0.0.1:1 (database ${name}, user ${username}): ` +
+      'connection refused (ECONNREFUSED). Check that it runs there, and DATABASE_URL.',
   },
   {
     what: 'a host that there is not',
@@ -40,7 +42,9 @@ test.each([
   {
     what: 'a missing database',
     change: (url: URL) => (url.pathname = '/of_nobody'),
-    line: `Cannot connect to PostgreSQL at ${host} (database of_nobody, user ${username}): database "of_nobody" does not exist (3D000). Check that it runs there, and DATABASE_URL.`,
+    line:
+      `Cannot connect to PostgreSQL at ${host} (database of_nobody, user ${username}): ` +
+      'database "of_nobody" does not exist (3D000). Check that it runs there, and DATABASE_URL.',
   },
   {
     what: 'a missing user',

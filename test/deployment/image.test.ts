@@ -64,7 +64,9 @@ function copies(instructions: readonly Instruction[]): { from?: string; sources:
     });
 }
 
-/** The last pattern that fits decides. None here is more than `*`, or the name of a file or folder. */
+/**
+ * The last pattern that fits decides. None here is more than `*`, or the name of a file or folder.
+ */
 function isIgnored(entry: string): boolean {
   const patterns = readFileSync('.dockerignore', 'utf8').split('\n');
   const parts = entry.split('/');

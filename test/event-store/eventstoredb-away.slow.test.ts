@@ -156,18 +156,22 @@ test('a user that is refused is named at the start, with the rights that a ledge
   expect(await refused(url)).toMatch(/refuses a connection without a user .*tls=false.*\$all/);
   const denied = new AccessDeniedError({ code: 7, message: '7 PERMISSION_DENIED' } as never);
   expect(connectFailure('esdb://app:secret@node:2113?tls=true', denied)).toBe(
-    'EventStoreDB at node:2113 does not allow the user app what a ledger needs (7 PERMISSION_DENIED). A ledger reads $all, and reads and writes its own streams: docs/operations.md says how to grant it.',
+    'EventStoreDB at node:2113 does not allow the user app what a ledger needs (7 ' +
+      'PERMISSION_DENIED). A ledger reads $all, and reads and writes its own streams: ' +
+      'docs/operations.md says how to grant it.',
   );
   const unknown = new AccessDeniedError({ code: 16, message: '16 UNAUTHENTICATED' } as never);
   expect(connectFailure('esdb://app:secret@node:2113', unknown)).toBe(
-    'EventStoreDB at node:2113 does not know the user app with this password (16 UNAUTHENTICATED). Check EVENTSTORE_URL.',
+    'EventStoreDB at node:2113 does not know the user app with this password (16 ' +
+      'UNAUTHENTICATED). Check EVENTSTORE_URL.',
   );
   await server.kill();
   expect(await refused(url)).toMatch(/^Cannot connect to EventStoreDB at 127.0.0.1:\d+: .*\bCheck/);
 });
 
 test.each(['unauthenticated', 'accessDenied'] as const)(
-  'a user that is refused while the log is in use (%s) ends calls as unavailable, until it is put right',
+  'a user that is refused while the log is in use (%s) ends calls as unavailable, until it ' +
+    'is put right',
   async (why) => {
     const server = await startServer();
     const store = await openLog(server);

@@ -258,7 +258,8 @@ for (const expectedRevision of KINDS) {
       ]);
       await server.restart();
 
-      // Again and again, until there is a connection: this appender is told soon that there is none.
+      // Again and again, until there is a connection: this appender is told soon that there is
+      // none.
       const answer = await vi.waitFor(
         () => write(appender, stream, events, expectedRevision),
         20_000,

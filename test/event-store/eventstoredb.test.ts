@@ -6,7 +6,10 @@ import { EventStoreStandIn, type StandInOptions } from './eventstoredb/stand-in.
 
 const logger = createLogger('silent');
 
-/** Against any server, in streams of the run's own; without one, against the stand-in and its faults. */
+/**
+ * Against any server, in streams of the run's own; without one, against the stand-in and its
+ * faults.
+ */
 eventStoreContract('EventStoreDB', () => setUp());
 
 /** As a server does, it refuses an append before the events that came first can be read. */

@@ -27,10 +27,10 @@ export function openTestLog(options: {
 let users = 0;
 
 /**
- * Where the run is for stand-ins, gives the test file one of its own, for as long as it is in use: on a
- * shared one, each reading of the whole log would go through the events of all other files. A worker
- * runs one file at a time, and the processes that the file starts inherit its environment. Gives what
- * ends the use.
+ * Where the run is for stand-ins, gives the test file one of its own, for as long as it is in use:
+ * on a shared one, each reading of the whole log would go through the events of all other files. A
+ * worker runs one file at a time, and the processes that the file starts inherit its environment.
+ * Gives what ends the use.
  */
 export async function useLogServer(): Promise<() => Promise<void>> {
   const isForStandIns =
@@ -49,8 +49,8 @@ export async function useLogServer(): Promise<() => Promise<void>> {
 }
 
 /**
- * A log of its own for each database, or data directory, of the tests; undefined where the run is for
- * PostgreSQL.
+ * A log of its own for each database, or data directory, of the tests; undefined where the run is
+ * for PostgreSQL.
  */
 export function testEventStoreUrl(databaseUrl: string): string | undefined {
   const server = process.env['TEST_EVENTSTORE_URL'];

@@ -41,7 +41,9 @@ function patched(sensorId: string, projectId = 'acme'): void {
   happened('sensor', sensorId, { type: 'SensorPatched', data }, projectId);
 }
 
-/** The places in the log of what a filter selects, for a follower that begins after so many events. */
+/**
+ * The places in the log of what a filter selects, for a follower that begins after so many events.
+ */
 async function selected(filter: Partial<Filter>, after = 0): Promise<number[]> {
   const store: Pick<EventStore, 'readStream'> = {
     async *readStream(stream) {

@@ -16,7 +16,10 @@ export interface StreamOptions {
   readonly lastEventId?: string | undefined;
 }
 
-/** A connection that reads Server-Sent Events, as a browser's EventSource does, but does not reconnect. */
+/**
+ * A connection that reads Server-Sent Events, as a browser's EventSource does, but does not
+ * reconnect.
+ */
 export class SseConnection {
   readonly messages: Message[] = [];
   readonly comments: string[] = [];

@@ -3,7 +3,8 @@ import { describe, test } from 'vitest';
 import { brokerClasspath } from './broker.ts';
 
 const HOW =
-  'set KAFKA_TEST_CLASSPATH_FILE (see test/kafka/classpath), or KAFKA_TEST_BROKERS for a broker of yours';
+  'set KAFKA_TEST_CLASSPATH_FILE (see test/kafka/classpath), or KAFKA_TEST_BROKERS for a ' +
+  'broker of yours';
 
 /** The brokers that the tests share; none where there are none. */
 export function testBrokers(): readonly string[] {

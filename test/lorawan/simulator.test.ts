@@ -61,7 +61,9 @@ async function postBytes({ port }: Simulator): Promise<Socket> {
   const socket = connect(port, '127.0.0.1');
   onTestFinished(() => void socket.destroy());
   await once(socket, 'connect');
-  const head = `POST /sensor-onboarding-sample HTTP/1.1\r\nHost: test\r\nContent-Length: ${JSON_BODY.length}`;
+  const head =
+    `POST /sensor-onboarding-sample HTTP/1.1\r\nHost: test\r\nContent-Length: ` +
+    `${JSON_BODY.length}`;
   socket.write(`${head}\r\n\r\n${JSON_BODY}`);
   return socket;
 }

@@ -202,7 +202,8 @@ describe('beside a service', () => {
   async function changeByHand(): Promise<void> {
     const client = await connect(database.url);
     const changed = await client.query(
-      `update ${await liveSchema(database.url, 'state')}.sensors set state = '{"n":"by hand"}' where sensor_id = 's-2'`,
+      `update ${await liveSchema(database.url, 'state')}.sensors set state = '{"n":"by ` +
+        `hand"}' where sensor_id = 's-2'`,
     );
     expect(changed.rowCount).toBe(1);
   }

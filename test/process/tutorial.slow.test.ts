@@ -118,7 +118,9 @@ async function blocksOf(document: string): Promise<Block[]> {
   return [...blocks].map(([, language = '', file = '', text = '']) => ({ language, file, text }));
 }
 
-/** Writes the file of a block, or changes it: a block of `diff` adds lines after one that is there. */
+/**
+ * Writes the file of a block, or changes it: a block of `diff` adds lines after one that is there.
+ */
 async function apply({ language, file, text }: Block): Promise<void> {
   const target = path.join(tree, file);
   if (language !== 'diff') {

@@ -14,7 +14,9 @@ import { openTestLog } from '../event-store/test-log.ts';
 
 const logger = createLogger('silent');
 
-/** What a process of its own has: the log, the write side, and projections, which may run or not. */
+/**
+ * What a process of its own has: the log, the write side, and projections, which may run or not.
+ */
 export interface ReadProcess {
   readonly processId: string;
   readonly database: Database;

@@ -247,7 +247,10 @@ const DAYS_BEFORE = 3;
 const DAYS_AFTER = 12;
 const MINUTE_MS = 60_000;
 
-/** Changes at one minute past midnight, by half an hour, by a whole day, at midnight, and out of season. */
+/**
+ * Changes at one minute past midnight, by half an hour, by a whole day, at midnight, and out of
+ * season.
+ */
 const anyChange = fc.constantFrom<Change>(
   { timeZone: 'America/St_Johns', day: '2010-11-07' },
   { timeZone: 'America/St_Johns', day: '2011-03-13' },
@@ -277,8 +280,8 @@ const anyLength = fc.oneof(
 );
 
 /**
- * Of those around a change. The last days are left out, so that the bucket after the end is among them, and
- * the first one, whose beginning on the clocks of the zone lies before all of them.
+ * Of those around a change. The last days are left out, so that the bucket after the end is among
+ * them, and the first one, whose beginning on the clocks of the zone lies before all of them.
  */
 const anyMinute = fc.oneof(
   fc.integer({ min: 24 * 60, max: (DAYS_BEFORE + 2) * 24 * 60 }),

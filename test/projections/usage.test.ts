@@ -213,7 +213,8 @@ describe('usage', () => {
     );
     const toOne = cards.map((card) => fleet.record(assigned(card, 'acme', null)));
     expect(await tables.writesTo('sim_quarter_hours', toOne)).toBe(150);
-    // From within a quarter of an hour on: that one is summed up again, and is of two organizations.
+    // From within a quarter of an hour on: that one is summed up again, and is of two
+    // organizations.
     const move = fleet.record(assigned('1', 'beta', 601));
     expect(await tables.writesTo('sim_quarter_hours', [move])).toBe(9);
     expect(await fleet.organizations({})).toEqual([
@@ -366,7 +367,10 @@ interface Use {
   readonly bytes: number;
 }
 
-/** Each use with who held its SIM card: of the assignments up to its time the newest, of two the last. */
+/**
+ * Each use with who held its SIM card: of the assignments up to its time the newest, of two the
+ * last.
+ */
 function plainly(happened: readonly Happened[]): Use[] {
   const assignments = happened.filter((one) => one.type === 'assigned');
   return happened

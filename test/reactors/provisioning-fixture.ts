@@ -35,7 +35,8 @@ export function startProvisioning(
   { url }: Pick<Simulator, 'url'>,
   changes: Partial<ProvisioningParts> & { readonly timeoutMs?: number } = {},
 ): Provisioning {
-  // Not shorter, where nothing hangs: a machine that stalls for as long makes a DevEUI one that may be registered.
+  // Not shorter, where nothing hangs: a machine that stalls for as long makes a DevEUI one that may
+  // be registered.
   const { timeoutMs = 10_000, ...parts } = changes;
   const provider = openHttpProvider({ url, timeoutMs });
   const provisioning = new Provisioning({

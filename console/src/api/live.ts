@@ -35,7 +35,9 @@ function setSource(next: Source): void {
   for (const listener of listeners) listener();
 }
 
-/** While it is mounted, views of now follow the ledger: they read again when something was recorded. */
+/**
+ * While it is mounted, views of now follow the ledger: they read again when something was recorded.
+ */
 export function useLedgerEvents(isNow: boolean): void {
   const queries = useQueryClient();
   const { project } = useKeys();

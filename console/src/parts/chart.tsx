@@ -24,8 +24,9 @@ const AXIS_WIDTH = 74;
 const SERIES_COLORS = 6;
 
 /**
- * Values over time. uPlot is made for exactly that: it draws 20,000 buckets at once, knows time zones,
- * and is a tenth of the size of general chart libraries. A table beside it says the same in text.
+ * Values over time. uPlot is made for exactly that: it draws 20,000 buckets at once, knows time
+ * zones, and is a tenth of the size of general chart libraries. A table beside it says the same in
+ * text.
  */
 export function Chart({ label, times, series, isBars, zone, format, onPick }: ChartProps) {
   const place = useRef<HTMLDivElement>(null);

@@ -2,7 +2,10 @@ import { z } from 'zod';
 import type { Caller } from '../authentication.ts';
 import { defineRoute, type Route } from '../route.ts';
 
-/** What a client may show to whoever holds its key: a viewer, for example, gets no form to write with. */
+/**
+ * What a client may show to whoever holds its key: a viewer, for example, gets no form to write
+ * with.
+ */
 export function currentKeyRoute(): Route {
   return defineRoute({
     method: 'get',

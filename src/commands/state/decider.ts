@@ -169,7 +169,8 @@ function refuseTooLarge(sensor: SensorState, patch: JsonObject): void {
   if (size <= MAX_STATE_SIZE) return;
   throw new LedgerError(
     'state-too-large',
-    `The state would have ${size} characters, more than ${MAX_STATE_SIZE}: remove members by patching them with null.`,
+    `The state would have ${size} characters, more than ${MAX_STATE_SIZE}: remove members by ` +
+      'patching them with null.',
   );
 }
 

@@ -145,7 +145,8 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
 function linkWasTaken(): LedgerError {
   return new LedgerError(
     'link-taken',
-    'A link of the device was linked to another device when the request was sent first: send it again as a new request.',
+    'A link of the device was linked to another device when the request was sent first: send ' +
+      'it again as a new request.',
   );
 }
 

@@ -304,7 +304,8 @@ export function linkTaken(kind: LinkKind, value: string, deviceId: string): Ledg
   const names = { devEui: 'DevEUI', simCardId: 'SIM card', sensorId: 'sensor' };
   return new LedgerError(
     'link-taken',
-    `The ${names[kind]} '${value}' is linked to the device '${deviceId}': unlink it there, or retire that device, first.`,
+    `The ${names[kind]} '${value}' is linked to the device '${deviceId}': unlink it there, ` +
+      'or retire that device, first.',
     { conflicting: { kind: 'device', id: deviceId } },
   );
 }

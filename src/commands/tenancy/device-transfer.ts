@@ -140,7 +140,8 @@ function refusedBefore(deviceId: string, there: DeviceState): LedgerError {
   if (!isFree(there)) return hasAnother(deviceId);
   return new LedgerError(
     'link-taken',
-    `The receiving project refused the device '${deviceId}', because another device had one of its links: transfer it again.`,
+    `The receiving project refused the device '${deviceId}', because another device had one ` +
+      'of its links: transfer it again.',
   );
 }
 

@@ -53,7 +53,8 @@ function packagedBinaries(): string {
     return path.resolve(path.dirname(fromThere.resolve(name)), '..', 'native');
   } catch (error) {
     throw new EmbeddedServerError(
-      `the PostgreSQL binaries of this platform (npm package ${name}) are not installed: install them, or set DATABASE_URL`,
+      `the PostgreSQL binaries of this platform (npm package ${name}) are not installed: ` +
+        'install them, or set DATABASE_URL',
       { cause: error },
     );
   }

@@ -16,9 +16,9 @@ export type ClusterLock =
  * The one lock of a cluster: whoever starts it takes it, and initdb and the server inherit the open
  * file. So the kernel lets it go when the last process of the cluster is dead, and not before.
  *
- * `postmaster.pid` alone will not do: a pid in it may be anybody's after a reboot, and means nothing
- * in another container, where a second server over the same files would destroy them. Node has no
- * flock(2), but the lock belongs to the open file, so a child may take it for us.
+ * `postmaster.pid` alone will not do: a pid in it may be anybody's after a reboot, and means
+ * nothing in another container, where a second server over the same files would destroy them. Node
+ * has no flock(2), but the lock belongs to the open file, so a child may take it for us.
  */
 export async function tryLock(
   paths: Pick<ClusterPaths, 'lockFile' | 'user'>,

@@ -44,7 +44,8 @@ export async function ensureCluster(paths: ClusterPaths, lock: ClusterLock): Pro
 }
 
 /**
- * The superuser's password, made at the first call. Durable before there is a cluster that knows it.
+ * The superuser's password, made at the first call. Durable before there is a cluster that knows
+ * it.
  * @throws EmbeddedServerError when there is a cluster and its password is lost or not ours to read.
  */
 export async function readPassword(
@@ -61,7 +62,8 @@ export async function readPassword(
     }
     if (needed)
       throw new EmbeddedServerError(
-        `${paths.passwordFile} is missing, and ${paths.clusterDir} cannot be opened without it: restore both from the same backup`,
+        `${paths.passwordFile} is missing, and ${paths.clusterDir} cannot be opened without ` +
+          'it: restore both from the same backup',
       );
     const fresh = `${paths.passwordFile}.${randomBytes(6).toString('hex')}`;
     const file = await open(fresh, 'wx', 0o600);
@@ -80,8 +82,9 @@ export async function readPassword(
 }
 
 /**
- * Gives the password file to whoever owns the data directory. Not to the user that the server runs as: `nobody`, say,
- * is shared by other services, and needs the password only while the cluster is made.
+ * Gives the password file to whoever owns the data directory. Not to the user that the server runs
+ * as: `nobody`, say, is shared by other services, and needs the password only while the cluster is
+ * made.
  */
 async function giveToOwner(
   paths: Pick<ClusterPaths, 'dataDir' | 'user'>,
@@ -142,11 +145,14 @@ async function runInitdb(
   const [, namelessUid] = /could not look up effective user ID (\d+)/.exec(output) ?? [];
   if (namelessUid !== undefined) {
     throw new EmbeddedServerError(
-      `PostgreSQL needs a name for the user ${namelessUid}, and /etc/passwd has none: add one (fleetledger:x:${namelessUid}:0::/:/bin/false), start as another user, or set DATABASE_URL`,
+      `PostgreSQL needs a name for the user ${namelessUid}, and /etc/passwd has none: add ` +
+        `one (fleetledger:x:${namelessUid}:0::/:/bin/false), start as another user, or set ` +
+        'DATABASE_URL',
     );
   }
   throw new EmbeddedServerError(
-    `initdb could not make a cluster in ${paths.dataDir}: ${output.trim().split('\n').slice(-3).join(' ')}`,
+    `initdb could not make a cluster in ${paths.dataDir}: ` +
+      output.trim().split('\n').slice(-3).join(' '),
   );
 }
 
@@ -160,7 +166,8 @@ async function clusterExists(paths: Pick<ClusterPaths, 'clusterDir'>): Promise<b
   if (names.length === 0) return false;
   if (names.includes('PG_VERSION')) return true;
   throw new EmbeddedServerError(
-    `${paths.clusterDir} is neither empty nor a PostgreSQL cluster: move it elsewhere, or set DATA_DIR`,
+    `${paths.clusterDir} is neither empty nor a PostgreSQL cluster: move it elsewhere, or ` +
+      'set DATA_DIR',
   );
 }
 
@@ -170,7 +177,8 @@ async function takeOver(paths: ClusterPaths): Promise<void> {
   if (paths.user.kind === 'same') {
     if (process.getuid !== undefined && uid !== process.getuid())
       throw new EmbeddedServerError(
-        `${paths.clusterDir} belongs to user ${uid}: run as that user, or give it to yours (chown -R)`,
+        `${paths.clusterDir} belongs to user ${uid}: run as that user, or give it to yours ` +
+          '(chown -R)',
       );
     return;
   }

@@ -185,13 +185,17 @@ function foundRunning(
     return { kind: 'wait', reason: `it is still ${status}`, patienceMs: SEEN_PATIENCE_MS };
   if (entry.port !== undefined && entry.port !== port)
     throw new EmbeddedServerError(
-      `another process has restarted PostgreSQL at port ${port}, and this one knows port ${entry.port}; restart this one`,
+      `another process has restarted PostgreSQL at port ${port}, and this one knows port ` +
+        `${entry.port}; restart this one`,
     );
   return { kind: 'server', port, seen: true };
 }
 
 function heldElsewhere(paths: ClusterPaths): string {
-  return `a process that cannot be seen from here (in another container?) holds ${paths.lockFile}; stop it first`;
+  return (
+    `a process that cannot be seen from here (in another container?) holds ${paths.lockFile}; ` +
+    'stop it first'
+  );
 }
 
 async function prepareCluster(options: EmbeddedServerOptions): Promise<ClusterPaths> {
@@ -223,7 +227,8 @@ async function makeDataDir(dataDir: string): Promise<string> {
     return await realpath(dataDir);
   } catch (error) {
     throw new EmbeddedServerError(
-      `${path.resolve(dataDir)} cannot be written: set DATA_DIR to a folder of this user, or set DATABASE_URL`,
+      `${path.resolve(dataDir)} cannot be written: set DATA_DIR to a folder of this user, or ` +
+        'set DATABASE_URL',
       { cause: error },
     );
   }

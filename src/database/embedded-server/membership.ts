@@ -130,7 +130,8 @@ async function connect(
     await client.end().catch(() => undefined);
     if (!WRONG_PASSWORD.has(codeOf(error) ?? '')) throw error;
     throw new EmbeddedServerError(
-      `the password in ${paths.passwordFile} is not that of ${paths.clusterDir}: restore both from the same backup`,
+      `the password in ${paths.passwordFile} is not that of ${paths.clusterDir}: restore ` +
+        'both from the same backup',
       { cause: error },
     );
   }

@@ -8,7 +8,9 @@ import { EmbeddedServerError } from './errors.ts';
 export type ServiceUser =
   | { readonly kind: 'same' }
   | { readonly kind: 'other'; readonly uid: number; readonly gid: number }
-  /** Cannot walk to the files by itself (they are below /root, say), so it may pass closed folders. */
+  /**
+   * Cannot walk to the files by itself (they are below /root, say), so it may pass closed folders.
+   */
   | { readonly kind: 'other-passing'; readonly uid: number; readonly gid: number };
 
 /**
@@ -28,7 +30,8 @@ export async function chooseServiceUser(
   const passing: ServiceUser = { kind: 'other-passing', ...user };
   if (await works(passing)) return passing;
   throw new EmbeddedServerError(
-    `PostgreSQL does not run as root, and user ${user.uid} cannot pass ${closed}: start as another user, move DATA_DIR and the program out of it, or set DATABASE_URL`,
+    `PostgreSQL does not run as root, and user ${user.uid} cannot pass ${closed}: start as ` +
+      'another user, move DATA_DIR and the program out of it, or set DATABASE_URL',
   );
 }
 
@@ -60,7 +63,8 @@ export async function giveTo(user: ServiceUser, file: string): Promise<void> {
     await chown(file, user.uid, user.gid);
   } catch (error) {
     throw new EmbeddedServerError(
-      `PostgreSQL does not run as root, and ${file} cannot be given to user ${user.uid}: start as another user, move DATA_DIR, or set DATABASE_URL`,
+      `PostgreSQL does not run as root, and ${file} cannot be given to user ${user.uid}: ` +
+        'start as another user, move DATA_DIR, or set DATABASE_URL',
       { cause: error },
     );
   }

@@ -43,8 +43,8 @@ interface Waiting {
 /**
  * The one call that carries all appends of a process, many at a time: the client's batch path, made
  * anew over its connection. The client's own ends the process where the connection breaks while
- * appends wait to be written (256 callers with 20 KB each: 1,600 unhandled rejections at once), keeps
- * the appends of all clients in one table, and takes no time-out.
+ * appends wait to be written (256 callers with 20 KB each: 1,600 unhandled rejections at once),
+ * keeps the appends of all clients in one table, and takes no time-out.
  */
 export class AppendCall {
   readonly #client: ClientInternals;
@@ -55,7 +55,8 @@ export class AppendCall {
   }
 
   /**
-   * @throws WrongExpectedVersionError, MaxAppendSizeExceededError, NoAnswerError, and what the client
+   * @throws WrongExpectedVersionError, MaxAppendSizeExceededError, NoAnswerError, and what the
+   * client
    *   throws of connections; after those but the first two, it may have been stored.
    */
   async append(request: AppendRequest): Promise<AppendSuccess> {

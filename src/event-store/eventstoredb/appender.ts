@@ -46,8 +46,8 @@ const SEARCH_PAGE = 100;
 
 /**
  * Appends whose outcome is always the truth. An attempt without an answer (a time-out, a connection
- * that broke) may have been stored, or be stored a moment later, so it is repeated with the same ids
- * at the same revision, which the server answers like the first time if that was stored. The
+ * that broke) may have been stored, or be stored a moment later, so it is repeated with the same
+ * ids at the same revision, which the server answers like the first time if that was stored. The
  * present revision would be the trap: there the same ids are written a second time.
  */
 export class Appender {
@@ -191,8 +191,8 @@ export class Appender {
 
   /**
    * With `any` and `stream-exists` the server knows a repetition only as far as its cache of ids
-   * reaches, which a restart empties. So before it is sent again, the stream is searched for it: what
-   * the first attempt stored lies after everything that was known when it was made.
+   * reaches, which a restart empties. So before it is sent again, the stream is searched for it:
+   * what the first attempt stored lies after everything that was known when it was made.
    */
   async #foundSince(before: Position, write: Write): Promise<Appended | undefined> {
     if (isByRevision(write)) return undefined;
@@ -238,7 +238,9 @@ export class Appender {
     return { outcome, actualRevision: actualVersion };
   }
 
-  /** What stands where a refused write would have been stored, once its stream can be read so far. */
+  /**
+   * What stands where a refused write would have been stored, once its stream can be read so far.
+   */
   async #inPlace(write: Write, actualRevision: bigint): Promise<readonly Received[]> {
     const { reading, names, readableWithinMs } = this.#options;
     const { stream, events, expectedRevision } = write;
@@ -274,7 +276,9 @@ function isByRevision({ expectedRevision }: Write): boolean {
   return placeOf(expectedRevision) !== undefined;
 }
 
-/** The revision that the first event of a write gets; undefined where that is the server's choice. */
+/**
+ * The revision that the first event of a write gets; undefined where that is the server's choice.
+ */
 function placeOf(expectedRevision: ExpectedRevision): bigint | undefined {
   if (expectedRevision === 'any' || expectedRevision === 'stream-exists') return undefined;
   return expectedRevision === 'no-stream' ? 0n : expectedRevision + 1n;

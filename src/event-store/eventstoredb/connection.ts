@@ -4,8 +4,8 @@ import { Reading } from './reading.ts';
 import { errorMessage } from '../../shared/errors.ts';
 
 /**
- * The connection of this process to one server. All logs on that server share it, and what bounds its
- * use: to one address gRPC makes one connection anyway, which carries about 100 streams.
+ * The connection of this process to one server. All logs on that server share it, and what bounds
+ * its use: to one address gRPC makes one connection anyway, which carries about 100 streams.
  */
 export interface Connection {
   readonly client: EventStoreDBClient;
@@ -81,10 +81,10 @@ function boundReconnects(internals: ClientInternals): void {
 }
 
 /**
- * When several calls fail at once, the client forgets its channel and takes another one several times.
- * The channels between would stay connected for ever. So only the newest is kept open, and calls on
- * another one are retried. The result closes the newest; a channel that a failed call makes after that
- * is closed at once.
+ * When several calls fail at once, the client forgets its channel and takes another one several
+ * times. The channels between would stay connected for ever. So only the newest is kept open, and
+ * calls on another one are retried. The result closes the newest; a channel that a failed call
+ * makes after that is closed at once.
  */
 function trackChannels(internals: ClientInternals): () => void {
   const createChannel = internals.createChannel.bind(internals);
@@ -146,7 +146,8 @@ export function parseUrl(url: string): { connectionString: string; streamPrefix:
 /** A status of gRPC. */
 const UNAUTHENTICATED = 16;
 const RIGHTS =
-  'A ledger reads $all, and reads and writes its own streams: docs/operations.md says how to grant it';
+  'A ledger reads $all, and reads and writes its own streams: docs/operations.md says how to ' +
+  'grant it';
 
 /** Why the ledger cannot be opened there, in one line without the password. */
 export function connectFailure(connectionString: string, cause: unknown): string {
@@ -157,7 +158,10 @@ export function connectFailure(connectionString: string, cause: unknown): string
     return `Cannot connect to ${place}: ${reason}. Check that it runs there, and EVENTSTORE_URL.`;
   }
   if (isAnonymous) {
-    return `${place} refuses a connection without a user (${reason}). Name one in EVENTSTORE_URL, with TLS: with tls=false none is sent. ${RIGHTS}.`;
+    return (
+      `${place} refuses a connection without a user (${reason}). Name one in EVENTSTORE_URL, ` +
+      `with TLS: with tls=false none is sent. ${RIGHTS}.`
+    );
   }
   return Number(cause.code) === UNAUTHENTICATED
     ? `${place} does not know the user ${user} with this password (${reason}). Check EVENTSTORE_URL.`

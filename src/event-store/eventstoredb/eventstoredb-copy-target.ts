@@ -80,7 +80,8 @@ function leaveOut(error: unknown): void {
 function refusalOf(error: unknown, { stream, revision }: RecordedEvent): unknown {
   if (!(error instanceof LedgerError) || error.code !== 'body-too-large') return error;
   return new CopyRefusedError(
-    `The event ${revision} of ${stream} is larger than what this server takes at once (MaxAppendSize): allow it more.`,
+    `The event ${revision} of ${stream} is larger than what this server takes at once ` +
+      '(MaxAppendSize): allow it more.',
   );
 }
 

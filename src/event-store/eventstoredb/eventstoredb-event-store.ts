@@ -33,7 +33,10 @@ import { eventTime, positionOf, recordedEvent, StreamNames } from './wire-event.
 import { sleep } from '../../shared/sleep.ts';
 
 export interface EventStoreDBOptions {
-  /** `esdb://…`, as the client takes it; and `streamPrefix=…` in it, before the names of all streams. */
+  /**
+   * `esdb://…`, as the client takes it; and `streamPrefix=…` in it, before the names of all
+   * streams.
+   */
   readonly url: string;
   readonly logger: Logger;
   /** The categories of streams that make up the ledger. */

@@ -12,7 +12,9 @@ const PAGES = [4, 64, 1_000] as const;
 export class Head {
   readonly #reading: Reading;
   readonly #names: StreamNames;
-  /** The last event of ours that is known of: nothing of ours lies between it and `#lookedThrough`. */
+  /**
+   * The last event of ours that is known of: nothing of ours lies between it and `#lookedThrough`.
+   */
   #newestKnown: Position = BEGINNING;
   #lookedThrough: Position;
 

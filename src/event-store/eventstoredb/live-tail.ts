@@ -31,8 +31,8 @@ interface Kept {
 
 /**
  * The end of the log, as one subscription of this process sees it: the newest events, kept within
- * bounds for all who follow. Nobody makes it wait, so it is as fast as it can be; who is slower than
- * what is kept reads the log by himself.
+ * bounds for all who follow. Nobody makes it wait, so it is as fast as it can be; who is slower
+ * than what is kept reads the log by himself.
  *
  * Under load the server ends a live subscription as soon as 32 messages wait for it. That is the
  * normal case, and no failure: the tail goes on at once from its last position.

@@ -31,11 +31,11 @@ const MAX_MS_PER_MILESTONE = 60_000;
 const TIMEOUT_MS = 3_000;
 
 /**
- * What the log has to say of itself, in a stream that is none of the ledger's own: first its id, then
- * a milestone for every thousand events or so. The server finds an event by its stream and revision,
- * and has no index by time: here a time is found by a binary search over revisions, and then by
- * reading a thousand events. Who appends writes the milestones; one too many, or one too few after
- * a kill, only makes that reading shorter or longer.
+ * What the log has to say of itself, in a stream that is none of the ledger's own: first its id,
+ * then a milestone for every thousand events or so. The server finds an event by its stream and
+ * revision, and has no index by time: here a time is found by a binary search over revisions, and
+ * then by reading a thousand events. Who appends writes the milestones; one too many, or one too
+ * few after a kill, only makes that reading shorter or longer.
  */
 export class LogBook {
   readonly logId: string;

@@ -28,9 +28,9 @@ export async function untilAnswered<T>(attempt: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Waits until a stream can be read at the revision that the server refused an append for. The server
- * decides on events that it is still writing, so for a moment after the refusal a reader may find
- * nothing, or not yet the event that came first.
+ * Waits until a stream can be read at the revision that the server refused an append for. The
+ * server decides on events that it is still writing, so for a moment after the refusal a reader may
+ * find nothing, or not yet the event that came first.
  * @throws NotReadableError when that moment does not end: the server may have died over that event
  */
 export function untilReadable(

@@ -70,8 +70,8 @@ export function connectionTo({
 }
 
 /**
- * kafkajs reports an unavailable broker as an error, many times a second. The fault is transient, and
- * one line in a while says as much.
+ * kafkajs reports an unavailable broker as an error, many times a second. The fault is transient,
+ * and one line in a while says as much.
  */
 function toLogger(logger: Logger): (entry: LogEntry) => void {
   const saidAtMs = new Map<string, number>();

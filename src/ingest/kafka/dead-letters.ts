@@ -18,8 +18,8 @@ const TIMEOUT_MS = 10_000;
 
 /**
  * Sends messages that cannot be used to the dead-letter topic: key, value and headers as they came,
- * and more headers that say why and from where. Each is sent at least once; one that is sent again is
- * known by its topic, partition and offset.
+ * and more headers that say why and from where. Each is sent at least once; one that is sent again
+ * is known by its topic, partition and offset.
  */
 export class DeadLetters {
   readonly #producer: Producer;

@@ -8,7 +8,8 @@ export const SESSION_TIMEOUT_MS = 10_000;
 
 /**
  * Keeps this member in its group while a batch is in work, which takes as long as the store takes.
- * Calls `onLost` with what the first failed heartbeat met: another generation of the group, no broker.
+ * Calls `onLost` with what the first failed heartbeat met: another generation of the group, no
+ * broker.
  */
 export class Membership {
   readonly #timer: NodeJS.Timeout;

@@ -17,7 +17,8 @@ export class UsageProducer {
   static async open(cluster: KafkaCluster, topic: string, logger: Logger): Promise<UsageProducer> {
     const kafka = kafkaClient(cluster, logger);
     await ensureTopics(kafka, topic);
-    // Records have no ids here, so what is sent again after a lost answer would count as other usage.
+    // Records have no ids here, so what is sent again after a lost answer would count as other
+    // usage.
     const producer = kafka.producer({
       idempotent: true,
       maxInFlightRequests: 1,

@@ -76,7 +76,9 @@ export async function append(
   return answer;
 }
 
-/** As the port has it: when the outcome could not be found out in time, the same call is repeated. */
+/**
+ * As the port has it: when the outcome could not be found out in time, the same call is repeated.
+ */
 export async function appendUntilAnswered(client: EventStore, write: Write): Promise<Appended> {
   for (;;) {
     try {

@@ -10,7 +10,10 @@ export interface AppendRequest {
 
 export type AppendAnswer =
   | { readonly outcome: 'stored'; readonly revision?: number; readonly position?: number }
-  /** The same ids are still being written: the server drops the repetition, and its time-out answers. */
+  /**
+   * The same ids are still being written: the server drops the repetition, and its time-out
+   * answers.
+   */
   | { readonly outcome: 'dropped' }
   | { readonly outcome: 'wrong-expected-version'; readonly current: number | undefined }
   | { readonly outcome: 'stream-deleted' }

@@ -53,6 +53,7 @@ export const failures = {
   consumerTooSlow: (): GrpcFailure => ({
     code: status.ABORTED,
     details:
-      'Operation timed out: Consumer too slow to handle event while live. Client resubscription required.',
+      'Operation timed out: Consumer too slow to handle event while live. Client ' +
+      'resubscription required.',
   }),
 };

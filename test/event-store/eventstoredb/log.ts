@@ -26,7 +26,10 @@ interface StreamOfLog {
   isTombstoned: boolean;
 }
 
-/** How often an append is followed by a record of the server's own, so that nobody counts on density. */
+/**
+ * How often an append is followed by a record of the server's own, so that nobody counts on
+ * density.
+ */
 const APPENDS_PER_SYSTEM_RECORD = 16;
 
 /**
@@ -66,7 +69,9 @@ export class Log {
     return this.#stream(stream).records;
   }
 
-  /** What appends to a stream are decided on, which may not be readable yet; grows with the stream. */
+  /**
+   * What appends to a stream are decided on, which may not be readable yet; grows with the stream.
+   */
   decidedOf(stream: string): readonly LogRecord[] {
     return this.#stream(stream).decided;
   }

@@ -8,8 +8,9 @@ export interface StandInChild {
 }
 
 /**
- * A stand-in in a process of its own, so that its work is not that of whom it serves. `showsAfterMs`:
- * how long after it has decided on an append its events can be read, and it is answered.
+ * A stand-in in a process of its own, so that its work is not that of whom it serves.
+ * `showsAfterMs`: how long after it has decided on an append its events can be read, and it is
+ * answered.
  */
 export async function startStandInProcess(showsAfterMs = 0): Promise<StandInChild> {
   const program = new URL('stand-in-process.ts', import.meta.url).pathname;

@@ -174,7 +174,9 @@ export class EventStoreStandIn {
     for (const subscription of this.#subscriptions) subscription.drop();
   }
 
-  /** From now on calls are refused, as after a change of the password or the rights of their user. */
+  /**
+   * From now on calls are refused, as after a change of the password or the rights of their user.
+   */
   refuseUsers(why: 'unauthenticated' | 'accessDenied' | undefined): void {
     this.#refusal = why;
   }

@@ -7,7 +7,8 @@ import { decompressZstd } from '../../../src/ingest/kafka/zstd.ts';
 
 const { CompressionCodecs, CompressionTypes } = kafkajs;
 
-// Six records, as the Java client 4.1.1 puts them into a batch: what follows the header of the batch.
+// Six records, as the Java client 4.1.1 puts them into a batch: what follows the header of the
+// batch.
 const RECORDS =
   'pgEAAAABmAF7InNpbS1jYXJkLWlkIjogIjg5NDQwMDAwIiwgImJ5dGVzLXVzZWQiOiAwLCAiZGF0ZSI6ICIyMDIyLTAyLTE4VDAwOjAwOjAwWiJ9AKwBAAICAZ4BeyJzaW0tY2FyZC1pZCI6ICI4OTQ0MDAwMSIsICJieXRlcy11c2VkIjogMTAyNCwgImRhdGUiOiAiMjAyMi0wMi0xOFQwMDowMDowMFoifQCsAQAEBAGeAXsic2ltLWNhcmQtaWQiOiAiODk0NDAwMDIiLCAiYnl0ZXMtdXNlZCI6IDIwNDgsICJkYXRlIjogIjIwMjItMDItMThUMDA6MDA6MDBaIn0ArAEABgYBngF7InNpbS1jYXJkLWlkIjogIjg5NDQwMDAzIiwgImJ5dGVzLXVzZWQiOiAzMDcyLCAiZGF0ZSI6ICIyMDIyLTAyLTE4VDAwOjAwOjAwWiJ9AKwBAAgIAZ4BeyJzaW0tY2FyZC1pZCI6ICI4OTQ0MDAwNCIsICJieXRlcy11c2VkIjogNDA5NiwgImRhdGUiOiAiMjAyMi0wMi0xOFQwMDowMDowMFoifQCsAQAKCgGeAXsic2ltLWNhcmQtaWQiOiAiODk0NDAwMDUiLCAiYnl0ZXMtdXNlZCI6IDUxMjAsICJkYXRlIjogIjIwMjItMDItMThUMDA6MDA6MDBaIn0A';
 const BATCHES = [

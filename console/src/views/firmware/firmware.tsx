@@ -123,7 +123,9 @@ function Versions({ versions }: { versions: readonly Version[] }) {
   );
 }
 
-/** SemVer precedence as far as an order of columns needs it: a release comes after its candidates. */
+/**
+ * SemVer precedence as far as an order of columns needs it: a release comes after its candidates.
+ */
 function byVersion(one: string, other: string): number {
   const [release = '', candidate] = one.split('+')[0]?.split(/-(.*)/s) ?? [];
   const [otherRelease = '', otherCandidate] = other.split('+')[0]?.split(/-(.*)/s) ?? [];

@@ -26,8 +26,8 @@ interface KeySpan {
 }
 
 /**
- * Issues and revokes keys, event by event. A device that is transferred keeps its keys, so a key may be
- * issued again in another project: the span in the one that it leaves ends there.
+ * Issues and revokes keys, event by event. A device that is transferred keeps its keys, so a key
+ * may be issued again in another project: the span in the one that it leaves ends there.
  */
 export async function changeKeys(applied: readonly AppliedToKey[], tx: Queryable): Promise<void> {
   if (applied.length === 0) return;
