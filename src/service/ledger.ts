@@ -68,8 +68,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
   const url = config.databaseUrl ?? embedded?.url ?? '';
   const applicationName = `fleetledger-${process.pid}`;
   const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
-  // A pool of its own: queries that wait for a table must not take the connections of those they
-  // wait for.
+  // Reads have connections of their own: they have a time limit, and must not delay appends.
   const readers = openDatabase({
     url,
     logger,

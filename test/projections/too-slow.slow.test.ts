@@ -1,7 +1,12 @@
 // @module-tag slow
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { openDatabase, type Connection, type Database } from '../../src/database/database.ts';
+import {
+  openDatabase,
+  type Connection,
+  type Database,
+  type Queryable,
+} from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
 import type { Replay } from '../../src/projections/engine/replaying/replays.ts';
@@ -125,6 +130,54 @@ describe('an event that cannot be applied in time', () => {
     expect(await notes.status(process)).toMatchObject({ status: 'live' });
   });
 });
+
+test('a server that is slow for everything is waited for, and no event is blamed', async () => {
+  const notes = new Notes(database);
+  const server = { delayMs: 1_200, transactions: 0 };
+  const process = await startReadProcess({
+    url: testDatabase.url,
+    // Two statements, the second of which would begin after the limit.
+    projections: [
+      notes.projection('one', {
+        before: async (_events, tx) => void (await tx.query({ text: 'select' })),
+      }),
+    ],
+    applyTimeoutMs: LIMIT_MS,
+    database: {
+      ...database,
+      async connect(options) {
+        const connection = await database.connect(options);
+        return { ...connection, transaction: (work) => slowly(connection, work, server) };
+      },
+    },
+  });
+  await notes.append(process.store, ['0']);
+  process.engine.start();
+
+  // More than one attempt, a second one, and the look at the server.
+  await vi.waitFor(() => expect(server.transactions).toBeGreaterThan(6), EVENTUALLY);
+  expect(await notes.status(process)).toMatchObject({ status: 'live', lastError: undefined });
+
+  server.delayMs = 0;
+  await notes.eventuallyNotes(['0']);
+});
+
+/** A transaction whose statements each take longer, whatever they do. */
+function slowly<T>(
+  connection: Connection,
+  work: (tx: Queryable) => Promise<T>,
+  server: { readonly delayMs: number; transactions: number },
+): Promise<T> {
+  server.transactions += 1;
+  return connection.transaction((tx) =>
+    work({
+      async query(statement, options) {
+        await new Promise((resolve) => setTimeout(resolve, server.delayMs));
+        return tx.query(statement, options);
+      },
+    }),
+  );
+}
 
 test('events that cannot be applied together in time are applied in parts', async () => {
   const notes = new Notes(database);

@@ -1,6 +1,11 @@
 import { type Connection, type Database, type Queryable } from '../../../database/database.ts';
 import type { Batch, EventStore, Position, RecordedEvent } from '../../../event-store/port.ts';
-import { addProgressColumns, moveCheckpoint, readCheckpoint } from '../generations/checkpoint.ts';
+import {
+  addProgressColumns,
+  lockCheckpoint,
+  moveCheckpoint,
+  readCheckpoint,
+} from '../generations/checkpoint.ts';
 import type { Generation } from '../generations/generations.ts';
 import type { Lease } from './lease.ts';
 import type { Projection } from '../projection.ts';
@@ -8,7 +13,7 @@ import { setForSession } from '../session-settings.ts';
 import { readSkips } from './skips.ts';
 import type { Stop } from './stops.ts';
 import { TooSlowError, withinLimit } from './time-limit.ts';
-import { errorMessage, isTransient } from '../../../shared/errors.ts';
+import { errorMessage, isTransient, LedgerError } from '../../../shared/errors.ts';
 
 export interface WriterOptions {
   readonly database: Database;
@@ -56,6 +61,9 @@ const APPLY_TIMEOUT_MS = 30_000;
  * is blamed for it.
  */
 const LOCK_TIMEOUT_MS = 10_000;
+
+/** A transaction that changes nothing takes a few milliseconds, and waits for the disk once. */
+const SLOW_SERVER_MS = 1_000;
 
 /** A process that stalls for this long within a transaction loses the transaction. */
 const STALLED_AFTER_MS = 3_000;
@@ -156,7 +164,17 @@ export class GenerationWriter {
     // attempt belongs to the same turn: with a new turn for each, there would never be a result.
     const isSure = !(failure.cause instanceof TooSlowError);
     const confirmed = isSure ? failure : await this.#tryCommit(batch);
-    return confirmed && stopAt(event, confirmed);
+    if (confirmed === undefined) return undefined;
+    if (!isSure && (await this.#isServerSlow())) throw serverIsSlow(confirmed);
+    return stopAt(event, confirmed);
+  }
+
+  /** Whether the server also takes long for a transaction that changes nothing. */
+  async #isServerSlow(): Promise<boolean> {
+    const startedAt = performance.now();
+    const { schema } = this.#options.generation;
+    await this.connection.transaction((tx) => lockCheckpoint(tx, schema));
+    return performance.now() - startedAt > SLOW_SERVER_MS;
   }
 
   /**
@@ -215,4 +233,9 @@ function split({ events, position }: Batch, count: number): [Batch, Batch] {
 
 function stopAt(event: RecordedEvent, { message }: NotAppliedError): Stop {
   return { eventId: event.id, position: event.position.toString(), message };
+}
+
+function serverIsSlow(cause: unknown): LedgerError {
+  const detail = 'The database is too slow to apply events: the batch is tried again.';
+  return new LedgerError('store-unavailable', detail, { cause });
 }
