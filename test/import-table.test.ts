@@ -60,18 +60,21 @@ function overridesOf([name, folder]: [string, Folder]): object[] {
   const { mayImport, exceptions = {} } = folder;
   if (typeof mayImport === 'string') return [];
   return [
-    override(name, `src/${name}/**/*.ts`, mayImport),
+    override(name, name, mayImport),
     ...Object.entries(exceptions).map(([part, more]) =>
-      override(name, `src/${name}/${part}/**/*.ts`, [...mayImport, ...more]),
+      override(name, `${name}/${part}`, [...mayImport, ...more]),
     ),
   ];
 }
 
-function override(name: string, files: string, mayImport: readonly string[]): object {
+/** The rules of a folder, or of one subfolder, which may own packages that the rest may not use. */
+function override(name: string, folder: string, mayImport: readonly string[]): object {
   const allowed = new Set([name, ...mayImport.map((other) => other.replace(PORT, ''))]);
   const all = [...folders.map(([other]) => other), ...table.importedByNoOther];
   const forbidden = [...new Set(all)].filter((other) => !allowed.has(other));
-  const foreign = Object.entries(table.packages).filter(([, owner]) => owner !== name);
+  const foreign = Object.entries(table.packages).filter(([, owner]) => {
+    return owner !== name && owner !== folder;
+  });
   const list = mayImport.length === 0 ? 'nothing of ours' : `${mayImport.join(', ')} only`;
   const patterns = [
     {
@@ -91,16 +94,21 @@ function override(name: string, files: string, mayImport: readonly string[]): ob
       message: 'this package belongs to another folder (import-table.json)',
     },
   ];
-  return { files: [files], rules: { 'no-restricted-imports': ['error', { patterns }] } };
+  return {
+    files: [`src/${folder}/**/*.ts`],
+    rules: { 'no-restricted-imports': ['error', { patterns }] },
+  };
 }
 
 /** The cells of a folder's row. */
 function holds(name: string, { holds: what, mayImport, exceptions = {} }: Folder): string {
   const owned = Object.entries(table.packages).flatMap(([packageName, owner]) =>
-    owner === name ? [`\`${packageName}\``] : [],
+    owner.split('/')[0] === name ? [`\`${packageName}\``] : [],
   );
   const owns = owned.length === 0 ? '' : `; owns ${owned.join(', ')}`;
   const list = typeof mayImport === 'string' ? mayImport : mayImport.join(', ');
-  const more = Object.entries(exceptions).map(([part, extra]) => `; ${part} also ${extra.join()}`);
+  const more = Object.entries(exceptions).flatMap(([part, extra]) =>
+    extra.length === 0 ? [] : [`; ${part} also ${extra.join()}`],
+  );
   return `${what}${owns} | ${list === '' ? 'nothing of ours' : list}${more.join('')}`;
 }

@@ -108,7 +108,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     mayAppend.catch(() => undefined);
     const handler = new CommandHandler(store, states);
     const administration = new ProjectionAdministration(database, store, projections, engine);
-    const models = new ReadModels(readers, engine, store);
+    const models = new ReadModels(readers, engine);
     const links = new LinkQueries(models);
     const linkedDevices: LinkedDevices = (...link) => links.devicesWith(...link);
     return {
@@ -124,7 +124,7 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
       projectionCommands: new ProjectionCommands(handler, administration),
       models,
       mayAppend,
-      keyModels: new ReadModels(followers, engine, store),
+      keyModels: new ReadModels(followers, engine),
       async close() {
         await engine.stop();
         await store.close();

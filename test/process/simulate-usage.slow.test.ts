@@ -59,7 +59,7 @@ test('simulated usage is sent over HTTP, and its totals are those that are recor
 });
 
 test.each([
-  { args: [], complaint: 'Say where to' },
+  { args: [], complaint: 'Give --brokers, or --url and --key' },
   { args: ['--brokers', 'nowhere'], complaint: 'It must be host:port' },
   { args: ['--brokers', 'a:1', '--url', 'http://a'], complaint: 'cannot be used with' },
   { args: ['--brokers', 'a:1', '--start', 'today'], complaint: 'It must be a day' },

@@ -128,7 +128,7 @@ describe('with tables that are filled by hand', () => {
     });
     await engine.prepare();
     engine.active.close();
-    queries = new DevEuiQueries(new ReadModels(database, engine, store));
+    queries = new DevEuiQueries(new ReadModels(database, engine));
     tables = await tablesByHand(database, deveuiProjection, store.logId);
     const another = { ...deveuiProjection, name: 'deveui_one_by_one' };
     oneByOne = await tablesByHand(database, another, store.logId);

@@ -32,7 +32,7 @@ beforeAll(async () => {
   const engine = new ProjectionEngine(options);
   await engine.prepare();
   engine.active.close();
-  queries = new FirmwareQueries(new ReadModels(database, engine, store));
+  queries = new FirmwareQueries(new ReadModels(database, engine));
   tables = await tablesByHand(database, firmwareProjection, store.logId);
   const another = { ...firmwareProjection, name: 'firmware_one_by_one' };
   oneByOne = await tablesByHand(database, another, store.logId);

@@ -67,7 +67,7 @@ export async function startReadProcess(options: ReadProcessOptions): Promise<Rea
     handler: new CommandHandler(store, states),
     engine,
     administration: new ProjectionAdministration(database, store, options.projections, engine),
-    models: new ReadModels(readers, engine, store),
+    models: new ReadModels(readers, engine),
     stop,
   };
 }

@@ -52,7 +52,7 @@ beforeAll(async () => {
   });
   await engine.prepare();
   engine.active.close();
-  queries = new InventoryQueries(new ReadModels(database, engine, store));
+  queries = new InventoryQueries(new ReadModels(database, engine));
   tables = await tablesByHand(database, tenancyProjection, store.logId);
   const another = { ...tenancyProjection, name: 'tenancy_one_by_one' };
   oneByOne = await tablesByHand(database, another, store.logId);

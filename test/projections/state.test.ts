@@ -61,7 +61,7 @@ describe('with tables that are filled by hand', () => {
     });
     await engine.prepare();
     engine.active.close();
-    queries = new StateQueries(new ReadModels(database, engine, store));
+    queries = new StateQueries(new ReadModels(database, engine));
     tables = await tablesByHand(database, stateProjection, store.logId);
     const another = { ...stateProjection, name: 'state_one_by_one' };
     oneByOne = await tablesByHand(database, another, store.logId);

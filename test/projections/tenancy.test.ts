@@ -28,7 +28,7 @@ import { createLogger } from '../../src/shared/logger.ts';
 import { openTestLog } from '../event-store/test-log.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { cut, PastEvents, tablesByHand, type TablesByHand } from './by-hand.ts';
-import { startReadProcess } from './read-process.ts';
+import { startReadProcess, type ReadProcess } from './read-process.ts';
 import {
   createOf,
   deviceCommand,
@@ -108,7 +108,7 @@ describe('with tables that are filled by hand', () => {
     });
     await engine.prepare();
     engine.active.close();
-    const models = new ReadModels(database, engine, store);
+    const models = new ReadModels(database, engine);
     queries = new TenancyQueries(models);
     keys = new KeyQueries(models);
     tables = await tablesByHand(database, tenancyProjection, store.logId);
@@ -551,8 +551,11 @@ function shownOf({ devEui, simCardId, sensorId, retiredAt }: DeviceView) {
 describe('with a projection that runs', () => {
   const testDatabase = createTestDatabase();
 
-  async function startDirectory(models: ReadModels): Promise<KeyDirectory> {
-    const directory = new KeyDirectory(new KeyQueries(models), models.store);
+  async function startDirectory({
+    models,
+    store,
+  }: Pick<ReadProcess, 'models' | 'store'>): Promise<KeyDirectory> {
+    const directory = new KeyDirectory(new KeyQueries(models), store);
     const stopping = new AbortController();
     const { ended } = await directory.follow(stopping.signal);
     onTestFinished(async () => {
@@ -569,13 +572,13 @@ describe('with a projection that runs', () => {
   });
 
   test('a project, its members, devices and keys are read as soon as they are there', async () => {
-    const { handler, engine, models } = await startReadProcess({
+    const { handler, engine, models, store } = await startReadProcess({
       url: testDatabase.url,
       projections: [tenancyProjection, stateProjection, firmwareProjection],
     });
     engine.start();
     const queries = new TenancyQueries(models);
-    const directory = await startDirectory(models);
+    const directory = await startDirectory({ models, store });
     const context: CommandContext = { projectId: 'acme', actor: 'adm', correlationId: 'r1' };
     const device = (command: DeviceCommand) =>
       handler.execute(deviceDecider, deviceStream('acme', 'd1'), command, context);
@@ -611,7 +614,7 @@ describe('with a projection that runs', () => {
   });
 
   test('the key of the installation is in no project', async () => {
-    const { handler, engine, models } = await startReadProcess({
+    const { handler, engine, models, store } = await startReadProcess({
       url: testDatabase.url,
       projections: [tenancyProjection, stateProjection, firmwareProjection],
     });
@@ -623,7 +626,7 @@ describe('with a projection that runs', () => {
       { projectId: INSTALLATION_PROJECT, actor: 'system:start', correlationId: 'r1' },
     );
 
-    expect(await (await startDirectory(models)).find('admin')).toMatchObject({
+    expect(await (await startDirectory({ models, store })).find('admin')).toMatchObject({
       kind: 'adm',
       projectId: INSTALLATION_PROJECT,
       isRevoked: false,

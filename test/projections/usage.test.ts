@@ -34,7 +34,7 @@ beforeAll(async () => {
   const engine = new ProjectionEngine(options);
   await engine.prepare();
   engine.active.close();
-  const models = new ReadModels(database, engine, store);
+  const models = new ReadModels(database, engine);
   [queries, totals] = [new UsageQueries(models), new UsageTotals(models)];
   tables = await tablesByHand(database, usageProjection, store.logId);
   const another = { ...usageProjection, name: 'usage_one_by_one' };

@@ -41,7 +41,7 @@ beforeAll(async () => {
   });
   await engine.prepare();
   engine.active.close();
-  queries = new WebhookQueries(new ReadModels(database, engine, store));
+  queries = new WebhookQueries(new ReadModels(database, engine));
   tables = await tablesByHand(database, webhooksProjection, store.logId);
   const another = { ...webhooksProjection, name: 'webhooks_one_by_one' };
   oneByOne = await tablesByHand(database, another, store.logId);

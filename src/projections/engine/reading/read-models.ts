@@ -1,6 +1,6 @@
 import type { Database } from '../../../database/database.ts';
 import { projectionsIn, readPosition, render, sql, type Sql } from '../../../database/sql.ts';
-import type { EventStore, Position } from '../../../event-store/port.ts';
+import type { Position } from '../../../event-store/port.ts';
 import { LedgerError } from '../../../shared/errors.ts';
 import { RETIRED_TOKEN } from '../generations/checkpoint.ts';
 import type { Generation } from '../generations/generations.ts';
@@ -39,17 +39,14 @@ export class ReadModels {
   readonly #database: Database;
   readonly #freshness: Freshness;
   readonly #active: ActiveGenerations;
-  readonly store: EventStore;
 
   constructor(
     database: Database,
     { freshness, active }: Pick<ProjectionEngine, 'freshness' | 'active'>,
-    store: EventStore,
   ) {
     this.#database = database;
     this.#freshness = freshness;
     this.#active = active;
-    this.store = store;
   }
 
   /** The newest position that this process knows of: for answers that hold no rows. */
