@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import type { FairSlots } from '../shared/fair-slots.ts';
 import { approximateSize } from './event-size.ts';
 import type { Batch, EventStore, Position, RecordedEvent, SubscribeOptions } from './port.ts';
@@ -145,7 +145,6 @@ class Reading {
   #start: Position;
   #isOver = false;
   #next: Promise<void> | undefined;
-  #readAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(store: EventStore, types: readonly string[], after: Position, pauseMs = 0) {
     this.#start = after;
@@ -210,13 +209,11 @@ class Reading {
   }
 
   async #read(): Promise<void> {
-    const pauseMs = this.#readAtMs + this.#pauseMs - performance.now();
-    if (pauseMs > 0) await delay(pauseMs);
+    if (this.#pauseMs > 0) await this.#rest();
     const { done, value } = await this.#batches.next().catch((error: unknown) => {
       this.#isOver = true;
       throw error;
     });
-    this.#readAtMs = performance.now();
     if (done === true) {
       this.#isOver = true;
       return;
@@ -226,6 +223,18 @@ class Reading {
     this.#count += value.events.length;
     this.#bytes += bytes;
     while (this.#isFull() && this.#kept.length > 1) this.#dropOldest();
+  }
+
+  /**
+   * Rests for as long as the followers took for the last batch, and at least so that a batch comes
+   * each `pauseMs`. Without that rest, a thousand followers would leave no time for appends.
+   */
+  async #rest(): Promise<void> {
+    const begunAtMs = performance.now();
+    // The followers are told in the same turn of the event loop.
+    await nextTurn();
+    const tookMs = performance.now() - begunAtMs;
+    await delay(Math.max(this.#pauseMs - tookMs, tookMs));
   }
 
   #forget(seen: Position): void {
