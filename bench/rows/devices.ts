@@ -1,3 +1,4 @@
+import type * as domainsModule from '../../src/domains.ts';
 import type * as tenancyQueriesModule from '../../src/projections/tenancy/queries.ts';
 import type * as timelineQueriesModule from '../../src/projections/tenancy/queries/timeline.ts';
 import { compiled } from '../build.ts';
@@ -79,6 +80,7 @@ async function openFleet({ server }: Setting, devices: number): Promise<Fleet> {
   const { TimelineQueries } = await compiled<typeof timelineQueriesModule>(
     'projections/tenancy/queries/timeline.ts',
   );
+  const { timeline } = await compiled<typeof domainsModule>('domains.ts');
   const ledger = await openBenchLedger(await server.createDatabase(`devices_${devices}`));
   await fillTenancyLog(ledger.database, devices);
   await fillSensorLog(ledger.database, {
@@ -88,7 +90,7 @@ async function openFleet({ server }: Setting, devices: number): Promise<Fleet> {
   });
   await atRest(ledger, server);
   const tenancy = new TenancyQueries(ledger.models);
-  const timelines = new TimelineQueries(ledger.models);
+  const timelines = new TimelineQueries(ledger.models, timeline);
   const anyDevice = (): string => `d${Math.floor(Math.random() * devices)}`;
   const timed = async (query: () => Promise<{ value: readonly unknown[] }>): Promise<number> => {
     const startedAtMs = performance.now();

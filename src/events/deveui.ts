@@ -6,7 +6,7 @@ import { defineContract, defineEvent, type EventsOf } from './event.ts';
  *
  * `seed` (32 random bytes, in hex) is what its DevEUIs are drawn from, so that whoever takes the
  * batch up again draws the same. `provider` is the provider's address, without credentials: a batch
- * goes on where it began, as each registration is paid for there. `concurrency`: how many of its
+ * stays with it, as each registration is paid for there. `concurrency`: how many of its
  * DevEUIs may be open.
  */
 const batchRequested = defineEvent(
@@ -22,7 +22,7 @@ const batchRequested = defineEvent(
   }),
 );
 
-/** It goes on, after it was stopped or had failed, or with another provider. */
+/** It is resumed after it was stopped or had failed, or with another provider. */
 const batchResumed = defineEvent(
   'BatchResumed',
   z.object({ batchId: z.string(), provider: z.string(), concurrency: z.int() }),

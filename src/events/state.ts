@@ -35,7 +35,7 @@ const sensorPatched = defineEvent(
     /** The window it was judged in; the fold keeps digests of patches for just as long. */
     windowSeconds: z.number().exactOptional(),
     /**
-     * Of the project's strategy: which setting of it, where that was set since memory is forgotten.
+     * Which setting of the project's strategy it was taken under; earlier releases gave none.
      */
     memory: z.number().exactOptional(),
     /** When the service received it (RFC 3339): what windows are measured by. */

@@ -50,7 +50,7 @@ const linkKind = z.enum(['devEui', 'simCardId', 'sensorId']);
 export type LinkKind = z.infer<typeof linkKind>;
 
 /**
- * By which claim a link was set: the revision of a `LinkClaimed`, for each link that was set anew.
+ * The claims by which links were set: the revision of a `LinkClaimed` for each that was set anew.
  */
 const linkClaims = z.object({
   devEui: z.number().exactOptional(),
@@ -119,7 +119,7 @@ const deviceTransferCancelled = defineEvent(
   'DeviceTransferCancelled',
   z.object({ deviceId: z.string() }),
 );
-/** It went on in another project; what it did until then stays here. */
+/** It is in another project from now on; what it did until then stays here. */
 const deviceTransferred = defineEvent(
   'DeviceTransferred',
   z.object({ deviceId: z.string(), to: z.string() }),

@@ -18,7 +18,7 @@ export interface OpenBatch {
   readonly stream: StreamName;
   readonly projectId: string;
   readonly provider: string;
-  /** Of the request that it came with. */
+  /** The correlation id of the request that it came with. */
   readonly correlationId: string;
 }
 

@@ -26,14 +26,14 @@ export type ProvisioningStatus =
   | { readonly status: 'failing'; readonly reason: string };
 
 /**
- * Between two who lead, when the first did not end by itself: for so long its requests may go on,
- * and then they are broken off; and only after more than that does the second send any. So there
- * are never more in flight than one process may have.
+ * When one process loses the lead to another, its requests may take so long, and are then aborted;
+ * the other sends its first request only after more than that. So there are never more in flight
+ * than one process may have.
  */
 const LAST_REQUESTS_MS = 500;
 const HANDOVER_MS = 1_000;
 const RESTART_AFTER_MS = 1_000;
-/** For outcomes that cannot be recorded, as the log is away, when the process is to end. */
+/** How long outcomes are kept that cannot be recorded, once the process is to end. */
 const GIVE_UP_AFTER_MS = 15_000;
 
 /**
@@ -63,7 +63,7 @@ export class Provisioning {
     this.#done = this.#run();
   }
 
-  /** No new requests; those in flight finish. What is left goes on with the next start. */
+  /** No new requests; those in flight finish. The next start resumes what is left. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     const giveUp = setTimeout(() => this.#givingUp.abort(), GIVE_UP_AFTER_MS);

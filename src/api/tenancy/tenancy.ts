@@ -20,7 +20,7 @@ import { twinRoute } from './twin.ts';
 
 export function tenancyRoutes(
   commands: TenancyCommands,
-  { models, directory }: RouteParts,
+  { models, timeline, directory }: RouteParts,
 ): Route[] {
   const queries = new TenancyQueries(models);
   const states = new StateQueries(models);
@@ -33,7 +33,7 @@ export function tenancyRoutes(
     twinRoute({ models, queries, states, firmware, usage }),
     ...deviceRoutes(commands.devices, queries),
     deviceTransferRoute(commands),
-    ...timelineRoutes(new TimelineQueries(models)),
+    ...timelineRoutes(new TimelineQueries(models, timeline), Object.keys(timeline)),
     ...inventoryRoutes(commands, new InventoryQueries(models)),
     currentKeyRoute(),
     ...keyRoutes(commands, queries, directory),

@@ -5,19 +5,21 @@ import { cursorPage, cursorQuery, placeBeforePosition, walkPage } from '../pagin
 import { notFound } from '../problem.ts';
 import { defineRoute, jsonTime, type Route } from '../route.ts';
 
-const entryAnswer = z
-  .object({
-    event_id: z.string(),
-    type: z.string(),
-    domain: z.enum(['tenancy', 'deveui', 'firmware', 'state', 'usage']),
-    occurred_at: timeAnswer.nullable(),
-    recorded_at: timeAnswer,
-    actor: z.string().meta({ description: 'The id of the key that caused it, or `system:<part>`' }),
-    data: z.record(z.string(), z.unknown()).meta({ description: 'The data of the event' }),
-  })
-  .meta({ id: 'TimelineEntry' });
+export function timelineRoutes(queries: TimelineQueries, domains: readonly string[]): Route[] {
+  const entryAnswer = z
+    .object({
+      event_id: z.string(),
+      type: z.string(),
+      domain: z.enum(domains),
+      occurred_at: timeAnswer.nullable(),
+      recorded_at: timeAnswer,
+      actor: z
+        .string()
+        .meta({ description: 'The id of the key that caused it, or `system:<part>`' }),
+      data: z.record(z.string(), z.unknown()).meta({ description: 'The data of the event' }),
+    })
+    .meta({ id: 'TimelineEntry' });
 
-export function timelineRoutes(queries: TimelineQueries): Route[] {
   const timeline = defineRoute({
     method: 'get',
     path: '/devices/{id}/timeline',

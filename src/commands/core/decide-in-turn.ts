@@ -16,7 +16,7 @@ export interface Job<State, Command, Event extends DomainEvent> {
   readonly reject: (error: unknown) => void;
 }
 
-// oxlint-disable-next-line typescript/no-explicit-any -- the queue of a stream holds one decider's jobs
+// oxlint-disable-next-line typescript/no-explicit-any -- a stream's queue holds one decider's jobs
 export type AnyJob = Job<any, any, any>;
 
 /**

@@ -14,9 +14,9 @@ import type { Decider } from './decider.ts';
 
 export interface FoldedState<State> {
   readonly state: State;
-  /** Of the stream's last event: what callers are answered, and what preconditions go by. */
+  /** The revision of the last event: callers are answered it, and preconditions compare it. */
   readonly revision: bigint | 'no-stream';
-  /** Of the stream's last event; `BEGINNING` when there is none. */
+  /** The position of the last event; `BEGINNING` when there is none. */
   readonly position: Position;
   /** Events of other applications follow, up to this revision. They fold as nothing. */
   readonly foreignUntil?: bigint;
@@ -53,7 +53,7 @@ interface Cached extends FoldedState<unknown> {
 
 interface Tail {
   readonly folded: FoldedState<unknown>;
-  /** Of the snapshot that it was folded from; undefined when that was no snapshot. */
+  /** The revision of the snapshot that it was folded from; undefined without a snapshot. */
   readonly snapshotRevision: bigint | undefined;
 }
 

@@ -25,7 +25,7 @@ export interface IdempotentRequest {
   readonly idempotencyKey: string;
   /** A device's keys are its own: the same firmware on all devices makes the same ones on each. */
   readonly deviceId?: string;
-  /** Of everything that makes it this request and no other. */
+  /** A digest of everything that makes it this request and no other. */
   readonly requestDigest: string;
   /** The method and path, for whoever reads the log. */
   readonly route: string;
@@ -39,7 +39,7 @@ export interface RepeatableRun {
   readonly entropy: Entropy;
   /** The identity of a command of this request; `label` tells several apart. */
   readonly identity: (label: string, ordinal?: number) => CommandIdentity;
-  /** For a request of many items. */
+  /** Where a request of many items keeps the result of each. */
   readonly results: ItemResults;
 }
 
@@ -112,8 +112,8 @@ export class IdempotentRequests {
   }
 
   /**
-   * `work` throws for what is no answer (the store is away): then nothing is kept, and the request
-   * may be sent again.
+   * `work` throws where there is no answer, for example when the store is unavailable: then nothing
+   * is kept, and the request may be sent again.
    * @throws LedgerError `idempotency-key-reused`
    */
   async run(
@@ -257,7 +257,7 @@ export class IdempotentRequests {
           answer: undefined,
         };
       }
-      // Of a request of many items there are results, and no answer.
+      // A request of many items has results in the log, and no answer.
       const isOfItems =
         event.type === 'RequestItemsReserved' || event.type === 'RequestItemsAnswered';
       if (reservation === undefined || isOfItems) break;

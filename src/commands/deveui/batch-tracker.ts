@@ -15,7 +15,7 @@ export class BatchTracker {
   /** Why it failed, when that is how it stands. */
   reason: string | undefined;
   requestedAt: Date | undefined;
-  /** Of its last event. */
+  /** The position of its last event. */
   position: Position = BEGINNING;
   readonly #store: EventStore;
   readonly #stream: StreamName;

@@ -74,7 +74,7 @@ export class DevEuiCommands {
     return new BatchTracker(this.#store, batchStream(projectId, batchId));
   }
 
-  /** For whoever works on the batch of a stream. */
+  /** The commands of a process that works on the batch of a stream. */
   work(stream: StreamName, context: CommandContext): BatchWork {
     return new BatchWork(this.#handler, stream, context);
   }

@@ -74,7 +74,7 @@ export type BatchCommand =
       /** Given: the next DevEUI is drawn at once, so that outcome and intent are one append. */
       readonly nextSentAt?: string;
     }
-  /** What is in flight according to the log is nobody's any more. */
+  /** No process waits any more for what the log holds as in flight. */
   | { readonly type: 'interrupt'; readonly endedAt: string }
   | { readonly type: 'stop' }
   | { readonly type: 'hide'; readonly endedAt: string }
@@ -234,7 +234,7 @@ function settle(
     if (isFull) events.push({ type: 'BatchCompleted', data: { batchId } });
     return events;
   }
-  // Of two requests for it, one may have registered it before the other was answered.
+  // There were two requests for it: one may have registered it before the other was answered.
   const isAnother = attempt !== found.attempt;
   if (outcome.kind === 'in-use') {
     const { providerStatus, reason } = outcome;

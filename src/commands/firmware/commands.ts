@@ -14,12 +14,12 @@ export interface FirmwareReport {
   /** SemVer 2.0 */
   readonly version: string;
   readonly hardware?: string | undefined;
-  /** By the device's clock. */
+  /** When the device made the report, as its own clock shows it. */
   readonly reportedAt: Date;
 }
 
 export interface KeptReport {
-  /** Of the event that holds it, now or since the first time it was sent. */
+  /** The event that holds the report, now or since the first time it was sent. */
   readonly eventId: string;
   readonly position: Position;
 }
@@ -33,7 +33,7 @@ export class FirmwareCommands {
 
   /**
    * Keeps a report, once however often it is sent: device, component, version and time are its
-   * identity, which names the stream and the event, so the log knows a repetition by itself. There
+   * identity, which names the stream and the event, so the log itself knows a repetition. There
    * is no state to decide on, and nothing to load.
    * @throws LedgerError `overloaded`, `store-unavailable`
    */
@@ -42,7 +42,7 @@ export class FirmwareCommands {
     { projectId, actor, correlationId, identity }: CommandContext,
   ): Promise<KeptReport> {
     const { deviceId, component, version } = report;
-    // By a digest: versions and components may be longer than the rest of a name.
+    // The name holds a digest, as versions and components may be too long for a name.
     const digest = sha256(JSON.stringify([component, version, reportedAt.getTime()]));
     const stream = streamName('firmware', projectId, deviceId, digest);
     const eventId = nameBasedId(REPORT_NAMESPACE, stream);

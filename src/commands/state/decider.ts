@@ -26,7 +26,7 @@ export interface SensorState extends SensorMemory {
   readonly projectMemory: number;
   /** Whether anything was recorded since its own strategy was set. */
   readonly isUsed: boolean;
-  /** Of `current`, in characters of JSON, at most: counted when it may have doubled since. */
+  /** At most so large is `current`, in characters of JSON: counted when it may have doubled. */
   readonly sizeBound: number;
   readonly recountAt: number;
 }

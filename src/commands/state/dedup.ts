@@ -69,7 +69,7 @@ function distance(from: number, to: number, bits: number | undefined): number {
   return ahead < range / 2 ? ahead : ahead - range;
 }
 
-/** Of a patch's content: the order of its keys does not count. */
+/** A digest of what a patch says: the order of its keys does not count. */
 export function patchDigest(patch: JsonObject): string {
   return sha256(canonicalJson(patch)).slice(0, 20);
 }

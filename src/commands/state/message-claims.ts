@@ -8,7 +8,7 @@ import { envelope, type CommandContext, type CommandIdentity } from '../core/con
 const MESSAGE_NAMESPACE = '5f0e7b0a-95a4-4c53-9d0e-7a3b8f1c6d21';
 
 export interface MessageClaim {
-  /** Of the patch that the message carries. */
+  /** The identity of the patch that the message carries. */
   readonly identity: CommandIdentity;
   /** Made by this very request, now or when it ran before: a patch found there is its own. */
   readonly isOwn: boolean;

@@ -37,7 +37,7 @@ export type DeviceState = DeviceMemory &
 interface DeviceMemory {
   /** What became here of each transfer that was to bring it. */
   readonly transfers: Readonly<Record<string, 'received' | 'refused'>>;
-  /** By `linkName`, the last claim of a value that was used here, or may be used no more. */
+  /** The last claim of each value that was used here, or may be used no more, by `linkName`. */
   readonly settledClaims: Readonly<Record<string, number>>;
 }
 
@@ -131,7 +131,8 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
           'device-exists',
           device.status === 'active'
             ? `The device '${deviceId}' already exists: choose another id, or issue a key for it.`
-            : `The id '${deviceId}' belonged to a device that was retired or transferred: choose another id.`,
+            : `The id '${deviceId}' belonged to a device that was retired or transferred: ` +
+                'choose another id.',
         );
       }
       const { links, createdAt } = command;
@@ -182,8 +183,8 @@ export const deviceDecider: Decider<DeviceState, DeviceCommand, DeviceEvent> = {
         refuseGone(device);
         return issueKey('dev', device.keys, deviceId, command.key);
       case 'revoke-key':
-        // Also while it leaves: a revoked key is refused wherever it is received. Once it has left,
-        // its keys are revoked where it is.
+        // A key is revoked while the device leaves, too: it is then refused wherever the device is
+        // received. Once it has left, its keys are revoked where it is.
         if (device.status === 'transferred') refuseGone(device);
         return revokeKey('dev', device.keys, command.keyId);
     }

@@ -31,7 +31,7 @@ export class DeviceSightings {
   readonly #store: EventStore;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  /** By key, when it was last noted here, or reported something. */
+  /** When each key was last noted here, or reported something. */
   readonly #notedAtMs = new LRUCache<string, number>({ max: MAX_REMEMBERED_KEYS });
   #appending = 0;
 

@@ -68,7 +68,7 @@ export const projectDecider: Decider<ProjectState, ProjectCommand, ProjectEvent>
     switch (command.type) {
       case 'add-member': {
         const { memberId, name, role } = command;
-        // Also when the member is gone: a repeated command does not bring it back.
+        // A repeated command does not bring a member back that was removed since.
         if (own(project.keys, command.key.keyId) !== undefined) return [];
         return [
           { type: 'MemberAdded', data: { memberId, name, role } },

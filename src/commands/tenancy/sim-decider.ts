@@ -10,7 +10,7 @@ export interface SimAssignment {
 }
 
 export interface SimState {
-  /** By time, one for each: of several from one time, the last that was recorded. */
+  /** In the order of their times, one for each: the last that was recorded for it. */
   readonly assignments: readonly SimAssignment[];
   /**
    * When the last assignment "from now" was recorded: now is not before it, whatever a clock says.

@@ -37,7 +37,7 @@ export type RecordName =
 export interface UsageEntry {
   readonly usage: SimUsage;
   readonly name: RecordName;
-  /** Of the request that it came in, if that has one: it recognises its own work by it. */
+  /** The identity of its request, if that has one: the request recognises its own work by it. */
   readonly identity?: CommandIdentity;
   readonly origin: UsageOrigin;
   /** As it came: asked for when it is refused. */
@@ -90,7 +90,7 @@ export class UsageCommands {
   }
 
   /**
-   * Records are stored together, and answered each by itself, in their order.
+   * Records are stored together, and answered one by one, in their order.
    * @throws LedgerError `overloaded`, `store-unavailable`: some may have been stored; the same call
    * may be repeated
    *   safely for those whose names are not `new`.
@@ -177,7 +177,7 @@ export class UsageCommands {
     }
     const refusal = { reason: 'id-reused', detail: refusalOf(name, first.id) } as const;
     const rejection = { ...refusal, origin, record: sent() };
-    // By what it says, not by where it came from: sent again, it is the same refusal.
+    // Named after what it says, not where it came from: sent again, it is the same refusal.
     const parts = ['rejected', 'id-reused', sha256(`${stream} ${JSON.stringify(event?.data)}`)];
     const refused = await appendOne(this.#store, rejectionOf(rejection, parts, context));
     return {
@@ -191,9 +191,10 @@ export class UsageCommands {
 /** Why a record is refused whose name the event `firstId` has. */
 function refusalOf({ kind }: RecordName, firstId: string): string {
   return kind === 'message'
-    ? `The topic had another record at this offset before (event ${firstId}), so it was recreated: ` +
-        'set KAFKA_SOURCE to another name.'
-    : `The id was used before by another record (event ${firstId}): send this one with an id of its own.`;
+    ? `The topic had another record at this offset before (event ${firstId}), so it was ` +
+        'recreated: set KAFKA_SOURCE to another name.'
+    : `The id was used before by another record (event ${firstId}): ` +
+        'send this one with an id of its own.';
 }
 
 function recordingOf(
@@ -214,7 +215,7 @@ function streamOf(projectId: string, name: RecordName): StreamName {
     case 'id':
       return streamName('usage', projectId, 'id', name.id);
     case 'cloud-event':
-      // By a digest: the two together may be longer than a name.
+      // The name holds a digest, as the two together may be too long for a name.
       return streamName(
         'usage',
         projectId,
