@@ -155,7 +155,7 @@ export interface ApiRequest<Params, Query, Body> {
   readonly reportError: (error: unknown) => void;
 }
 
-/** Of the events of the caller's project. */
+/** Which events of the caller's project change the answer. */
 export type AnswerChanges = Pick<Filter, 'deviceId' | 'sensorId' | 'batchId'>;
 
 export interface RequestHeaders {

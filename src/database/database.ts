@@ -57,8 +57,8 @@ const QUERY_TIMEOUT_MS = 30_000;
  * its predecessor committed in READ COMMITTED only, and what was answered must be on disk. A
  * process that stalls in a transaction gives its locks back. Limits of a role on statements and on
  * waiting for a lock are lifted: clients give up by `queryTimeoutMs`, and rebuilds need longer than
- * a role may allow. Reads have a limit of ours, since the server would go on with one whose client
- * has given up.
+ * a role may allow. Reads have a limit of ours, since the server would keep running one whose
+ * client has given up.
  *
  * Rejected: the startup parameter `options`. PgBouncer refuses it, and an `options` in the URL
  * replaces it without a word.
@@ -98,7 +98,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   };
   const pool = new pg.Pool({
     ...config,
-    // oxlint-disable-next-line typescript/no-misused-promises -- the pool awaits it; its types do not say so
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool awaits it
     onConnect: (client) => setUpSession(client, options.statementTimeoutMs),
     max: options.maxConnections ?? 20,
     idleTimeoutMillis: 60_000,
@@ -147,7 +147,7 @@ async function connected(pool: pg.Pool): Promise<pg.PoolClient> {
   try {
     return await pool.connect();
   } catch (error) {
-    // Also what the driver throws at once, for example for a certificate that is not there.
+    // The driver throws some errors at once, for example for a missing certificate.
     throw cannotConnect(error);
   }
 }
@@ -209,7 +209,7 @@ async function inTransaction<T>(
     await tx.query({ text: 'commit' });
     return result;
   } catch (error) {
-    // On a broken connection the server rolls back by itself; its complaint would hide the cause.
+    // On a broken connection the server rolls back anyway, and this error would hide the cause.
     await client.query('rollback').catch(() => undefined);
     throw error;
   }
@@ -288,10 +288,10 @@ function isReadTimeout(error: unknown): boolean {
 }
 
 /**
- * Whether the server is away, rather than the statement wrong: SQLSTATE class 08 (connection), 57P
- * (shut down, crashed, starting), 53 (out of connections, memory or disk), 25006 (read only: a
- * fail-over is under way), 25P03 (idle for too long in a transaction), a socket's error, no answer
- * in time, or the driver's own words for a connection that ended under a query.
+ * Whether the server is unavailable, rather than the statement wrong: SQLSTATE class 08
+ * (connection), 57P (shut down, crashed, starting), 53 (out of connections, memory or disk), 25006
+ * (read only: a fail-over is under way), 25P03 (idle for too long in a transaction), a socket's
+ * error, no answer in time, or the driver's own words for a connection that ended under a query.
  */
 function isConnectionFailure(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -321,7 +321,7 @@ function getTypeParser(oid: number, format?: 'text' | 'binary'): (text: string) 
       // `2026-01-31 12:34:56.789+00`: the session's time zone is UTC, so the offset is always +00.
       return (text) => new Date(`${text.slice(0, 10)}T${text.slice(11, -3)}Z`);
     default:
-      // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the enum lists built-in types only
+      // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- it has built-in types only
       return pg.types.getTypeParser(oid, format ?? 'text');
   }
 }

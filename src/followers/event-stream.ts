@@ -48,7 +48,7 @@ export class EventStream {
     return (isWriting || this.blockedMs > 0 ? this.#ageMs : 0) + this.blockedMs;
   }
 
-  /** For how long the reader has not taken what was written, in milliseconds. */
+  /** How long the reader has not taken what was written, in milliseconds. */
   get blockedMs(): number {
     return this.#blockedAtMs === undefined ? 0 : performance.now() - this.#blockedAtMs;
   }

@@ -660,7 +660,7 @@ describe('a verification', () => {
 
 describe('a paused projection', () => {
   test(
-    'stands still until it is resumed; what it cannot answer yet is said to be behind',
+    'does not advance until it is resumed; what it cannot answer yet is said to be behind',
     { tags: ['slow'] },
     async () => {
       const sensor = newId('sensor');
@@ -796,7 +796,7 @@ describe('an event that cannot be applied', () => {
         }),
       EVENTUALLY,
     );
-    // Commands are still taken, and the other projection goes on.
+    // Commands are still taken, and the other projection continues.
     await patch(sensor, { n: 3 });
     const device = newId('device');
     await owner.post('/devices', { json: { device_id: device } });

@@ -149,7 +149,8 @@ async function startProcess(): Promise<Process> {
 
 function failingStore(store: EventStore, failing: Process['failing']): EventStore {
   const next = (): Plan['faults'][number] => failing.faults?.next().value ?? 'none';
-  const away = (): LedgerError => new LedgerError('store-unavailable', 'The database is away.');
+  const away = (): LedgerError =>
+    new LedgerError('store-unavailable', 'The database is unavailable.');
   return {
     logId: store.logId,
     async append(writes) {

@@ -337,7 +337,7 @@ describe('a stream of lines', () => {
     expect(await patches(id)).toEqual([{ text: '💡 ü' }]);
   });
 
-  test('goes on after a line that is no JSON', async () => {
+  test('continues after a line that is no JSON', async () => {
     const id = newSensor();
     const good = `{"id":"${id}","data":{}}`;
     const malformed = { id: null, ...refusal(400, 'malformed-json') };
@@ -376,7 +376,7 @@ describe('a stream of lines', () => {
     expect(body.results.map(({ revision }) => revision)).toEqual(numbers.map((n) => n + 1));
   });
 
-  test('goes on after a line that is larger than any may be', async () => {
+  test('continues after a line that is larger than any may be', async () => {
     const id = newSensor();
     const good = `{"id":"${id}","data":{}}`;
     const { body } = await postLines(`${good}\n"${'x'.repeat(1_000_000)}"\n${good}\n`);

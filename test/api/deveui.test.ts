@@ -366,7 +366,7 @@ describe('a batch', () => {
     });
   });
 
-  test('that fails says why, and goes on when it is resumed', async () => {
+  test('that fails says why, and continues when it is resumed', async () => {
     const { id } = await newBatch({ batch_size: 2 });
     const devEui = await begin(id);
     await settle(id, devEui, TIMED_OUT, { maxFailures: 1 });
@@ -400,7 +400,7 @@ describe('a batch', () => {
 
     expect(await owner.delete(`/batches/${id}`)).toMatchObject({ status: 204, text: '' });
     for (const [method, path] of ROUTES_OF_ONE) {
-      // Going on with it would show it again.
+      // Continuing with it would show it again.
       if (path.endsWith('/resume')) continue;
       expect(await owner.send(method, path.replace('{id}', id))).toMatchObject(NOT_FOUND);
     }

@@ -268,7 +268,7 @@ describe('/health', () => {
   });
 
   test(
-    'while the database is away names it; requests are told to come back, and may',
+    'while the database is unavailable names it; requests are told to come back, and may',
     { tags: ['slow'] },
     async () => {
       const sensor = '/sensors/through-it-all';

@@ -584,7 +584,7 @@ describe('a table of assignments', () => {
     expect(await holderOf(sim)).toBe('beta');
   });
 
-  test('goes on after a row with too few or too many cells', async () => {
+  test('continues after a row with too few or too many cells', async () => {
     const [a, b] = [newSim(), newSim()];
     const { body } = await postTable(
       `sim_card_id,org_id\n${a}\n${a},acme,x\n,\n${b},acme,\n"x,y",acme\n`,

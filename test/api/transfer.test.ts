@@ -47,7 +47,7 @@ function transfer({ id }: Pick<Device, 'id'>, target = to.id, project = from.id)
 }
 
 describe('a device that is transferred', () => {
-  test('goes on in the other project with its links and its keys', async () => {
+  test('continues in the other project with its links and its keys', async () => {
     const device = await newDevice();
     const second = await from.owner.post<{ id: string; key: string }>(`/devices/${device.id}/keys`);
     const revoked = await from.owner.post<{ id: string; key: string }>(

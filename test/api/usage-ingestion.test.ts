@@ -19,7 +19,7 @@ const sent = () => Buffer.from('as it came');
 const GOOD = { ...parseUsage(RECORD), sent };
 const BAD = { ...parseUsage({ ...RECORD, date: '2022-02-00T00:00:00Z' }), sent };
 
-/** Records into the log of a process, which takes so many events and is away then. */
+/** Records into the log of a process, which takes so many events and is unavailable then. */
 function ingestionInto({ store }: WriteProcess, { events }: { events: number }): Ingestion {
   let left = events;
   const failing: EventStore = Object.create(store, {
@@ -42,7 +42,7 @@ function ingestionInto({ store }: WriteProcess, { events }: { events: number }):
   return new Ingestion(new UsageCommands({ store: failing }), request);
 }
 
-test('a body of which nothing is recorded is refused as a whole while the store is away', async () => {
+test('a body of which nothing is recorded is refused as a whole while the store is unavailable', async () => {
   const ingestion = ingestionInto(await startProcess(), { events: 0 });
   await expect(ingestion.take([BAD, GOOD])).rejects.toThrow('away');
 });

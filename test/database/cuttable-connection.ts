@@ -11,7 +11,7 @@ export interface CuttableConnection {
   cut(): void;
   /** Breaks the next connection on which the server answers, instead of passing the answer on. */
   loseNextAnswer(): void;
-  /** Breaks every connection, and every new one until `restore`: the server is away. */
+  /** Breaks every connection, and every new one until `restore`: the server is unavailable. */
   interrupt(): void;
   restore(): void;
   close(): Promise<void>;

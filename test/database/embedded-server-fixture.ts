@@ -150,7 +150,7 @@ export const terminateMembers = `select pg_terminate_backend(pid, 5000) from pg_
 export const activeCounts = `select count(*)::int as n from pg_stat_activity
   where state = 'active' and query like 'select count(*) from gen%'`;
 
-/** How many of the locks of the embedded server are held; -1 while it is away. */
+/** How many of the locks of the embedded server are held; -1 while it is unavailable. */
 export async function members(url: string): Promise<unknown> {
   const held =
     `select count(*)::int as n from pg_locks where locktype = 'advisory' and granted and ` +

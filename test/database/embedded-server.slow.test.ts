@@ -333,7 +333,7 @@ describe.runIf(asRoot)('as root', () => {
     expect(stderr).toContain('fleetledger:x:4242:');
   });
 
-  test('the server runs as the owner of the directory, who may go on without root', async () => {
+  test('the server runs as the owner of the directory, who may continue without root', async () => {
     await (await open()).close();
     await chown(dataDir, 4242, 4242);
     const server = await open();

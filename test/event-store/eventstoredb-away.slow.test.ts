@@ -25,7 +25,7 @@ import {
 
 const UNAVAILABLE = { name: 'LedgerError', code: 'store-unavailable' };
 
-test('appends to a store that stays away end as unavailable, and go on when it is back', async () => {
+test('appends to a store that stays unavailable end as unavailable, and continue when it is back', async () => {
   const server = await startServer();
   const reader = await openLog(server, { connectionName: 'reader' });
   const { appender } = openAppender(server, 'writer', { attemptTimeoutMs: 100, retryForMs: 1_500 });
@@ -60,7 +60,7 @@ test('appends to a store that stays away end as unavailable, and go on when it i
   expect(await readStream(reader, project.stream('killed'))).toEqual([]);
 });
 
-test('readings of a store that stays away end as unavailable, and go on when it is back', async () => {
+test('readings of a store that stays unavailable end as unavailable, and continue when it is back', async () => {
   const server = await startServer();
   const store = await openLog(server);
   const project = new TestProject();
@@ -89,7 +89,7 @@ test('readings of a store that stays away end as unavailable, and go on when it 
   expect(await store.positionAt(new Date(recordedAt.getTime() - 60_000))).toBeLessThan(position);
 });
 
-test('readings wait for a store that is away for a moment', async () => {
+test('readings wait for a store that is unavailable for a moment', async () => {
   const server = await startServer();
   const store = await openLog(server);
   const project = new TestProject();
@@ -113,7 +113,7 @@ test('readings wait for a store that is away for a moment', async () => {
   }
 });
 
-test('a subscription waits for a store that stays away, and goes on by itself', async () => {
+test('a subscription waits for a store that stays unavailable, and resumes automatically', async () => {
   const server = await startServer();
   const store = await openLog(server);
   const project = new TestProject();
@@ -133,7 +133,7 @@ test('a subscription waits for a store that stays away, and goes on by itself', 
   }
 });
 
-test('a log on a server that is away is not opened', async () => {
+test('a log on a server that is unavailable is not opened', async () => {
   const server = await startServer();
   await server.kill();
   await expect(openLog(server)).rejects.toMatchObject(UNAVAILABLE);

@@ -203,7 +203,7 @@ test('a subscription from beyond the end waits, says so, and gives what comes af
   expect(follower.events.length).toBeGreaterThan(10);
 });
 
-test('a subscription from beyond the end goes on where the log grows beyond it at any moment', async () => {
+test('a subscription from beyond the end continues where the log grows beyond it at any moment', async () => {
   const server = await startServer();
   const store = await openLog(server);
   const project = new TestProject();
@@ -217,7 +217,7 @@ test('a subscription from beyond the end goes on where the log grows beyond it a
   server.appendForeign('orders-1', 'OrderPlaced', 3);
 
   const { position } = await mustAppend(store, stream, project.events(2));
-  await eventually(() => follower.position >= position, 'the subscription stands still');
+  await eventually(() => follower.position >= position, 'the subscription does not advance');
   expect(follower.events).toHaveLength(2);
 });
 

@@ -155,7 +155,7 @@ test('logs of different prefixes on one server do not see each other', async () 
   }
 });
 
-test('a soft-deleted stream has nothing, and goes on at its old revision', async () => {
+test('a soft-deleted stream has nothing, and continues at its old revision', async () => {
   const server = await startServer();
   const store = await openLog(server);
   const project = new TestProject();

@@ -117,7 +117,7 @@ describe.each<[Kind, Kind]>([
       );
     }
 
-    // And it goes on as a log of its own.
+    // And it continues as a log of its own.
     const stream = project.stream('0');
     const { revision } = (await readStream(to, stream)).at(-1) ?? {};
     await mustAppend(to, stream, project.events(1), revision);

@@ -76,7 +76,7 @@ describe('the log in PostgreSQL', () => {
   describe.each(['commits', 'rolls back', 'dies'] as const)(
     'when a writer stalls with the appender lock, and then %s',
     (ending) => {
-      test('the others wait, reading goes on, and a subscription misses nothing', async () => {
+      test('the others wait, reading continues, and a subscription misses nothing', async () => {
         const project = new TestProject();
         const [store, another] = [
           await openStore(testDatabase.url),
@@ -275,7 +275,7 @@ describe('the log in PostgreSQL', () => {
     },
   );
 
-  test('a subscription waits for a database that is away, and ends when it is aborted', async () => {
+  test('a subscription waits for a database that is unavailable, and ends when it is aborted', async () => {
     const project = new TestProject();
     const connection = await cuttable();
     const store = await openStore(connection.url);
@@ -379,7 +379,7 @@ describe('recent events', () => {
 });
 
 describe('a restored copy of the log', () => {
-  test('has the same id, the same events at the same positions, and goes on from there', async () => {
+  test('has the same id, the same events at the same positions, and continues from there', async () => {
     const project = new TestProject();
     const original = await openProcess(testDatabase.url);
     const streams = ['a', 'b', 'c'].map((id) => project.stream(id));

@@ -74,7 +74,7 @@ describeWithOwnKafka('the ingest of usage, when its broker', (classpath) => {
     }, EVENTUALLY);
   });
 
-  test('falls silent says so, and goes on when it answers again', async () => {
+  test('falls silent says so, and continues when it answers again', async () => {
     const process = await startProcess();
     const brokers = [broker.address];
     const topic = await createTopic({ partitions: 2, brokers });
@@ -98,7 +98,7 @@ describeWithOwnKafka('the ingest of usage, when its broker', (classpath) => {
     await vi.waitFor(() => expect(ingest.status.status).toBe('consuming'), EVENTUALLY);
   });
 
-  test('is away does not keep the process from ending', async () => {
+  test('is unavailable does not keep the process from ending', async () => {
     const process = await startProcess();
     const topic = await createTopic({ brokers: [broker.address] });
     const ingest = startIngest(process, topic, { brokers: [broker.address] });

@@ -21,7 +21,7 @@ describeWithKafka('the ingest of usage from topics of all sorts', () => {
   /** Of a project that no other test writes to. */
   const ownProject = (): string => `p-${randomBytes(5).toString('hex')}`;
 
-  test('passes on what has headers or a key that the topic of dead letters does not take, and says what is left out', async () => {
+  test('passes on what has headers or a key that the dead-letter topic does not take, and says what is left out', async () => {
     const [process, projectId] = [await startProcess(), ownProject()];
     const topic = await createTopic({ partitions: 1, maxDeadLetterBytes: 5_000 });
     const random = () => randomBytes(7_500).toString('base64');

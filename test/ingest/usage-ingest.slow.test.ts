@@ -72,7 +72,7 @@ describeWithKafka('the ingest of usage', () => {
     expect(ingest.status.status).toBe('consuming');
   });
 
-  test('passes on what it cannot use, unchanged and with why and from where, and goes on', async () => {
+  test('passes on what it cannot use, unchanged and with why and from where, and continues', async () => {
     const [process, projectId] = [await startProcess(), ownProject()];
     const topic = await createTopic({ partitions: 1 });
     const bad = [
@@ -127,7 +127,7 @@ describeWithKafka('the ingest of usage', () => {
     });
   });
 
-  test('passes on what the topic of dead letters does not take as it is: compressed, or without its value', async () => {
+  test('passes on what the dead-letter topic does not take as it is: compressed, or without its value', async () => {
     const [process, projectId] = [await startProcess(), ownProject()];
     const topic = await createTopic({ partitions: 1, maxDeadLetterBytes: 5_000 });
     const [compressible, random] = ['x'.repeat(10_000), randomBytes(10_000)];

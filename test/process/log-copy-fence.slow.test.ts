@@ -29,7 +29,7 @@ test('a copy does not end before a service that is cut off from its database app
   const load = await startLoad(project.owner, 4);
   await vi.waitUntil(() => load.acknowledged() > 200, 60_000);
 
-  // For a moment: the copy goes on, as the service does.
+  // For a moment: the copy continues, as the service does.
   const copying = startCli(['log', 'copy', '--from', place('old'), '--to', place('new')], direct);
   await vi.waitUntil(() => copying.stderr().includes('once the service is stopped'), 60_000);
   connection.cut();

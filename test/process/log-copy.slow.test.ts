@@ -88,7 +88,7 @@ test('a ledger outgrows its own store in one command, while it writes', async ()
   expect(await copying.ended(), copying.stderr()).toBe(0);
   expect(copying.stdout()).toMatch(/^Copied the log .{8} to .{8}: \d+ events, the same by SHA-256/);
 
-  // It goes on there, with read models made from the new log by themselves.
+  // It continues there, with read models made from the new log automatically.
   const again = startServiceProcess({ ADMIN_API_KEY, EVENTSTORE_URL: '' });
   const before = await seenBy(await again.serving(), project.owner, times);
   expect(await terminate(again)).toBe(0);

@@ -250,7 +250,7 @@ describe('beside a service', () => {
     });
   });
 
-  test('a verification finds nothing, then a row changed by hand, which --repair mends', async () => {
+  test('a verification finds nothing, then a row changed by hand, which --repair fixes', async () => {
     const [clean] = answered<Replay>(await run('verify', 'state', '--json'));
     expect(clean).toMatchObject({ status: 'completed', rows: 6, differing: [] });
     const { body } = await service.admin.get(`/admin/verifications/${clean?.id}`);
@@ -312,7 +312,7 @@ describe('beside a service', () => {
   });
 
   test(
-    'one that is stopped tries again, and goes on without the event',
+    'one that is stopped tries again, and continues without the event',
     { tags: ['slow'] },
     async () => {
       const client = await connect(database.url);

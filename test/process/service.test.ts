@@ -197,7 +197,7 @@ describe('a service', { tags: ['slow'] }, () => {
     await load.ended();
     const second = await again(owner);
     await load.expectKept(second.client);
-    // And goes on where it was.
+    // And continues where it was.
     const more = await startLoad(second.client, 8);
     await until(() => more.acknowledged() > 50);
     expect(await terminate(second.service)).toBe(0);

@@ -39,15 +39,15 @@ export interface Outage {
   readonly failing: readonly string[];
   goAway(): Promise<void>;
   comeBack(): Promise<void>;
-  /** What requests are answered that are sent while it is away, then or when it is back. */
+  /** What requests are answered that are sent while it is unavailable, then or when it is back. */
   readonly answers: readonly number[];
   /** Whether it goes in the midst of a rebuild. */
   readonly isRebuilt: boolean;
-  /** Whether writing goes on without it. */
+  /** Whether writing continues without it. */
   readonly isWrittenTo: boolean;
 }
 
-/** A service under load loses what it stands on for a while, and goes on by itself. */
+/** A service under load loses what it stands on for a while, and resumes automatically. */
 export async function throughAnOutage(outage: Outage): Promise<void> {
   const { settings, outageMs, goAway, comeBack, answers } = outage;
   const service = startServiceProcess({
@@ -72,7 +72,7 @@ export async function throughAnOutage(outage: Outage): Promise<void> {
   const register = () =>
     owner.post('/devices', {
       json: { device_id: 'd1' },
-      headers: { 'idempotency-key': 'sent while it was away' },
+      headers: { 'idempotency-key': 'sent while it was unavailable' },
     });
 
   const rebuild = outage.isRebuilt

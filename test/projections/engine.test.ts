@@ -122,7 +122,7 @@ describe('effects and checkpoint', () => {
     expect(await notes.checkpoint()).toBeGreaterThanOrEqual(position!);
   });
 
-  test('go on where they stood after a restart', async () => {
+  test('continue where they stood after a restart', async () => {
     const notes = new Notes(database);
     const first = await run({ projections: [notes.projection('first')] });
     await notes.append(first.store, numbered(5));
@@ -239,7 +239,7 @@ describe('an event that cannot be applied', () => {
     expect(await notes.noted()).toEqual(['0']);
   });
 
-  test('keeps the lease of its projection, which goes on when the stop is cleared', async () => {
+  test('keeps the lease of its projection, which continues when the stop is cleared', async () => {
     const notes = new Notes(database);
     let isPoison = true;
     const process = await run({
@@ -354,7 +354,7 @@ describe('errors that pass', () => {
     expect(await notes.status(process)).toMatchObject({ status: 'live' });
   });
 
-  test('no connection to be had, right after the lease was: the projection goes on later', async () => {
+  test('no connection to be had, right after the lease was: the projection continues later', async () => {
     const notes = new Notes(database);
     const own = openDatabase({ url: testDatabase.url, logger, maxConnections: 4 });
     onTestFinished(() => own.close());

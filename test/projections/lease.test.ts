@@ -116,7 +116,7 @@ describe('two processes', () => {
       await notes.eventuallyNotes(numbered(3));
 
       // It comes back, and then ends: on a slow machine the other one may be late with a renewal,
-      // and the lease would rightly be taken by this one, if it went on.
+      // and the lease would rightly be taken by this one, if it continued.
       const stopping = stalled.stop();
       gate.open();
 
@@ -157,7 +157,7 @@ describe('two processes', () => {
     await notes.eventuallyNotes(numbered(3));
   });
 
-  test('a holder that lost its lease and finds it free again goes on', async () => {
+  test('a holder that lost its lease and finds it free again continues', async () => {
     const notes = new Notes(database);
     const process = await run({ projections: [notes.projection('one')] });
     for (let round = 0; round < 3; round += 1) {

@@ -278,7 +278,7 @@ describe('a rebuild', () => {
     expect(progress).toMatchObject({ status: 'completed' });
   });
 
-  test('goes on when its connection is lost at any time', async () => {
+  test('continues when its connection is lost at any time', async () => {
     const notes = new Notes(database);
     const process = await run(notes.projection('one', { isUnique: true }));
     await Promise.all(numbered(1_500).map((note) => appendEvent(process.store, notes.type, note)));
@@ -347,7 +347,7 @@ describe('a rebuild', () => {
 });
 
 describe('a release with another version of a projection', () => {
-  test('builds its own tables, while the older one goes on writing and answering', async () => {
+  test('builds its own tables, while the older one continues writing and answering', async () => {
     const notes = new Notes(database);
     const older = await run(notes.projection('older'));
     await notes.append(older.store, numbered(5));

@@ -212,7 +212,7 @@ test('a table that somebody holds is waited for, and no event is blamed', async 
   await notes.eventuallyNotes(['0']);
 });
 
-test('a rebuild that cannot go on keeps no other from being carried out', async () => {
+test('a rebuild that cannot continue keeps no other from being carried out', async () => {
   const [stuck, notes] = [new Notes(database), new Notes(database)];
   const process = await prepare(stuck.projection('one'), notes.projection('one'));
   await stuck.append(process.store, ['0']);

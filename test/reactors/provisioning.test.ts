@@ -88,7 +88,7 @@ describe('a batch', () => {
     expect(simulator.stats().peak_in_flight).toBeLessThanOrEqual(10);
   });
 
-  test('that finds no answer fails with its reason, and goes on when it is resumed', async () => {
+  test('that finds no answer fails with its reason, and continues when it is resumed', async () => {
     const process = await startProcess();
     const dead = await simulate({ errorRate: 1 });
     const provisioning = startProvisioning(process, dead, { maxFailures: 3 });
@@ -189,7 +189,7 @@ describe('a batch', () => {
     expect(registered).toHaveLength(100);
   });
 
-  test('that a process left behind goes on in the next one', async () => {
+  test('that a process left behind continues in the next one', async () => {
     const first = await startProcess();
     const simulator = await simulate({ latencyMs: 30 });
     const provisioning = startProvisioning(first, simulator);
@@ -223,7 +223,7 @@ describe('a batch', () => {
   });
 
   test(
-    'is worked on by all ten again when the log was away for one of them',
+    'is worked on by all ten again when the log was unavailable for one of them',
     { tags: ['slow'] },
     async () => {
       const process = await startProcess();
@@ -269,7 +269,7 @@ describe('a batch', () => {
     expect(state).toMatchObject({ status: 'processing' });
   });
 
-  test('loses no outcome while the log is away', { tags: ['slow'] }, async () => {
+  test('loses no outcome while the log is unavailable', { tags: ['slow'] }, async () => {
     const process = await startProcess();
     const simulator = await simulate({ latencyMs: 10 });
     startProvisioning(process, simulator);
@@ -399,7 +399,7 @@ describe('several processes', () => {
     expect(simulator.stats().peak_in_flight).toBe(10);
   });
 
-  test('go on with each other’s batches when the one that leads gives up', async () => {
+  test('continue with each other’s batches when the one that leads gives up', async () => {
     const [first, second] = [await startProcess(), await startProcess()];
     const simulator = await simulate({ latencyMs: 20 });
     const leader = startProvisioning(first, simulator);

@@ -18,7 +18,7 @@ const SILENT_MS = 40_000;
 const listeners = new Set<() => void>();
 let source: Source = 'polling';
 
-/** How often a view of now asks again by itself. */
+/** How often a view of the present is refreshed. */
 export function usePollInterval(): number | false {
   const current = useSyncExternalStore(
     (listener) => {

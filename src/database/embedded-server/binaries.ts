@@ -7,7 +7,7 @@ export interface Binaries {
   readonly initdb: string;
   readonly postgres: string;
   readonly pgCtl: string;
-  /** Where to look for shared libraries; undefined when the binaries find them by themselves. */
+  /** Where to look for shared libraries; undefined when the binaries find them anyway. */
   readonly libraryPath: string | undefined;
   /** What the server's user must be able to read. */
   readonly files: readonly string[];

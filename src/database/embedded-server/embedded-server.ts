@@ -136,7 +136,7 @@ async function enter(paths: ClusterPaths, entry: Entry): Promise<Member> {
       paths.logger.info({ reason: found.reason }, 'waiting for the embedded PostgreSQL');
       told = true;
     }
-    // Counted anew when the situation changes: a long recovery leaves time for what follows it.
+    // Counted anew when the status changes: a long recovery leaves time for what follows it.
     if (patience.forMs !== found.patienceMs)
       patience = { forMs: found.patienceMs, sinceMs: performance.now() };
     if (performance.now() - patience.sinceMs > patience.forMs)
@@ -242,6 +242,6 @@ const SEEN_PATIENCE_MS = 600_000;
 const HIDDEN_PATIENCE_MS = 60_000;
 /** Someone holds the lock of a server that says it is ready, and is not to be seen from here. */
 const UNSEEN_PATIENCE_MS = 10_000;
-/** The children of a killed postmaster end by themselves within a second or two, most of them. */
+/** Most children of a killed postmaster end within a second or two. */
 const ORPHAN_PATIENCE_MS = 2000;
 const CLOSE_PATIENCE_MS = 5000;

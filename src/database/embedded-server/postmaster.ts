@@ -46,7 +46,7 @@ export type Start =
 
 /**
  * Starts the server and waits until it takes connections, however long it recovers. It keeps the
- * port it had before when it can, so that addresses noted elsewhere go on working.
+ * port it had before when it can, so that addresses noted elsewhere keep working.
  */
 export async function startPostmaster(
   paths: ClusterPaths,

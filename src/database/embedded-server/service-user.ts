@@ -9,7 +9,7 @@ export type ServiceUser =
   | { readonly kind: 'same' }
   | { readonly kind: 'other'; readonly uid: number; readonly gid: number }
   /**
-   * Cannot walk to the files by itself (they are below /root, say), so it may pass closed folders.
+   * Cannot reach the files (they are below /root, say), so it may pass closed folders.
    */
   | { readonly kind: 'other-passing'; readonly uid: number; readonly gid: number };
 
@@ -49,8 +49,10 @@ export async function spawnAs(
   } catch (error) {
     throw new EmbeddedServerError(
       user.kind === 'same'
-        ? `${command} cannot be run here (on Alpine Linux, use an image with glibc): set DATABASE_URL`
-        : `${command} cannot be run as user ${user.uid}, and PostgreSQL does not run as root: start as another user, or set DATABASE_URL`,
+        ? `${command} cannot be run here (on Alpine Linux, use an image with glibc): ` +
+            'set DATABASE_URL'
+        : `${command} cannot be run as user ${user.uid}, and PostgreSQL does not run as root: ` +
+            'start as another user, or set DATABASE_URL',
       { cause: error },
     );
   }

@@ -164,7 +164,8 @@ export function connectFailure(connectionString: string, cause: unknown): string
     );
   }
   return Number(cause.code) === UNAUTHENTICATED
-    ? `${place} does not know the user ${user} with this password (${reason}). Check EVENTSTORE_URL.`
+    ? `${place} does not know the user ${user} with this password (${reason}). ` +
+        'Check EVENTSTORE_URL.'
     : `${place} does not allow the user ${user} what a ledger needs (${reason}). ${RIGHTS}.`;
 }
 

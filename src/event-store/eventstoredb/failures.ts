@@ -72,7 +72,8 @@ function isMistake(error: Error): boolean {
 export function asStoreError(error: unknown): unknown {
   if (error instanceof LedgerError || !isTransientFailure(error)) return error;
   const detail = isRefusedUser(error)
-    ? 'The event store refuses the user of this service: an operator has to check its password and rights.'
+    ? 'The event store refuses the user of this service: ask the operator to check its password ' +
+      'and rights.'
     : 'The event store is unavailable or too slow: try again in a moment.';
   return new LedgerError('store-unavailable', detail, { cause: error });
 }

@@ -35,7 +35,7 @@ interface Kept {
  * than what is kept reads the log by himself.
  *
  * Under load the server ends a live subscription as soon as 32 messages wait for it. That is the
- * normal case, and no failure: the tail goes on at once from its last position.
+ * normal case, and no failure: the tail resumes at once from its last position.
  */
 export class LiveTail {
   readonly #options: LiveTailOptions;

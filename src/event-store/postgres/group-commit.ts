@@ -54,7 +54,7 @@ interface AppendRow {
 /**
  * Group commit: the appends that wait in this process go out together, in one statement and one
  * durable commit. While a flush is in flight the next one gathers, so the size of a flush follows
- * the load by itself and no delay has to be chosen.
+ * the load, and no delay has to be chosen.
  *
  * Under load a second flush is sent before the first is answered, and waits at the server: what
  * this process has to do for one half of the callers and what the server does for the other then

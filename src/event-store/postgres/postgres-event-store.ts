@@ -142,7 +142,7 @@ class PostgresEventStore implements OpenEventStore {
           continue;
         }
       }
-      // A subscription that hears of every append need not read the table until it may have missed
+      // A subscription that is told of every append reads the table only when it may have missed
       // one.
       isUpToDate = (await news.wait(this.#pollIntervalMs, signal)) === 'news';
     }

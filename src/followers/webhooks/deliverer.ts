@@ -121,7 +121,7 @@ export class WebhookDeliverer {
   }
 
   /**
-   * Follows the registry, and acquires leases, for as long as the process lives: what fails begins again.
+   * Follows the registry and acquires leases as long as the process lives; what fails is retried.
    */
   async #follow(): Promise<void> {
     const { signal } = this.#stopping;

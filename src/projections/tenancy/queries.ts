@@ -47,9 +47,9 @@ export interface KeyView {
 export interface DeviceFilter {
   readonly hasDevEui?: boolean;
   readonly isRetired?: boolean;
-  /** Of any of its components. */
+  /** The version of any of its components. */
   readonly version?: string;
-  /** Of whoever holds its SIM card at `now`. */
+  /** The organization that holds its SIM card at `now`. */
   readonly heldBy?: { readonly orgId: string; readonly now: Date };
   readonly seenAfter?: Date;
   readonly seenBefore?: Date;
@@ -64,7 +64,7 @@ export class TenancyQueries {
     this.#models = models;
   }
 
-  /** By id, after one if given; all projects, or the one that a member may see. */
+  /** Projects by id, after one if given: all, or the one that a member may see. */
   async projects(
     page: { only?: string; after?: string; limit: number; asOf?: Position | undefined },
     options: ReadOptions,

@@ -103,7 +103,7 @@ describe('an upload', () => {
     expect(fail.mock.calls[0]?.[0]).toMatchObject({ code: 'request-timeout' });
   });
 
-  test('that goes on at 16 KiB/s may take its time, until it stops', () => {
+  test('that continues at 16 KiB/s may take its time, until it stops', () => {
     vi.useFakeTimers();
     const fail = vi.fn<(error: Error) => void>();
     let received = 0;

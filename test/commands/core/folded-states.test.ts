@@ -68,7 +68,7 @@ describe('a long stream', () => {
     expect(revisionsRead(cold)).toEqual([0n]);
   });
 
-  test('goes on from a snapshot with commands of two processes', async () => {
+  test('continues from a snapshot with commands of two processes', async () => {
     const stream = await longStream();
     const processes = [await start(), await start()];
 

@@ -276,8 +276,8 @@ describe('a precondition', () => {
   });
 });
 
-describe('when the store is away', () => {
-  test('a command is rejected, and the next one goes on', async () => {
+describe('when the store is unavailable', () => {
+  test('a command is rejected, and the next one continues', async () => {
     const process = await start();
     const stream = newStream();
     await execute(process, stream, add(1));

@@ -98,7 +98,8 @@ async function effects(process: WriteProcess, projectId: string): Promise<string
   return (await eventsOf(process, projectId)).map(({ type }) => type);
 }
 
-const away = (): LedgerError => new LedgerError('store-unavailable', 'The database is away.');
+const away = (): LedgerError =>
+  new LedgerError('store-unavailable', 'The database is unavailable.');
 
 describe('a request that is sent again', () => {
   test('is answered as the first time, and does nothing', async () => {

@@ -533,7 +533,7 @@ describe('a resumption', () => {
       .thenNothing();
   });
 
-  test('goes on where the batch was: the same DevEUI again, then the next ones', () => {
+  test('continues where the batch was: the same DevEUI again, then the next ones', () => {
     const before = [requested(3), drawn(0), failed(0, 1, 1), stopped, resumed('http://one')];
     batch(...before)
       .when(retry(0))
@@ -705,13 +705,13 @@ describe('what may have been registered, and nobody asks for again', () => {
     },
   });
 
-  test('is unconfirmed when the batch goes on with another provider', () => {
+  test('is unconfirmed when the batch continues with another provider', () => {
     const outcome = batch(...open, stopped).when(resume('http://two'));
     outcome.thenEvents(notKnown(0), notKnown(1), notKnown(2), resumed('http://two'));
     expect(openOf(outcome.state)).toEqual([]);
   });
 
-  test('stays open when it goes on with the same one', () => {
+  test('stays open when it continues with the same one', () => {
     batch(...open, stopped)
       .when(resume('http://one'))
       .thenEvents(resumed('http://one'));

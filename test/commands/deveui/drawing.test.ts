@@ -58,7 +58,7 @@ describe('the DevEUIs that a batch draws', () => {
 
   test('are those that they were when the first batches were drawn', () => {
     const seed = seedOf('a batch that a later release takes up again');
-    // Another drawing would give a batch that goes on the short codes that it has given out
+    // Another drawing would give a batch that continues the short codes that it has given out
     // already.
     expect([0, 1, 9_999].map((place) => drawDevEui(seed, '', place))).toEqual([
       '2DD5A78D188DDB84',

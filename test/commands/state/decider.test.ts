@@ -168,7 +168,7 @@ describe('under `sequence`', () => {
       .thenNothing();
   });
 
-  test('a counter of so many bits goes on at 0 after its highest number', () => {
+  test('a counter of so many bits continues at 0 after its highest number', () => {
     const wraps: DedupStrategy = { strategy: 'sequence', bits: 16 };
     const verdict = (last: number, sequence: number): number =>
       sensor(patched({ a: 1 }, { sequence: last })).when(patch({ a: 1 }, wraps, { sequence }))

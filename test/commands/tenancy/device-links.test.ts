@@ -285,7 +285,7 @@ describe('a device that is transferred', () => {
     );
   });
 
-  test('half-way is not received again when it has gone on, or was retired there', async () => {
+  test('half-way is not received again when it has continued, or was retired there', async () => {
     for (const end of ['transferred', 'retired'] as const) {
       const [a, b, c] = [await newProject(), await newProject(), await newProject()];
       await new Process().register(a, 'd');

@@ -11,7 +11,7 @@ import {
 } from './test-project.ts';
 
 export function cutting(log: LogUnderTest): void {
-  test('a subscription goes on where it was when its connections are cut', async ({ skip }) => {
+  test('a subscription continues where it was when its connections are cut', async ({ skip }) => {
     const { cutConnections } = log.faults ?? skip('needs the fault cutConnections');
     const project = new TestProject();
     const stream = project.stream('device');
@@ -42,7 +42,7 @@ export function cutting(log: LogUnderTest): void {
     expect(followers.map(({ events }) => ids(events))).toEqual([ids(recorded), ids(recorded), []]);
   });
 
-  test('a subscription that is catching up goes on where it was when its connections are cut', async ({
+  test('a subscription that is catching up continues where it was when its connections are cut', async ({
     skip,
   }) => {
     const { cutConnections } = log.faults ?? skip('needs the fault cutConnections');

@@ -37,7 +37,7 @@ export class Follower {
     this.after = after;
     this.types = types;
     this.#ended = this.#run(store);
-    // Whoever waits hears of the error; before that it must not end the process.
+    // Whoever waits learns of the error; before that it must not end the process.
     this.#ended.catch(() => undefined);
     onTestFinished(() => this.stop());
   }

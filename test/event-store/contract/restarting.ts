@@ -29,7 +29,7 @@ export function restarting(log: LogUnderTest): void {
     }
   });
 
-  test('appends and subscriptions go on', async ({ skip }) => {
+  test('appends and subscriptions continue', async ({ skip }) => {
     const restartServer = log.faults?.restartServer ?? skip('needs the fault restartServer');
     const project = new TestProject();
     const stream = project.stream('device');

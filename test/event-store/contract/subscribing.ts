@@ -23,7 +23,7 @@ export function subscribing(log: LogUnderTest): void {
     expect(ids(follower.events)).toEqual(ids(events));
   });
 
-  test('hears of what another client appends', async () => {
+  test('learns of what another client appends', async () => {
     const project = new TestProject();
     const after = await log.store.head();
     const another = await log.openAnother();
@@ -151,7 +151,7 @@ export function subscribing(log: LogUnderTest): void {
     expect(catchingUp.events).toEqual([]);
   });
 
-  test('ends with the error of a consumer that throws, and the store goes on', async () => {
+  test('ends with the error of a consumer that throws, and the store continues', async () => {
     const project = new TestProject();
     const stream = project.stream('device');
     const client = await log.openAnother();

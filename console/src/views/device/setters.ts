@@ -15,7 +15,7 @@ interface Setter {
 }
 
 /**
- * For each member of the state at a revision: the patch that set it last. Members that a merge
+ * Each member of the state at a revision with the patch that set it last. Members that a merge
  * patch removed (`null`) are left out, as the state does not hold them.
  */
 export function settersOf(newestFirst: readonly Revision[], upTo: number): readonly Setter[] {

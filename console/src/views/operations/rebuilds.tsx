@@ -28,7 +28,8 @@ export function Rebuilds() {
         empty={
           <Empty title="Nothing was rebuilt yet">
             <p>
-              A release whose read models differ rebuilds them by itself; here it can be asked for.
+              A release that changes a read model rebuilds it automatically; here you can ask for
+              it.
             </p>
           </Empty>
         }

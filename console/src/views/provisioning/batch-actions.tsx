@@ -48,7 +48,7 @@ function Ask({ batch, isRunning, onClose }: AskProps) {
       <p>
         {isRunning
           ? 'No new requests are sent. Those in flight finish, and what they register is kept. The batch can be resumed.'
-          : 'Requests to the provider go on until the batch is full.'}
+          : 'Requests to the provider resume until the batch is full.'}
       </p>
     </Confirm>
   );

@@ -32,7 +32,7 @@ const MAX_CACHED_KEYS = 50_000;
 /** Apart from the keys that exist: whoever tries ids at random must not push those out. */
 const MAX_CACHED_UNKNOWN_IDS = 10_000;
 const MAX_KEYS_PER_QUERY = 500;
-/** About 30 MB. It is reached only while the projection stands still. */
+/** About 30 MB. It is reached only while the projection does not advance. */
 const MAX_CHANGES = 100_000;
 /**
  * So long a request waits for its key to be looked up, which takes longer only while something is
@@ -77,7 +77,7 @@ export class KeyDirectory {
    * no others.
    */
   readonly #keyIds = new Map<string, Set<string>>();
-  /** By subject, what this process appended and has not yet read in the log. */
+  /** What this process appended and has not yet read in the log, by subject. */
   readonly #unheard = new Map<string, Position>();
   #pruning: Promise<unknown> | undefined;
 
