@@ -5,8 +5,8 @@ FROM node:24.18.0-bookworm-slim AS base
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 
-# What runs. The optional package is the embedded PostgreSQL of the platform; the script that is left out
-# installs the console's packages, which only its build needs.
+# What runs. The optional package is the embedded PostgreSQL of the platform; the script that is
+# left out installs the console's packages, which only its build needs.
 FROM base AS dependencies
 RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --omit=optional --no-audit --ignore-scripts
 

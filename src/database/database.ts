@@ -243,7 +243,8 @@ async function run<Row extends object>(
 function cannotConnect(error: unknown): LedgerError {
   const detail = isConnectionFailure(error)
     ? 'The database is unavailable: try again in a moment.'
-    : 'The database refuses the connection of this service: ask the operator to check DATABASE_URL.';
+    : 'The database refuses the connection of this service: ask the operator to check ' +
+      'DATABASE_URL.';
   return new LedgerError('store-unavailable', detail, { cause: error });
 }
 

@@ -144,7 +144,8 @@ function spanIn(text: string): Span | undefined {
   throw new LedgerError(
     'validation-failed',
     `'${text.slice(0, 64)}' is not a time, a date or a position: send a time such as ` +
-      '2026-11-27T04:00:00Z, a date such as 2026-11-27, or a position as an answer gave it in Fleetledger-Position.',
+      '2026-11-27T04:00:00Z, a date such as 2026-11-27, or a position as an answer gave it ' +
+      'in Fleetledger-Position.',
   );
 }
 

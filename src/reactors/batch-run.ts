@@ -49,9 +49,9 @@ const RESTART_AFTER_MS = 1_000;
  * Works on one batch, for as long as this process is the only one that does: workers ask for one
  * DevEUI after the other, each intent in the log before its request leaves, each outcome behind it.
  *
- * Nothing but the log is remembered. Whenever a command's outcome is unknown (the log was unavailable) all
- * workers end, and the next round begins from what the log says, as after a crash: no
- * process waits then for what it holds as in flight, which is asked for again.
+ * Nothing but the log is remembered. Whenever a command's outcome is unknown (the log was
+ * unavailable) all workers end, and the next round begins from what the log says, as after a crash:
+ * no process waits then for what it holds as in flight, which is asked for again.
  */
 export class BatchRun {
   readonly done: Promise<void>;
@@ -97,8 +97,8 @@ export class BatchRun {
 
   /**
    * Until no worker finds anything to do. Each open DevEUI has a worker, which continues with
-   * another one if that is refused: a round ends with the batch, unless another process has drawn one. Then
-   * there is another round.
+   * another one if that is refused: a round ends with the batch, unless another process has drawn
+   * one. Then there is another round.
    */
   async #round(): Promise<void> {
     const { clock, backoff } = this.#parts;

@@ -269,7 +269,7 @@ function clientsOf(
   return Object.fromEntries(entries) as Record<AnyKind, ApiClient>;
 }
 
-/** For a line of its own: what foreign keys write under our ids makes ids of theirs. */
+/** Clients for one line of the table: what foreign keys write under our ids makes ids of theirs. */
 async function clientsFor(row: Row): Promise<Record<AnyKind, ApiClient>> {
   if (isAdministration(row)) return idleClients;
   return { ...clients, foreign: (await service.newProject()).owner };
@@ -360,7 +360,7 @@ async function newBatch(owner = project.owner): Promise<string> {
 }
 
 interface Resource {
-  /** Of the project; made anew each time, for those who use it up. */
+  /** An id of the project, made anew each time for operations that use it up. */
   readonly existing: (row: Row) => Promise<string> | string;
   /** Well-formed, and nowhere. */
   readonly missing: string;
@@ -421,8 +421,8 @@ const QUERIES: Readonly<Record<string, (id: string) => Record<string, string>>> 
 };
 
 /**
- * Of those operations that take one. Text is sent as it is, all else as JSON. `n` is another one
- * each time: what changes nothing would leave no event, wherever it went.
+ * The bodies of operations that take one. Text is sent as it is, all else as JSON. `n` is another
+ * one each time: what changes nothing would leave no event, wherever it went.
  */
 const BODIES: Readonly<Record<string, (n: number, kind: AnyKind) => unknown>> = {
   'POST /projects': () => ({ name: 'P' }),

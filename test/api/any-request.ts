@@ -10,7 +10,7 @@ export interface AnyRequest {
   readonly options: SendOptions;
 }
 
-/** Of a JSON schema, what is made of it here. */
+/** The part of JSON Schema that values are made of here. */
 interface Schema {
   readonly $ref?: string;
   readonly type?: string;

@@ -614,7 +614,7 @@ describe('attempts', () => {
 });
 
 describe('a DevEUI', () => {
-  test('is found by itself in either case, with the device that carries it', async () => {
+  test('is found in either case, with the device that carries it', async () => {
     const { id } = await newBatch({ batch_size: 1 });
     const devEui = await register(id);
     const found = {

@@ -64,7 +64,7 @@ function tableOf(ids: readonly string[]): string {
 function accepted(results: readonly Result[]): Promise<boolean[]> {
   return Promise.all(
     results.map(async ({ key }) => {
-      // Of no sensor of its own: a key that is known may ask, and is told no.
+      // A sensor of another device: a key that is known may ask, and is told no.
       const { status } = await service.client(key).get('/sensors/x');
       return status === 403;
     }),

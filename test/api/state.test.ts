@@ -811,7 +811,7 @@ describe('the list of sensors', () => {
     expect(await member.walk('/sensors?limit=2')).toEqual(all.body.items);
   });
 
-  test('links to the next page by itself, with the limit that was asked for', async () => {
+  test('links to the next page, with the limit that was asked for', async () => {
     const { owner: member } = await service.newProject();
     for (const id of ['a', 'b', 'c']) {
       await member.patch(`/sensors/${id}`, { json: { data: { id } } });

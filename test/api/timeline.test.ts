@@ -52,7 +52,7 @@ function types(entries: readonly Entry[]): string[] {
   return entries.map(({ type }) => type);
 }
 
-/** Of the raw log, in its order. */
+/** The events of a stream in the raw log, in its order. */
 async function logged(stream: string): Promise<{ event_id: string; type: string }[]> {
   return service.admin.walk(`/admin/log?stream=${encodeURIComponent(stream)}`);
 }

@@ -115,7 +115,7 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch {
-    // gone by itself
+    // It has ended already.
   }
 }
 

@@ -266,7 +266,7 @@ describe('what a kill leaves behind', () => {
     ['with nothing in it', () => ''],
   ])('a pid file %s is stale', async (_name, content) => {
     await (await open()).close();
-    // Of the server's own user: PostgreSQL itself would take it for a server.
+    // A process of the server's own user, which PostgreSQL itself would take for a server.
     const stranger = spawn('sleep', ['600'], asRoot ? { uid: NOBODY, gid: NOBODY } : {});
     children.push(stranger);
     await once(stranger, 'spawn');

@@ -73,7 +73,7 @@ function interpolateText(text: string, variables: Readonly<Record<string, string
   );
 }
 
-/** Of these the later one replaces the earlier. */
+/** Keys whose later value replaces the earlier one. */
 const REPLACED: ReadonlySet<string> = new Set(['command', 'entrypoint', 'test']);
 
 /** https://docs.docker.com/reference/compose-file/merge/, as far as the files here use it. */

@@ -236,7 +236,7 @@ test.each([1, 5, 20])(
     await expect(refused).rejects.toMatchObject({ name: 'LedgerError', code: 'body-too-large' });
     await Promise.all(others);
 
-    // Of one call, the others are stored.
+    // The other writes of the same call are stored.
     const write = (id: string, events = project.events(1)) => ({
       stream: project.stream(id),
       events,

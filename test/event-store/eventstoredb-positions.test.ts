@@ -103,7 +103,7 @@ test('from a position of no record far behind the last milestone, nothing is mis
   }
 });
 
-/** Of the last event then or before, where others may lie between it and the next. */
+/** Whether it is the position of the last event by then; others may lie before the next. */
 async function isPositionAt(
   store: OpenEventStore,
   recorded: readonly RecordedEvent[],

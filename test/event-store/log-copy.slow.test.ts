@@ -65,7 +65,7 @@ async function eventsOf(log: OpenEventStore): Promise<Omit<RecordedEvent, 'posit
   return batches.flatMap(({ events }) => events.map(({ position: _position, ...event }) => event));
 }
 
-/** Some 1,500 events in 40 streams, in an order that no stream has by itself. */
+/** Some 1,500 events in 40 streams, in an order that no single stream has. */
 async function fill(log: OpenEventStore, project: TestProject): Promise<void> {
   for (let round = 0; round < 15; round += 1) {
     await log.append(

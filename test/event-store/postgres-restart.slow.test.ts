@@ -40,7 +40,7 @@ eventStoreRestartContract('PostgreSQL', async () => {
     },
     faults: {
       cutConnections: () => Promise.reject(new Error('cut in postgres.test.ts')),
-      /** The embedded server starts again by itself when it was killed. */
+      /** The embedded server starts again automatically when it was killed. */
       async restartServer() {
         const killed = await serverPid();
         process.kill(killed, 'SIGKILL');

@@ -426,7 +426,7 @@ async function cuttable(): Promise<CuttableConnection> {
   return connection;
 }
 
-/** Holds the appender lock in a transaction that does not end by itself. */
+/** Holds the appender lock in a transaction that does not end until it is told to. */
 async function stalledWriter() {
   const database = openDatabase({ url: testDatabase.url, logger, maxConnections: 1 });
   const connection = await database.connect();

@@ -23,7 +23,7 @@ export interface TestTopic {
   recreate(): Promise<void>;
   /** The dead letters, when there are so many. */
   deadLetters(count: number): Promise<KafkaMessage[]>;
-  /** By partition, where something is committed. */
+  /** The committed offset of each partition that has one. */
   committed(): Promise<Map<number, string>>;
   resetGroup(): Promise<void>;
 }

@@ -18,7 +18,7 @@ const record = (changes: object = {}): string =>
 
 describeWithKafka('the ingest of usage from topics of all sorts', () => {
   const startProcess = prepareWriteProcesses();
-  /** Of a project that no other test writes to. */
+  /** The id of a project that no other test writes to. */
   const ownProject = (): string => `p-${randomBytes(5).toString('hex')}`;
 
   test('passes on what has headers or a key that the dead-letter topic does not take, and says what is left out', async () => {

@@ -19,7 +19,7 @@ const record = (changes: object = {}): string =>
 
 describeWithKafka('the ingest of usage', () => {
   const startProcess = prepareWriteProcesses();
-  /** Of a project that no other test writes to. */
+  /** The id of a project that no other test writes to. */
   const ownProject = (): string => `p-${randomBytes(5).toString('hex')}`;
   const eventsOf = async (
     process: Awaited<ReturnType<typeof startProcess>>,

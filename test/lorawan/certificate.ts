@@ -12,7 +12,7 @@ export interface Certificate {
   readonly certFile: string;
 }
 
-/** Signed by itself, for 127.0.0.1; its file is there until the test is over. */
+/** A self-signed certificate for 127.0.0.1; its file is there until the test is over. */
 export async function selfSignedCertificate(): Promise<Certificate> {
   const folder = await mkdtemp(path.join(tmpdir(), 'fleetledger-certificate-'));
   onTestFinished(() => rm(folder, { recursive: true }));

@@ -22,9 +22,9 @@ import { closedGate } from '../gate.ts';
 import { selfSignedCertificate } from './certificate.ts';
 
 const DEVEUI = 'FFA45722AA738240';
-/** For what answers: more than any machine needs. */
+/** A time-out for what answers: more than any machine needs. */
 const LONG_MS = 30_000;
-/** For what does not; still enough to connect, and to be heard, on a machine that is busy. */
+/** A time-out for what does not answer; enough to connect and to send on a busy machine. */
 const SHORT_MS = 1_000;
 
 async function serve(server: Server): Promise<string> {

@@ -29,7 +29,7 @@ test('a copy does not end before a service that is cut off from its database app
   const load = await startLoad(project.owner, 4);
   await vi.waitUntil(() => load.acknowledged() > 200, 60_000);
 
-  // For a moment: the copy continues, as the service does.
+  // Cut off for a moment, the copy continues, as the service does.
   const copying = startCli(['log', 'copy', '--from', place('old'), '--to', place('new')], direct);
   await vi.waitUntil(() => copying.stderr().includes('once the service is stopped'), 60_000);
   connection.cut();
@@ -37,7 +37,8 @@ test('a copy does not end before a service that is cut off from its database app
   await vi.waitUntil(() => load.acknowledged() > acknowledged + 200, 60_000);
   expect(copying.child.exitCode).toBeNull();
 
-  // For good: it ends when nothing is acknowledged any more, and the service never appends again.
+  // Cut off for good, it ends when nothing is acknowledged any more, and the service never appends
+  // again.
   connection.interrupt();
   expect(await copying.ended(), copying.stderr()).toBe(0);
   const atEnd = load.acknowledged();

@@ -62,7 +62,7 @@ function answered<Body>({ code, stdout, stderr }: Outcome, expectedCode = 0): Bo
     .map((line) => JSON.parse(line) as Body);
 }
 
-/** Of a table: the cells of each line. */
+/** The cells of each line of a table. */
 function cells(text: string): string[][] {
   return text
     .trimEnd()

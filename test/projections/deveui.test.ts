@@ -209,7 +209,7 @@ describe('with tables that are filled by hand', () => {
     test('is stopped, resumed, failed with its reason, and completed', async () => {
       const projectId = newProject();
       const past = new PastEvents();
-      const situations: unknown[] = [];
+      const statuses: unknown[] = [];
       for (const event of [
         requested('b1'),
         stopped('b1'),
@@ -221,10 +221,10 @@ describe('with tables that are filled by hand', () => {
       ]) {
         await tables.apply(record(past, projectId, [event]));
         const { value } = await queries.summary(projectId, 'b1', {});
-        situations.push([value?.status, value?.reason]);
+        statuses.push([value?.status, value?.reason]);
       }
 
-      expect(situations).toEqual([
+      expect(statuses).toEqual([
         ['Processing', null],
         ['Stopped', null],
         ['Processing', null],

@@ -280,8 +280,8 @@ const anyLength = fc.oneof(
 );
 
 /**
- * Of those around a change. The last days are left out, so that the bucket after the end is among
- * them, and the first one, whose beginning on the clocks of the zone lies before all of them.
+ * Starts around a change of clocks. The last days are left out, so that the bucket after the end is
+ * among them, and the first one, whose beginning on the clocks of the zone lies before all of them.
  */
 const anyMinute = fc.oneof(
   fc.integer({ min: 24 * 60, max: (DAYS_BEFORE + 2) * 24 * 60 }),

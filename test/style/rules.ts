@@ -64,10 +64,10 @@ function tooLong(lines: readonly string[]): Finding[] {
   return [{ rule: 'lines', line: count, message: `${count} lines, at most ${MAX_LINES}` }];
 }
 
-/** The path of an import cannot be wrapped. */
+/** The path of an import, and what has no blank, cannot be wrapped. */
 function tooWide(lines: readonly string[]): Finding[] {
   return lines.flatMap((line, index) =>
-    line.length <= MAX_COLUMNS || /^(import|export|\}) .* from '/.test(line)
+    line.length <= MAX_COLUMNS || /^((import|export|\}) .* from '|\s*\S+$)/.test(line)
       ? []
       : [{ rule: 'columns', line: index + 1, message: `${line.length} columns` }],
   );

@@ -2,7 +2,9 @@ import { readPosition, sql } from '../../database/sql.ts';
 import type { TimelinePart } from '../timeline.ts';
 import { usage } from './tables.ts';
 
-/** The days of its SIM card while the device was linked to it, each an entry at its first record. */
+/**
+ * The days of its SIM card while the device was linked to it, each an entry at its first record.
+ */
 export const usageTimeline: TimelinePart = ({ projectId, below, asOf, limit }) => sql`
   select e.*
   from spans

@@ -22,7 +22,7 @@ interface BatchStep {
   readonly type: 'begin' | 'retry' | 'settle' | 'interrupt' | 'stop' | 'hide' | 'resume';
   readonly pick: number;
   readonly outcome: AttemptOutcome;
-  /** By whoever sent the request before the last one. */
+  /** Whether the sender of the request before the last one does it. */
   readonly isLate: boolean;
   readonly isFollowedByNext: boolean;
   readonly provider: string;

@@ -276,9 +276,9 @@ describe('a device that is transferred', () => {
             if (state.status !== 'leaving') continue;
             await attempt(new Process().transfer('d', projects[index] ?? '', state.to));
           }
-          const situations = (await states()).map(({ status }) => status);
-          expect(situations.filter((status) => status === 'active')).toHaveLength(1);
-          expect(situations).not.toContain('leaving');
+          const statuses = (await states()).map(({ status }) => status);
+          expect(statuses.filter((status) => status === 'active')).toHaveLength(1);
+          expect(statuses).not.toContain('leaving');
         },
       ),
       { numRuns: 15 },

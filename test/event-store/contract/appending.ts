@@ -5,7 +5,7 @@ import { collectBatches } from './follower.ts';
 import { append, ids, mustAppend, readStream, stored, TestProject } from './test-project.ts';
 
 export function appending(log: LogUnderTest): void {
-  const situations: [
+  const cases: [
     ExpectedRevision,
     { missing: bigint | 'conflict'; existing: bigint | 'conflict' },
   ][] = [
@@ -19,7 +19,7 @@ export function appending(log: LogUnderTest): void {
     [2n ** 62n, { missing: 'conflict', existing: 'conflict' }],
   ];
 
-  for (const [expected, { missing, existing }] of situations) {
+  for (const [expected, { missing, existing }] of cases) {
     test(`${expected} ${outcome(missing)} when the stream is missing`, async () => {
       const project = new TestProject();
       const stream = project.stream('device');

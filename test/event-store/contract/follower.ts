@@ -86,7 +86,7 @@ export class Follower {
       this.#over = true;
       this.#steps.emit('step');
     }
-    expect(this.#abort.signal.aborted, 'a subscription ended by itself').toBe(true);
+    expect(this.#abort.signal.aborted, 'a subscription ended unasked').toBe(true);
   }
 }
 

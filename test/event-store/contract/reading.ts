@@ -313,7 +313,7 @@ export function reading(log: LogUnderTest): void {
         expect(part.at(-1)?.position).toBe(end);
       }
 
-      // Of one of the others, and before any of it.
+      // One correlation id of the others, from before any of its events.
       const [, other] = recorded;
       const single = { after, until, correlationId: other?.metadata.correlationId ?? '' };
       const found = await collectBatches(log.store.readAll(single), after);

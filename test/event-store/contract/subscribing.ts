@@ -219,7 +219,7 @@ export function subscribing(log: LogUnderTest): void {
       const quick = new Follower(log.store, { project, after });
       await mustAppend(log.store, project.stream('first'), project.events(1));
       const first = await slow.next();
-      if (first.done) throw new Error('the subscription ended by itself');
+      if (first.done) throw new Error('the subscription ended unasked');
 
       const streams = Array.from({ length: 20 }, (_, ordinal) => project.stream(String(ordinal)));
       const padding = 'x'.repeat(300);
@@ -242,7 +242,7 @@ export function subscribing(log: LogUnderTest): void {
       let checkpoint = first.value.position;
       while (checkpoint < last) {
         const next = await slow.next();
-        if (next.done) throw new Error('the subscription ended by itself');
+        if (next.done) throw new Error('the subscription ended unasked');
         checkBatch(next.value, checkpoint);
         checkpoint = next.value.position;
         batches.push(next.value);

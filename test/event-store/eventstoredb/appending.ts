@@ -28,7 +28,7 @@ interface AppenderOptions {
 export class Appender {
   readonly #log: Log;
   readonly #options: AppenderOptions;
-  /** Of recent events, by id: all that ANY and STREAM_EXISTS know of what was there before. */
+  /** Recent events by id: all that ANY and STREAM_EXISTS know of earlier ones. */
   readonly #recent = new Map<string, LogRecord>();
 
   constructor(log: Log, options: AppenderOptions) {

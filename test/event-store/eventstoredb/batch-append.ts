@@ -14,7 +14,7 @@ import { idOf, nameOf, streamIdentifier } from './identifiers.ts';
 import type { NewRecord } from './log.ts';
 
 interface BatchRequest {
-  /** By which the client knows the answer. */
+  /** The id by which the client knows the answer. */
   readonly id: string;
   readonly stream: string;
   readonly expected: ExpectedRevision;

@@ -31,7 +31,7 @@ export class GrpcCall {
     stream.on('close', () => clearTimeout(timer));
   }
 
-  /** Of the other end of the connection; it tells connections apart. */
+  /** The port of the other end, which tells connections apart. */
   get clientPort(): number | undefined {
     return this.#stream.session?.socket.remotePort;
   }

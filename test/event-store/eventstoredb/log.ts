@@ -12,7 +12,7 @@ export interface LogRecord extends NewRecord {
   readonly stream: string;
   readonly revision: number;
   readonly position: number;
-  /** By the server's clock, in milliseconds. */
+  /** When the server created it, in milliseconds. */
   readonly created: number;
 }
 

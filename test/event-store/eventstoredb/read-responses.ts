@@ -47,7 +47,7 @@ export function streamNotFound(stream: string): Uint8Array {
   return framed(response.serializeBinary());
 }
 
-/** Of 100 nanoseconds. */
+/** A tick is 100 nanoseconds. */
 const TICKS_PER_MILLISECOND = 10_000n;
 
 function encodeEvent(record: LogRecord): Uint8Array {

@@ -41,7 +41,7 @@ export function read(call: GrpcCall, log: Log, options: ReadReq.Options): void {
   void give(call, records, { from, count, backwards, first });
 }
 
-/** Of the first record to give. Backwards, that is the one before the position. */
+/** The index of the first record to give. Backwards, that is the one before the position. */
 function startInLog(
   log: Log,
   all: ReadReq.Options.AllOptions,
