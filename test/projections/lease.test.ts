@@ -197,6 +197,7 @@ describe('two processes', () => {
     async (what) => {
       const notes = new Notes(database);
       const child = await startChild(notes, 'stalls');
+      await eventuallyHeldByChild(notes);
       const process = await run({
         projections: [notes.projection('survivor', { isUnique: true })],
       });
@@ -245,6 +246,21 @@ async function loseLease(notes: Notes): Promise<void> {
     text: `update engine.leases set expires_at = '-infinity' where projection = $1 /* name */`,
     values: [notes.name],
   });
+}
+
+/** A process that starts beside the child must not be the first to get the lease. */
+async function eventuallyHeldByChild(notes: Notes): Promise<void> {
+  await vi.waitFor(async () => {
+    const held = await database.query({
+      text: `
+        select from engine.leases
+        where projection = $1 /* name */
+          and holder like 'child-%'
+          and expires_at > clock_timestamp()`,
+      values: [notes.name],
+    });
+    expect(held).toHaveLength(1);
+  }, EVENTUALLY);
 }
 
 async function startChild(
