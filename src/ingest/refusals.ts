@@ -24,14 +24,14 @@ export class Refusals {
     if (this.#withoutIds >= MANY_WITHOUT_IDS) {
       return (
         `${this.#withoutIds} records without ids were refused, since the topic had other records ` +
-        'at their offsets before. If the topic was recreated, set KAFKA_SOURCE to another name and ' +
-        'reset the consumer group.'
+        'at their offsets before. If the topic was recreated, set KAFKA_SOURCE to another name ' +
+        'and reset the consumer group.'
       );
     }
     if (this.#inARow >= MANY_IN_A_ROW) {
       return (
-        `The last ${this.#inARow} records were refused, since their ids were used before by other ` +
-        'records. See GET /usage/rejected.'
+        `The last ${this.#inARow} records were refused, since their ids were used before by ` +
+        'other records. See GET /usage/rejected.'
       );
     }
     return undefined;

@@ -60,90 +60,117 @@ export async function openLedger(config: Config, role: 'service' | 'tool'): Prom
     }
   }
   refuseBrokenUrl(config);
-  const processId = `${process.pid}-${randomUUID()}`;
-  const embedded =
-    config.databaseUrl === undefined
-      ? await openEmbeddedServer({ dataDir: config.dataDir, logger, role })
-      : undefined;
-  const url = config.databaseUrl ?? embedded?.url ?? '';
-  const applicationName = `fleetledger-${process.pid}`;
-  const database = openDatabase({ url, logger, applicationName, maxConnections: 10 });
-  // Reads have connections of their own: they have a time limit, and must not delay appends.
-  const readers = openDatabase({
-    url,
-    logger,
-    applicationName,
-    maxConnections: 15,
-    statementTimeoutMs: READ_TIMEOUT_MS,
-  });
-  // A pool of its own, since followers of the log and key lookups must not wait behind slow
-  // queries.
-  const followers = openDatabase({ url, logger, applicationName, maxConnections: 3 });
-  let opened: OpenEventStore | undefined;
-  let presence: Presence | undefined;
+  /** What is to be closed, in the order in which it was opened. */
+  const opened: Closeable[] = [];
   try {
-    await checkServer(database);
-    await migrate(database, logger);
-    const secret = await installationSecret(database);
-    opened = await openLog(config, { database, followers, logger });
-    presence = await Presence.announce({ database, logId: opened.logId, logger });
-    const store = observed(fenced(opened, presence));
-    const engine = new ProjectionEngine({
-      database,
-      store,
-      projections,
-      logger,
-      processId,
-    });
-    await engine.prepare();
-    store.onAppended((write, position) => {
-      if (!isIngested(write)) engine.freshness.appended(write, position);
-    });
-    const snapshots = openPostgresSnapshotStore(database, store.logId);
-    let stop = (_error: Error): void => undefined;
-    const wentBack = new Promise<never>((_, reject) => (stop = reject));
-    const states = new FoldedStates(store, snapshots, logger, (error) => stop(error));
-    const mayAppend = Promise.race([presence.ended, wentBack]);
-    // A tool that never asks must not be ended by the rejection: its commands fail.
-    mayAppend.catch(() => undefined);
-    const handler = new CommandHandler(store, states);
-    const administration = new ProjectionAdministration(database, store, projections, engine);
-    const models = new ReadModels(readers, engine);
-    const links = new LinkQueries(models);
-    const linkedDevices: LinkedDevices = (...link) => links.devicesWith(...link);
-    return {
-      logger,
-      processId,
-      database,
-      store,
-      snapshots,
-      engine,
-      administration,
-      installationSecret: secret,
-      commands: openCommands({ store, handler, linkedDevices, installationSecret: secret }),
-      projectionCommands: new ProjectionCommands(handler, administration),
-      models,
-      mayAppend,
-      keyModels: new ReadModels(followers, engine),
-      async close() {
-        await engine.stop();
-        await store.close();
-        // After the log is closed, since a copy of the log relies on it that nothing is appended
-        // any more.
-        await presence?.close();
-        await followers.close();
-        await readers.close();
-        await database.close();
-        await embedded?.close();
-      },
-    };
+    const parts = await openParts(config, role, logger, opened);
+    return { ...parts, close: () => closeAll(opened) };
   } catch (error) {
-    await opened?.close().catch(() => undefined);
-    await presence?.close().catch(() => undefined);
-    await followers.close().catch(() => undefined);
-    await readers.close().catch(() => undefined);
-    await database.close().catch(() => undefined);
-    await embedded?.close();
+    await closeAll(opened).catch(() => undefined);
+    throw error;
+  }
+}
+
+interface Closeable {
+  close(): Promise<void>;
+}
+
+/** Closes the last that was opened first. All are closed, also when one of them fails. */
+async function closeAll(opened: Closeable[]): Promise<void> {
+  const last = opened.pop();
+  try {
+    await last?.close();
+  } finally {
+    if (last !== undefined) await closeAll(opened);
+  }
+}
+
+async function openParts(
+  config: Config,
+  role: 'service' | 'tool',
+  logger: Logger,
+  opened: Closeable[],
+): Promise<Omit<Ledger, 'close'>> {
+  const processId = `${process.pid}-${randomUUID()}`;
+  const { database, readers, followers } = await openDatabases(config, role, logger, opened);
+  await checkServer(database);
+  await migrate(database, logger);
+  const secret = await installationSecret(database);
+  const { store, presence } = await openStore(config, { database, followers, logger }, opened);
+  const engine = new ProjectionEngine({ database, store, projections, logger, processId });
+  opened.push({ close: () => engine.stop() });
+  await engine.prepare();
+  store.onAppended((write, position) => {
+    if (!isIngested(write)) engine.freshness.appended(write, position);
+  });
+  const snapshots = openPostgresSnapshotStore(database, store.logId);
+  let stop = (_error: Error): void => undefined;
+  const wentBack = new Promise<never>((_, reject) => (stop = reject));
+  const states = new FoldedStates(store, snapshots, logger, (error) => stop(error));
+  const mayAppend = Promise.race([presence.ended, wentBack]);
+  // A tool that never asks must not be ended by the rejection: its commands fail.
+  mayAppend.catch(() => undefined);
+  const handler = new CommandHandler(store, states);
+  const administration = new ProjectionAdministration(database, store, projections, engine);
+  const models = new ReadModels(readers, engine);
+  const links = new LinkQueries(models);
+  const linkedDevices: LinkedDevices = (...link) => links.devicesWith(...link);
+  return {
+    logger,
+    processId,
+    database,
+    store,
+    snapshots,
+    engine,
+    administration,
+    installationSecret: secret,
+    commands: openCommands({ store, handler, linkedDevices, installationSecret: secret }),
+    projectionCommands: new ProjectionCommands(handler, administration),
+    models,
+    mayAppend,
+    keyModels: new ReadModels(followers, engine),
+  };
+}
+
+async function openDatabases(
+  { databaseUrl, dataDir }: Config,
+  role: 'service' | 'tool',
+  logger: Logger,
+  opened: Closeable[],
+): Promise<Record<'database' | 'readers' | 'followers', Database>> {
+  let url = databaseUrl;
+  if (url === undefined) {
+    const embedded = await openEmbeddedServer({ dataDir, logger, role });
+    opened.push(embedded);
+    ({ url } = embedded);
+  }
+  const options = { url, logger, applicationName: `fleetledger-${process.pid}` };
+  const database = openDatabase({ ...options, maxConnections: 10 });
+  // Reads have connections of their own: they have a time limit, and must not delay appends.
+  const reading = { maxConnections: 15, statementTimeoutMs: READ_TIMEOUT_MS };
+  const readers = openDatabase({ ...options, ...reading });
+  // Followers of the log and key lookups must not wait behind slow queries.
+  const followers = openDatabase({ ...options, maxConnections: 3 });
+  opened.push(database, readers, followers);
+  return { database, readers, followers };
+}
+
+async function openStore(
+  config: Config,
+  parts: Parameters<typeof openLog>[1],
+  opened: Closeable[],
+): Promise<{ readonly store: ObservedLog; readonly presence: Presence }> {
+  const { database, logger } = parts;
+  const log = await openLog(config, parts);
+  try {
+    const presence = await Presence.announce({ database, logId: log.logId, logger });
+    const store = observed(fenced(log, presence));
+    // The log is closed before the presence ends, since a copy of the log relies on it that nothing
+    // is appended any more.
+    opened.push(presence, store);
+    return { store, presence };
+  } catch (error) {
+    await log.close().catch(() => undefined);
     throw error;
   }
 }

@@ -19,9 +19,10 @@ export async function refuseShorterLog({ administration, store }: Ledger): Promi
     if (beyond === undefined) return;
     if (performance.now() > lookUntilMs) {
       throw new ConfigError(
-        `The log went back: it ends at position ${end}, and the read model '${beyond.name}' holds ` +
-          `events up to ${beyond.position}. Restore the log, or a backup of the read models that is ` +
-          'not newer than it; or name an empty database in DATABASE_URL, where they are rebuilt.',
+        `The log went back: it ends at position ${end}, and the read model '${beyond.name}' ` +
+          `holds events up to ${beyond.position}. Restore the log, or a backup of the read ` +
+          'models that is not newer than it; or name an empty database in DATABASE_URL, where ' +
+          'they are rebuilt.',
       );
     }
     await sleep(LOOK_INTERVAL_MS);

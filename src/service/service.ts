@@ -155,9 +155,7 @@ async function serveApi(
     readonly following: Following;
   },
 ): Promise<ServedApi> {
-  const { lorawanApiUrl } = config;
-  const { logger, database, store, administration, commands, models } = ledger;
-  const positions = new Positions(store);
+  const { logger, store } = ledger;
   const directory = new KeyDirectory(new KeyQueries(ledger.keyModels), store);
   await inheritWrites(ledger);
   store.onAppended((write, position) => directory.appended(write, position));
@@ -167,6 +165,36 @@ async function serveApi(
   ended.catch((error: unknown) => {
     logger.fatal({ err: error }, 'the key directory cannot follow the log');
   });
+  const app = await appOf(config, ledger, {
+    draining,
+    operations,
+    followers,
+    streams,
+    directory,
+    sightings,
+  });
+  const server = await listen(app, config.host, config.port).catch((error: unknown) => {
+    throw new ConfigError(listenFailure(config, error));
+  });
+  logger.info({ host: server.address.address, port: server.address.port }, 'ready');
+  return { server, following: ended };
+}
+
+interface AppParts extends Pick<Following, 'followers' | 'streams'> {
+  readonly draining: AbortSignal;
+  readonly operations: Operations;
+  readonly directory: KeyDirectory;
+  readonly sightings: DeviceSightings;
+}
+
+async function appOf(
+  config: Config,
+  ledger: Ledger,
+  { draining, operations, followers, streams, directory, sightings }: AppParts,
+): Promise<ReturnType<typeof createApp>> {
+  const { lorawanApiUrl } = config;
+  const { logger, database, store, administration, commands, models } = ledger;
+  const positions = new Positions(store);
   const responder = new Responder({ models, positions, logger });
   const limits = new RateLimits(config.rateLimits);
   const authentication = new Authentication(directory, limits, config.adminApiKey);
@@ -182,7 +210,7 @@ async function serveApi(
     sightings,
     eventAnswers: new EventAnswers({ ...eventParts, responder }),
   });
-  const app = createApp({
+  return createApp({
     routes: [
       ...(await domainRoutes(commands, {
         models,
@@ -208,11 +236,6 @@ async function serveApi(
     corsOrigins: config.corsOrigins,
     trustedProxies: config.trustedProxies,
   });
-  const server = await listen(app, config.host, config.port).catch((error: unknown) => {
-    throw new ConfigError(listenFailure(config, error));
-  });
-  logger.info({ host: server.address.address, port: server.address.port }, 'ready');
-  return { server, following: ended };
 }
 
 function listenFailure({ host, port }: Config, error: unknown): string {
