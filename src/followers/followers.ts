@@ -8,10 +8,10 @@ import type { EventStream } from './event-stream.ts';
 import { Selection, type Filter } from './selection.ts';
 
 /**
- * What comes within this time is passed on together: a thousand streams are then written to 40
+ * What comes within this time is passed on together: a thousand streams are then written to 20
  * times a second.
  */
-const PAUSE_MS = 25;
+const PAUSE_MS = 50;
 /** Each follower that catches up holds up to 2 MiB of events and a connection to the database. */
 const CATCH_UP = { slots: 4, slotsPerShare: 2 };
 /** In characters. A stream is given about so much at once. */

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { batchStream } from '../../src/commands/deveui/decider.ts';
 import { parseConfig } from '../../src/config.ts';
 import { formatPosition } from '../../src/event-store/position-text.ts';
 import { openLedger, type Ledger } from '../../src/service/ledger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { testEventStoreUrl } from '../event-store/test-log.ts';
+import { SseConnection } from '../followers/sse-client.ts';
 import {
   ADMIN_KEY,
   startTestService,
@@ -562,6 +563,29 @@ describe('each key is answered as the table says', () => {
       for (const result of body?.results ?? []) expect(result.status, kind).toBeLessThan(300);
     }
     expect(actual).toEqual(row.expected);
+  });
+});
+
+describe('each key is answered as the table says where it asks for an event stream', () => {
+  const isStreamed = ({ method, path }: Row): boolean =>
+    JSON.stringify(service.document.paths[path]?.[method.toLowerCase()]?.responses).includes(
+      'text/event-stream',
+    );
+
+  test('on all operations that have one', async () => {
+    const streamed = ROWS.filter(isStreamed);
+    expect(streamed.map(({ path }) => path)).toContain('/sensors/{id}');
+    for (const row of streamed) {
+      const rowClients = Object.entries(await clientsFor(row)) as [AnyKind, ApiClient][];
+      const { url } = isAdministration(row) ? idle : service;
+      for (const [kind, { key }] of rowClients) {
+        const { path } = await goodRequest(row, kind);
+        const connection = new SseConnection({ url, key, path });
+        await vi.waitFor(() => expect(connection.status).toBeDefined(), { timeout: 20_000 });
+        expect(connection.status, `${row.name} ${kind}`).toBe(row.expected[kind]);
+        connection.close();
+      }
+    }
   });
 });
 

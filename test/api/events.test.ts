@@ -228,6 +228,19 @@ describe('who may follow no longer', () => {
     expect(again.status).toBe(401);
   });
 
+  test('a stream in another process ends, too', async () => {
+    const other = await startTestService(database.url, { roles: ['api'] });
+    onTestFinished(() => other.stop());
+    const viewer = await member('viewer');
+    const there = await follow({ url: other.url, key: viewer.key });
+    await patch(45);
+    await vi.waitFor(() => expect(numbers(there)).toEqual([45]), EVENTUALLY);
+    await project.owner.delete(`/members/${viewer.id}`);
+    await vi.waitFor(() => expect(there.ended).toBe('properly'), EVENTUALLY);
+    const again = { headers: { accept: 'text/event-stream' } };
+    expect((await other.client(viewer.key).get('/events', again)).status).toBe(401);
+  });
+
   test('a request that waits is refused when its key is revoked', async () => {
     const viewer = await member('viewer');
     const waiting = waitForEvents(viewer, '?types=BatchHidden', 30);
