@@ -10,18 +10,14 @@ import {
   type TestService,
 } from './api-client.ts';
 
-const EVENTUALLY = { timeout: 20_000, interval: 10 };
+const eventually = <Result>(check: () => Result) =>
+  vi.waitFor(check, { timeout: 20_000, interval: 10 });
 
-interface Entry {
-  readonly position: string;
-  readonly type: string;
-  readonly subject: string;
-  readonly stream: string;
+type Entry = Readonly<Record<'position' | 'type' | 'stream', string>> & {
   readonly data: Readonly<Record<string, unknown>>;
-}
+};
 interface Page {
   readonly items: Entry[];
-  readonly next: string | null;
 }
 
 const database = createTestDatabase();
@@ -56,16 +52,16 @@ async function device(id: string, links: object, owner = project.owner): Promise
 }
 
 const received = (connection: SseConnection, count: number): Promise<Message[]> =>
-  vi.waitFor(() => {
+  eventually(() => {
     expect(connection.messages).toHaveLength(count);
     return connection.messages;
-  }, EVENTUALLY);
+  });
 
 const numbers = ({ messages }: SseConnection): unknown[] =>
   messages.map(({ data }) => (data['data'] as { patch?: { n?: number } }).patch?.n);
 
 describe('GET /events as an event stream', () => {
-  test('begins now, and gives each event with its position as id and its type as event', async () => {
+  test('begins now, and names each event by its position and type', async () => {
     await patch(1);
     const connection = await stream('/events');
     expect(connection.status).toBe(200);
@@ -74,8 +70,7 @@ describe('GET /events as an event stream', () => {
       'cache-control': 'no-store',
     });
     const { headers } = await patch(2);
-    const [message] = await received(connection, 1);
-    expect(message).toEqual({
+    expect((await received(connection, 1))[0]).toEqual({
       id: headers.get('fleetledger-position'),
       event: 'SensorPatched',
       data: {
@@ -111,7 +106,7 @@ describe('GET /events as an event stream', () => {
     expect(numbers(resumed)).toEqual([12, 13]);
   });
 
-  test('says where it begins, so that whoever loses it before the first event misses none', async () => {
+  test('says where it begins, so that who loses it at once misses nothing', async () => {
     const connection = await stream('/events');
     expect(connection.lastEventId).toBe(connection.headers['fleetledger-position']);
     connection.close();
@@ -136,12 +131,12 @@ describe('GET /events as an event stream', () => {
     await patch(3, 'p1', owner);
     await patch(4, 'p2', owner);
     const types = ({ messages }: SseConnection) => messages.map(({ event }) => event);
-    await vi.waitFor(() => expect(numbers(typed)).toEqual([1, 2, undefined, 3, 4]), EVENTUALLY);
-    await vi.waitFor(() => expect(numbers(sensor)).toEqual([1, 3]), EVENTUALLY);
-    await vi.waitFor(() => expect(types(domain)).toEqual(['FirmwareReported']), EVENTUALLY);
+    await eventually(() => expect(numbers(typed)).toEqual([1, 2, undefined, 3, 4]));
+    await eventually(() => expect(numbers(sensor)).toEqual([1, 3]));
+    await eventually(() => expect(types(domain)).toEqual(['FirmwareReported']));
     const all = ['SensorPatched', 'FirmwareReported', 'DeviceChanged', 'SensorPatched'];
-    await vi.waitFor(() => expect(types(ofDevice)).toEqual(all), EVENTUALLY);
-    await vi.waitFor(() => expect(ofKey.text).toContain('DeviceChanged'), EVENTUALLY);
+    await eventually(() => expect(types(ofDevice)).toEqual(all));
+    await eventually(() => expect(ofKey.text).toContain('DeviceChanged'));
     expect(
       types(ofKey)
         .filter((type) => type !== 'DeviceSeen')
@@ -162,10 +157,8 @@ describe('GET /events as an event stream', () => {
     const head = (await owner.get('/sensors')).headers.get('fleetledger-position') ?? '';
     const beyond = `${head.split('-')[0]}-99999999999`;
     expect(await owner.get(`/events?after=${beyond}`)).toMatchObject(elsewhere);
-    const text = await owner.get('/events', {
-      headers: { accept: 'text/event-stream', 'last-event-id': 'x' },
-    });
-    expect(text).toMatchObject(invalid);
+    other.headers['last-event-id'] = 'x';
+    expect(await owner.get('/events', other)).toMatchObject(invalid);
   });
 
   test('a device key sees its own device alone', async () => {
@@ -175,7 +168,7 @@ describe('GET /events as an event stream', () => {
     const connection = await stream('/events', key);
     await patch(1, 'another-sensor');
     await patch(2, 'own-sensor');
-    await vi.waitFor(() => expect(numbers(connection)).toContain(2), EVENTUALLY);
+    await eventually(() => expect(numbers(connection)).toContain(2));
     expect(numbers(connection)).not.toContain(1);
   });
 
@@ -184,8 +177,8 @@ describe('GET /events as an event stream', () => {
     const [ofOwner, ofViewer] = [await stream('/events'), await stream('/events', viewer)];
     await member('viewer');
     await patch(30);
-    await vi.waitFor(() => expect(numbers(ofViewer)).toContain(30), EVENTUALLY);
-    await vi.waitFor(() => expect(ofOwner.text).toContain('MemberAdded'), EVENTUALLY);
+    await eventually(() => expect(numbers(ofViewer)).toContain(30));
+    await eventually(() => expect(ofOwner.text).toContain('MemberAdded'));
     expect(ofOwner.text).toContain('KeyIssued');
     expect(ofOwner.text).not.toMatch(/hash/i);
     expect(ofViewer.text).not.toMatch(/MemberAdded|KeyIssued/);
@@ -217,15 +210,12 @@ describe('who may follow no longer', () => {
     await owner.delete(`/keys/${key.id}`);
     await owner.delete('/devices/retired');
     for (const ended of [streams.removed, streams.revoked, streams.retired]) {
-      await vi.waitFor(() => expect(ended.ended).toBe('properly'), EVENTUALLY);
+      await eventually(() => expect(ended.ended).toBe('properly'));
     }
     expect(streams.kept.ended).toBeUndefined();
     await patch(40);
-    await vi.waitFor(() => expect(numbers(streams.kept)).toContain(40), EVENTUALLY);
-    const again = await owner.get('/events', {
-      headers: { accept: 'text/event-stream', authorization: `Bearer ${key.key}` },
-    });
-    expect(again.status).toBe(401);
+    await eventually(() => expect(numbers(streams.kept)).toContain(40));
+    expect((await service.client(key.key).get('/events')).status).toBe(401);
   });
 
   test('a stream in another process ends, too', async () => {
@@ -234,11 +224,10 @@ describe('who may follow no longer', () => {
     const viewer = await member('viewer');
     const there = await follow({ url: other.url, key: viewer.key });
     await patch(45);
-    await vi.waitFor(() => expect(numbers(there)).toEqual([45]), EVENTUALLY);
+    await eventually(() => expect(numbers(there)).toEqual([45]));
     await project.owner.delete(`/members/${viewer.id}`);
-    await vi.waitFor(() => expect(there.ended).toBe('properly'), EVENTUALLY);
-    const again = { headers: { accept: 'text/event-stream' } };
-    expect((await other.client(viewer.key).get('/events', again)).status).toBe(401);
+    await eventually(() => expect(there.ended).toBe('properly'));
+    expect((await other.client(viewer.key).get('/events')).status).toBe(401);
   });
 
   test('a request that waits is refused when its key is revoked', async () => {
@@ -294,9 +283,9 @@ describe('GET /admin/events', () => {
     const ofOne = await stream(`/admin/events?project=${one.id}`, service.admin);
     await patch(1, 's', one.owner);
     await patch(2, 's', two.owner);
-    await vi.waitFor(() => expect(numbers(all)).toEqual([1, 2]), EVENTUALLY);
+    await eventually(() => expect(numbers(all)).toEqual([1, 2]));
     await patch(3, 's', one.owner);
-    await vi.waitFor(() => expect(numbers(ofOne)).toEqual([1, 3]), EVENTUALLY);
+    await eventually(() => expect(numbers(ofOne)).toEqual([1, 3]));
     const pages = await service.admin.walk<Entry>(`/admin/events?project=${two.id}`);
     expect(pages.every(({ stream: name }) => name.includes(`-${two.id}.`))).toBe(true);
     expect(pages.map(({ type }) => type)).toContain('ProjectCreated');
@@ -317,7 +306,7 @@ describe('projects apart', () => {
     await patch(666, 'same', theirs.owner);
     await patch(1, 'same', mine.owner);
     for (const connection of streams) {
-      await vi.waitFor(() => expect(numbers(connection)).toContain(1), EVENTUALLY);
+      await eventually(() => expect(numbers(connection)).toContain(1));
       expect(connection.text).not.toContain('666');
     }
   });
@@ -346,7 +335,7 @@ describe('a read of one thing as an event stream', () => {
     const key = await device('whole', { sensor_id: 'whole-1', sim_card_id: 'whole-sim' });
     const connection = await stream('/devices/whole');
     const shows = (part: object) =>
-      vi.waitFor(() => expect(connection.messages.at(-1)?.data).toMatchObject(part), EVENTUALLY);
+      eventually(() => expect(connection.messages.at(-1)?.data).toMatchObject(part));
     await shows({ sensor_id: 'whole-1', state: null, firmware: [] });
     await key.post('/firmware', { json: { version: '2.0.0', timestamp: 1_767_225_600 } });
     await shows({ firmware: [{ version: '2.0.0' }] });
@@ -359,8 +348,7 @@ describe('a read of one thing as an event stream', () => {
     await shows({ usage_this_month: 5 });
     await project.owner.patch('/devices/whole', { json: { sensor_id: null } });
     await shows({ sensor_id: null, state: null });
-    const last = (await project.owner.get('/devices/whole')).body;
-    await vi.waitFor(() => expect(connection.messages.at(-1)?.data).toEqual(last), EVENTUALLY);
+    await shows((await project.owner.get<object>('/devices/whole')).body);
   });
 
   test('gives a batch until it is hidden', async () => {
@@ -370,12 +358,11 @@ describe('a read of one thing as an event stream', () => {
     const connection = await stream(`/batches/${body.id}`);
     await received(connection, 1);
     await project.owner.delete(`/batches/${body.id}`);
-    await vi.waitFor(
-      () => expect(connection.messages.at(-1)?.data).toMatchObject({ status: 'Stopped' }),
-      EVENTUALLY,
+    await eventually(() =>
+      expect(connection.messages.at(-1)?.data).toMatchObject({ status: 'Stopped' }),
     );
     await project.owner.delete(`/batches/${body.id}`);
-    await vi.waitFor(() => expect(connection.ended).toBe('properly'), EVENTUALLY);
+    await eventually(() => expect(connection.ended).toBe('properly'));
   });
 
   test('is refused for what is not there, or was', async () => {
@@ -399,9 +386,8 @@ describe('a process that drains', () => {
     const connection = await follow({ url: other.url, key: project.owner.key });
     const client = api.client(project.owner.key);
     const waiting = waitForEvents(client, '?types=BatchHidden&after=2999-01-01', 30);
-    await vi.waitFor(
-      async () => expect((await client.get('//metrics')).text).toMatch(/streams_open 2$/m),
-      EVENTUALLY,
+    await eventually(async () =>
+      expect((await client.get('//metrics')).text).toMatch(/streams_open 2$/m),
     );
     await other.stop();
     expect(connection.ended).toBe('properly');
@@ -409,6 +395,6 @@ describe('a process that drains', () => {
     expect((await waiting).body).toEqual({ items: [], next: null });
     const resumed = await stream('/events', project.owner, connection.lastEventId);
     await patch(51);
-    await vi.waitFor(() => expect(numbers(resumed)).toEqual([51]), EVENTUALLY);
+    await eventually(() => expect(numbers(resumed)).toEqual([51]));
   });
 });

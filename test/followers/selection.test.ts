@@ -113,7 +113,7 @@ describe('a selection', () => {
     expect(await selected({ types: ['SensorPatched'], domains: ['tenancy'] })).toEqual([]);
   });
 
-  test('of a device has what was linked to it, while it was, wherever the reading begins', async () => {
+  test('of a device has what was linked to it at the time, wherever it begins', async () => {
     patched('s1'); // before it was linked
     device('DeviceRegistered', 'd1', { ...linked('s1'), createdAt: AT });
     patched('s1');

@@ -104,7 +104,7 @@ async function entriesOf({ owner }: TestProject, after: string): Promise<string[
   return entries.map(({ position }) => position);
 }
 
-test('clients that reconnect to processes that are killed see every event once, in order', async () => {
+test('clients that reconnect to killed processes see every event once, in order', async () => {
   const base = 20_000 + Math.floor(Math.random() * 20_000);
   const services = [new KilledService(base), new KilledService(base + 1)] as const;
   const [api] = await Promise.all(services.map((service) => service.serving()));
