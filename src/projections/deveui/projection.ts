@@ -1,8 +1,7 @@
 import type { Queryable } from '../../database/database.ts';
 import { insertRows, rowsAs } from '../../database/rows.ts';
 import { sql } from '../../database/sql.ts';
-import type { BatchEvent } from '../../events/deveui.ts';
-import { domainEvent } from '../../events/registry.ts';
+import { deveuiContract, type BatchEvent } from '../../events/deveui.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import { parseStreamName } from '../../event-store/stream-name.ts';
 import type { Projection } from '../engine/projection.ts';
@@ -49,7 +48,7 @@ type OfType<Type extends BatchEvent['type']> = Applied<Extract<BatchEvent, { typ
 async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
   const applied = events.map((recorded): Applied => {
     const projectId = parseStreamName(recorded.stream)?.projectId ?? '';
-    return { projectId, recorded, event: domainEvent(recorded) as BatchEvent };
+    return { projectId, recorded, event: deveuiContract.read(recorded) };
   });
   const attempted = ofTypes(applied, 'DevEuiAttempted');
   const answered = ofTypes(applied, ...ANSWERS);

@@ -1,8 +1,7 @@
 import type { Queryable } from '../../database/database.ts';
 import { insertRows, rowsAs } from '../../database/rows.ts';
 import { sql } from '../../database/sql.ts';
-import type { FirmwareEvent } from '../../events/firmware.ts';
-import { domainEvent } from '../../events/registry.ts';
+import { firmwareContract, type FirmwareEvent } from '../../events/firmware.ts';
 import type { RecordedEvent } from '../../event-store/port.ts';
 import type { Projection } from '../engine/projection.ts';
 import { firmware, firmwareDdl } from './tables.ts';
@@ -23,7 +22,7 @@ export const firmwareProjection: Projection = {
 
 async function apply(events: readonly RecordedEvent[], tx: Queryable): Promise<void> {
   const reports = events.map((recorded): Report => {
-    const { data } = domainEvent(recorded) as FirmwareEvent;
+    const { data } = firmwareContract.read(recorded);
     const orderedAt = orderingTime(new Date(data.reportedAt), recorded.recordedAt).toISOString();
     return { recorded, projectId: recorded.metadata.projectId, data, orderedAt };
   });

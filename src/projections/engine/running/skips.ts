@@ -1,5 +1,4 @@
-import { domainEvent } from '../../../events/registry.ts';
-import type { ProjectionEvent } from '../../../events/projections.ts';
+import { projectionsContract } from '../../../events/projections.ts';
 import type { EventStore } from '../../../event-store/port.ts';
 import { projectionStream } from '../../../event-store/stream-name.ts';
 
@@ -13,7 +12,7 @@ export async function readSkips(
 ): Promise<ReadonlySet<string>> {
   const skipped = new Set<string>();
   for await (const recorded of store.readStream(projectionStream(projection))) {
-    const event = domainEvent(recorded) as ProjectionEvent;
+    const event = projectionsContract.read(recorded);
     if (event.type === 'ProjectionEventSkipped') skipped.add(event.data.eventId);
   }
   return skipped;
