@@ -14,11 +14,12 @@ export default configFor({
     'test/reactors/**/*.test.ts',
     'test/event-store/shared-feed.test.ts',
     'test/followers/*.test.ts',
-    'test/api/{admin,as-of,bulk,events,keys,state,tenancy,transfer,timeline}.test.ts',
+    'test/followers/webhooks/deliverer.test.ts',
+    'test/api/{admin,as-of,bulk,events,keys,state,tenancy,transfer,timeline,webhooks}.test.ts',
   ],
   processes: ['test/process/log-cli.test.ts'],
   slow: [
-    'test/process/{followers,rebuild,ingest}.slow.test.ts',
+    'test/process/{followers,rebuild,ingest,webhooks}.slow.test.ts',
     'test/ingest/usage-ingest.slow.test.ts',
   ],
 });

@@ -184,7 +184,10 @@ export interface Answer {
   readonly position?: Position;
   /** Holds results that may be others next time (5xx): it is not kept for repetitions. */
   readonly isTransient?: boolean;
-  /** Its results were kept item by item: a repetition makes it of them again. */
+  /**
+   * It is not kept for repetitions, which make it again: its results were kept item by item, or it
+   * shows a secret that is derived again.
+   */
   readonly isKeptByItem?: boolean;
   /** Keys to show in the body, which itself holds none: it is kept for repetitions. */
   readonly shownKeys?: readonly ShownKey[];

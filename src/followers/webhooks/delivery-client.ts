@@ -30,7 +30,8 @@ const TIMEOUT_MS = 15_000;
  * again.
  */
 const MAX_RESPONSE_BYTES = 16 * 1024;
-const IDLE_CONNECTIONS = 64;
+/** Connections that are kept for the next message, for each host and for how long. */
+const IDLE = { maxFreeSockets: 4, timeout: 30_000 };
 
 /**
  * Sends the requests of webhooks. Redirects are failures, as every other status that is not 2xx:
@@ -39,8 +40,8 @@ const IDLE_CONNECTIONS = 64;
 export class DeliveryClient {
   readonly #options: DeliveryClientOptions;
   readonly #agents = {
-    'http:': new HttpAgent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS }),
-    'https:': new HttpsAgent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS }),
+    'http:': new HttpAgent({ keepAlive: true, ...IDLE }),
+    'https:': new HttpsAgent({ keepAlive: true, ...IDLE }),
   };
 
   constructor(options: DeliveryClientOptions) {
