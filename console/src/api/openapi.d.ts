@@ -1382,8 +1382,7 @@ export interface components {
             /** Format: date-time */
             received_at: string;
             /**
-             * @description Implausible: the timestamp is before 2015, from a clock that was reset.
-             * It is ordered by its arrival
+             * @description Implausible: the timestamp is before 2015, from a clock that was reset. It is ordered by its arrival
              * @enum {string}
              */
             clock: "plausible" | "implausible";
@@ -1417,14 +1416,9 @@ export interface components {
             reason?: string;
             /** @description The registered DevEUIs */
             deveuis: string[];
-            /**
-             * @description DevEUIs in use, possibly by this batch: an earlier request had no answer
-             */
+            /** @description DevEUIs in use, possibly by this batch: an earlier request had no answer */
             unconfirmed: string[];
-            /**
-             * @description DevEUIs whose outcome is unknown; a stopped batch asks for them when it
-             * is resumed
-             */
+            /** @description DevEUIs whose outcome is unknown; a stopped batch asks for them when it is resumed */
             in_flight: string[];
         };
         BatchSummary: {
@@ -1462,8 +1456,7 @@ export interface components {
             date: string;
             /**
              * Format: date-time
-             * @description The same as an instant, which tells apart the two hours of an autumn
-             * night
+             * @description The same as an instant, which tells apart the two hours of an autumn night
              * @example 2020-02-01T00:00:00Z
              */
             start: string;
@@ -1476,9 +1469,7 @@ export interface components {
             /** @description A code such as `validation-failed` */
             reason: string;
             detail: string;
-            /**
-             * @description From Kafka: topic, partition, offset; over HTTP: correlationId, index
-             */
+            /** @description From Kafka: topic, partition, offset; over HTTP: correlationId, index */
             origin: {
                 [key: string]: unknown;
             };
@@ -1511,10 +1502,7 @@ export interface components {
             state: {
                 [key: string]: unknown;
             } | null;
-            /**
-             * @description Bytes used by its SIM card in this month (UTC); null while accepted
-             * records are not added up yet
-             */
+            /** @description Bytes used by its SIM card in this month (UTC); null while accepted records are not added up yet */
             usage_this_month: (number | string) | null;
         };
         TimelineEntry: {
@@ -1705,10 +1693,7 @@ export interface operations {
                     "application/json": {
                         results: {
                             id: string | null;
-                            /**
-                             * @description The status that the item would have had in a request of
-                             * its own
-                             */
+                            /** @description The status that the item would have had in a request of its own */
                             status: number;
                             revision?: number;
                             deduplicated?: string;
@@ -1729,11 +1714,7 @@ export interface operations {
         parameters: {
             query?: {
                 revision?: number;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -1819,11 +1800,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -1867,11 +1844,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -1930,10 +1903,7 @@ export interface operations {
                 } | {
                     /** @constant */
                     strategy: "sequence";
-                    /**
-                     * @description The width of the counter in bits: it wraps to 0 after its
-                     * highest number
-                     */
+                    /** @description The width of the counter in bits: it wraps to 0 after its highest number */
                     bits?: number;
                 } | {
                     /** @constant */
@@ -1961,10 +1931,7 @@ export interface operations {
                     } | {
                         /** @constant */
                         strategy: "sequence";
-                        /**
-                         * @description The width of the counter in bits: it wraps to 0 after its
-                         * highest number
-                         */
+                        /** @description The width of the counter in bits: it wraps to 0 after its highest number */
                         bits?: number;
                     } | {
                         /** @constant */
@@ -2004,10 +1971,7 @@ export interface operations {
                 } | {
                     /** @constant */
                     strategy: "sequence";
-                    /**
-                     * @description The width of the counter in bits: it wraps to 0 after its
-                     * highest number
-                     */
+                    /** @description The width of the counter in bits: it wraps to 0 after its highest number */
                     bits?: number;
                 } | {
                     /** @constant */
@@ -2035,10 +1999,7 @@ export interface operations {
                     } | {
                         /** @constant */
                         strategy: "sequence";
-                        /**
-                         * @description The width of the counter in bits: it wraps to 0 after its
-                         * highest number
-                         */
+                        /** @description The width of the counter in bits: it wraps to 0 after its highest number */
                         bits?: number;
                     } | {
                         /** @constant */
@@ -2060,11 +2021,7 @@ export interface operations {
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
                 device_id: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2130,11 +2087,7 @@ export interface operations {
     listFirmwareVersions: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2154,9 +2107,7 @@ export interface operations {
                             component: string;
                             version: string;
                             devices: number;
-                            /**
-                             * @description The share of the devices that have the component, 0 to 1
-                             */
+                            /** @description The share of the devices that have the component, 0 to 1 */
                             share: number;
                             /** Format: date-time */
                             first_seen_at: string;
@@ -2175,11 +2126,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2207,11 +2154,7 @@ export interface operations {
     getCurrentFirmware: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2242,11 +2185,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2288,10 +2227,7 @@ export interface operations {
                     batch_size?: number;
                     /** @description The same as `batch_size` */
                     batchSize?: number;
-                    /**
-                     * @description The leading hex digits of each DevEUI, for example the OUI of a
-                     * company
-                     */
+                    /** @description The leading hex digits of each DevEUI, for example the OUI of a company */
                     deveui_prefix?: string;
                     /** @description The same as `deveui_prefix` */
                     deveuiPrefix?: string;
@@ -2317,11 +2253,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2363,10 +2295,7 @@ export interface operations {
                     batch_size?: number;
                     /** @description The same as `batch_size` */
                     batchSize?: number;
-                    /**
-                     * @description The leading hex digits of each DevEUI, for example the OUI of a
-                     * company
-                     */
+                    /** @description The leading hex digits of each DevEUI, for example the OUI of a company */
                     deveui_prefix?: string;
                     /** @description The same as `deveui_prefix` */
                     deveuiPrefix?: string;
@@ -2388,11 +2317,7 @@ export interface operations {
     getBatch: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2446,11 +2371,7 @@ export interface operations {
     getBatchAlias: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2548,11 +2469,7 @@ export interface operations {
     listBatchPartitions: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2584,11 +2501,7 @@ export interface operations {
     listBatchPartitionsAlias: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2620,11 +2533,7 @@ export interface operations {
     getBatchPartition: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2659,11 +2568,7 @@ export interface operations {
     getBatchPartitionAlias: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2702,11 +2607,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2731,9 +2632,7 @@ export interface operations {
                             /** @enum {string} */
                             outcome: "registered" | "conflicted" | "unconfirmed" | "failed" | "in_flight";
                             provider_status: number | null;
-                            /**
-                             * @description Why it failed, or why the provider refused the DevEUI
-                             */
+                            /** @description Why it failed, or why the provider refused the DevEUI */
                             reason: string | null;
                             /** Format: date-time */
                             sent_at: string;
@@ -2752,11 +2651,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2781,9 +2676,7 @@ export interface operations {
                             /** @enum {string} */
                             outcome: "registered" | "conflicted" | "unconfirmed" | "failed" | "in_flight";
                             provider_status: number | null;
-                            /**
-                             * @description Why it failed, or why the provider refused the DevEUI
-                             */
+                            /** @description Why it failed, or why the provider refused the DevEUI */
                             reason: string | null;
                             /** Format: date-time */
                             sent_at: string;
@@ -2803,11 +2696,7 @@ export interface operations {
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
                 short_code?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2833,11 +2722,7 @@ export interface operations {
     getDevEui: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -2987,20 +2872,11 @@ export interface operations {
                     /** @description A usage record */
                     data: Record<string, never>;
                 }[];
-                /**
-                 * @example
-                 * {"sim-card-id":"89440001","bytes-used":1024,"date":"2026-01-01T00:00:00Z"}
-                 */
+                /** @example {"sim-card-id":"89440001","bytes-used":1024,"date":"2026-01-01T00:00:00Z"} */
                 "application/x-ndjson": string;
-                /**
-                 * @example
-                 * {"sim-card-id":"89440001","bytes-used":1024,"date":"2026-01-01T00:00:00Z"}
-                 */
+                /** @example {"sim-card-id":"89440001","bytes-used":1024,"date":"2026-01-01T00:00:00Z"} */
                 "application/ndjson": string;
-                /**
-                 * @example
-                 * {"sim-card-id":"89440001","bytes-used":1024,"date":"2026-01-01T00:00:00Z"}
-                 */
+                /** @example {"sim-card-id":"89440001","bytes-used":1024,"date":"2026-01-01T00:00:00Z"} */
                 "application/jsonl": string;
             };
         };
@@ -3036,28 +2912,15 @@ export interface operations {
                 size?: number;
                 /** @description The start: a day (`2020-02-01`) or an RFC 3339 time */
                 start: string;
-                /**
-                 * @description The end: a day or an RFC 3339 time; a bucket that begins at it is
-                 * included
-                 */
+                /** @description The end: a day or an RFC 3339 time; a bucket that begins at it is included */
                 end: string;
-                /**
-                 * @description The time zone in which days begin, such as `Europe/Berlin` (default:
-                 * `UTC`)
-                 */
+                /** @description The time zone in which days begin, such as `Europe/Berlin` (default: `UTC`) */
                 time_zone?: string;
-                /**
-                 * @description The length of a bucket, such as `15minutes`, `1day` or `1month`, or
-                 * an ISO 8601 duration of one unit
-                 */
+                /** @description The length of a bucket, such as `15minutes`, `1day` or `1month`, or an ISO 8601 duration of one unit */
                 every: string;
                 /** @description `zero` gives every bucket, also those without usage */
                 fill?: "zero";
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3093,28 +2956,15 @@ export interface operations {
                 size?: number;
                 /** @description The start: a day (`2020-02-01`) or an RFC 3339 time */
                 start: string;
-                /**
-                 * @description The end: a day or an RFC 3339 time; a bucket that begins at it is
-                 * included
-                 */
+                /** @description The end: a day or an RFC 3339 time; a bucket that begins at it is included */
                 end: string;
-                /**
-                 * @description The time zone in which days begin, such as `Europe/Berlin` (default:
-                 * `UTC`)
-                 */
+                /** @description The time zone in which days begin, such as `Europe/Berlin` (default: `UTC`) */
                 time_zone?: string;
-                /**
-                 * @description The length of a bucket, such as `15minutes`, `1day` or `1month`, or
-                 * an ISO 8601 duration of one unit
-                 */
+                /** @description The length of a bucket, such as `15minutes`, `1day` or `1month`, or an ISO 8601 duration of one unit */
                 every: string;
                 /** @description `zero` gives every bucket, also those without usage */
                 fill?: "zero";
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3150,21 +3000,11 @@ export interface operations {
                 size?: number;
                 /** @description The start: a day (`2020-02-01`) or an RFC 3339 time */
                 start?: string;
-                /**
-                 * @description The end: a day (`2020-02-29`), which is included, or an RFC 3339
-                 * time, which is not
-                 */
+                /** @description The end: a day (`2020-02-29`), which is included, or an RFC 3339 time, which is not */
                 end?: string;
-                /**
-                 * @description The time zone in which days begin, such as `Europe/Berlin` (default:
-                 * `UTC`)
-                 */
+                /** @description The time zone in which days begin, such as `Europe/Berlin` (default: `UTC`) */
                 time_zone?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3183,10 +3023,7 @@ export interface operations {
                         items: {
                             /** @description Null for SIM cards that belong to no organization */
                             org_id: string | null;
-                            /**
-                             * @description Bytes; beyond 2^53 - 1 a string of digits, so that it is
-                             * exact
-                             */
+                            /** @description Bytes; beyond 2^53 - 1 a string of digits, so that it is exact */
                             "bytes-used-total": number | string;
                         }[];
                         total: number;
@@ -3206,21 +3043,11 @@ export interface operations {
                 size?: number;
                 /** @description The start: a day (`2020-02-01`) or an RFC 3339 time */
                 start?: string;
-                /**
-                 * @description The end: a day (`2020-02-29`), which is included, or an RFC 3339
-                 * time, which is not
-                 */
+                /** @description The end: a day (`2020-02-29`), which is included, or an RFC 3339 time, which is not */
                 end?: string;
-                /**
-                 * @description The time zone in which days begin, such as `Europe/Berlin` (default:
-                 * `UTC`)
-                 */
+                /** @description The time zone in which days begin, such as `Europe/Berlin` (default: `UTC`) */
                 time_zone?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3239,10 +3066,7 @@ export interface operations {
                         items: {
                             /** @description Null for SIM cards that belong to no organization */
                             org_id: string | null;
-                            /**
-                             * @description Bytes; beyond 2^53 - 1 a string of digits, so that it is
-                             * exact
-                             */
+                            /** @description Bytes; beyond 2^53 - 1 a string of digits, so that it is exact */
                             "bytes-used-total": number | string;
                             sim_card_id: string;
                         }[];
@@ -3261,11 +3085,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3295,11 +3115,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3368,11 +3184,7 @@ export interface operations {
     getProject: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3401,11 +3213,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3502,20 +3310,13 @@ export interface operations {
                 cursor?: string;
                 has_dev_eui?: "true" | "false";
                 retired?: "true" | "false";
-                /**
-                 * @description Only devices that have this firmware version in a component now, for
-                 * example `1.4.0`
-                 */
+                /** @description Only devices that have this firmware version in a component now, for example `1.4.0` */
                 version?: string;
                 /** @description Only devices whose SIM card this organization holds now */
                 org_id?: string;
                 seen_after?: string;
                 seen_before?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3594,15 +3395,10 @@ export interface operations {
                 content: {
                     "application/json": {
                         results: {
-                            /**
-                             * @description The number of the row, from 1; the header does not count
-                             */
+                            /** @description The number of the row, from 1; the header does not count */
                             row: number;
                             device_id: string | null;
-                            /**
-                             * @description The status that the item would have had in a request of
-                             * its own
-                             */
+                            /** @description The status that the item would have had in a request of its own */
                             status: number;
                             code?: string;
                             /** @description Why it was refused, and what to send instead */
@@ -3639,11 +3435,7 @@ export interface operations {
     getDevice: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3785,11 +3577,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3821,11 +3609,7 @@ export interface operations {
                 page?: number;
                 /** @description Items per page */
                 size?: number;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -3903,15 +3687,10 @@ export interface operations {
                 content: {
                     "application/json": {
                         results: {
-                            /**
-                             * @description The number of the row, from 1; the header does not count
-                             */
+                            /** @description The number of the row, from 1; the header does not count */
                             row: number;
                             sim_card_id: string | null;
-                            /**
-                             * @description The status that the item would have had in a request of
-                             * its own
-                             */
+                            /** @description The status that the item would have had in a request of its own */
                             status: number;
                             code?: string;
                             /** @description Why it was refused, and what to send instead */
@@ -4073,11 +3852,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -4135,11 +3910,7 @@ export interface operations {
                 limit?: number;
                 /** @description The value of `next` in the page before, unchanged */
                 cursor?: string;
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -4184,14 +3955,10 @@ export interface operations {
                     /** Format: uri */
                     url: string;
                     /** @description Which event types are sent; [] for all */
-                    types?: ("KeyIssued" | "KeyRevoked" | "ProjectCreated" | "MemberAdded" | "MemberRemoved" | "DeviceRegistered" | "DeviceChanged" | "DeviceRetired" | "DeviceTransferStarted" | "DeviceTransferCancelled" | "DeviceTransferred" | "DeviceSeen" | "SimAssigned" | "BatchRequested" | "BatchResumed" | "BatchStopped" | "BatchCompleted" | "BatchFailed" | "BatchHidden" | "DevEuiAttempted" | "DevEuiRegistered" | "DevEuiConflicted" | "DevEuiUnconfirmed" | "DevEuiAttemptFailed" | "FirmwareReported" | "SensorPatched" | "SensorDedupSet" | "ProjectDedupSet" | "UsageRecorded" | "UsageRejected" | "WebhookCreated" | "WebhookChanged" | "WebhookSecretRotated" | "WebhookFailed" | "WebhookResumed" | "WebhookReplayRequested" | "WebhookEnded" | "WebhookDeleted" | "ProjectionRebuildRequested" | "ProjectionRebuildCancelled" | "ProjectionVerificationRequested" | "ProjectionPaused" | "ProjectionResumed" | "ProjectionRetried" | "ProjectionEventSkipped")[];
+                    types?: ("KeyIssued" | "KeyRevoked" | "ProjectCreated" | "MemberAdded" | "MemberRemoved" | "DeviceRegistered" | "DeviceChanged" | "DeviceRetired" | "DeviceTransferStarted" | "DeviceTransferCancelled" | "DeviceTransferred" | "DeviceSeen" | "SimAssigned" | "SensorPatched" | "SensorDedupSet" | "ProjectDedupSet" | "BatchRequested" | "BatchResumed" | "BatchStopped" | "BatchCompleted" | "BatchFailed" | "BatchHidden" | "DevEuiAttempted" | "DevEuiRegistered" | "DevEuiConflicted" | "DevEuiUnconfirmed" | "DevEuiAttemptFailed" | "FirmwareReported" | "UsageRecorded" | "UsageRejected" | "WebhookCreated" | "WebhookChanged" | "WebhookSecretRotated" | "WebhookFailed" | "WebhookResumed" | "WebhookReplayRequested" | "WebhookEnded" | "WebhookDeleted" | "ProjectionRebuildRequested" | "ProjectionRebuildCancelled" | "ProjectionVerificationRequested" | "ProjectionPaused" | "ProjectionResumed" | "ProjectionRetried" | "ProjectionEventSkipped")[];
                     /** @description Which domains are sent; [] for all */
-                    domains?: ("tenancy" | "deveui" | "firmware" | "state" | "usage" | "webhooks" | "projections")[];
-                    /**
-                     * @description The first event that is sent: `now` (the default) for the next
-                     * one, `start` for the first of the log, or a Fleetledger-Position, an RFC 3339
-                     * time or a date, itself included
-                     */
+                    domains?: ("tenancy" | "state" | "deveui" | "firmware" | "usage" | "webhooks" | "projections")[];
+                    /** @description The first event that is sent: `now` (the default) for the next one, `start` for the first of the log, or a Fleetledger-Position, an RFC 3339 time or a date, itself included */
                     from?: string;
                 };
             };
@@ -4217,8 +3984,7 @@ export interface operations {
                         /** Format: date-time */
                         created_at: string;
                         /**
-                         * @description What verifies the signatures (Standard Webhooks): shown this
-                         * once
+                         * @description What verifies the signatures (Standard Webhooks): shown this once
                          * @example whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
                          */
                         secret: string;
@@ -4230,11 +3996,7 @@ export interface operations {
     getWebhook: {
         parameters: {
             query?: {
-                /**
-                 * @description The moment that the answer is of: an RFC 3339 time such as
-                 * `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC),
-                 * or a Fleetledger-Position
-                 */
+                /** @description The moment that the answer is of: an RFC 3339 time such as `2026-01-01T00:00:00Z`, a date such as `2026-01-01` (the end of that day in UTC), or a Fleetledger-Position */
                 as_of?: string;
             };
             header?: never;
@@ -4296,9 +4058,9 @@ export interface operations {
                     /** Format: uri */
                     url?: string;
                     /** @description Which event types are sent; [] for all */
-                    types?: ("KeyIssued" | "KeyRevoked" | "ProjectCreated" | "MemberAdded" | "MemberRemoved" | "DeviceRegistered" | "DeviceChanged" | "DeviceRetired" | "DeviceTransferStarted" | "DeviceTransferCancelled" | "DeviceTransferred" | "DeviceSeen" | "SimAssigned" | "BatchRequested" | "BatchResumed" | "BatchStopped" | "BatchCompleted" | "BatchFailed" | "BatchHidden" | "DevEuiAttempted" | "DevEuiRegistered" | "DevEuiConflicted" | "DevEuiUnconfirmed" | "DevEuiAttemptFailed" | "FirmwareReported" | "SensorPatched" | "SensorDedupSet" | "ProjectDedupSet" | "UsageRecorded" | "UsageRejected" | "WebhookCreated" | "WebhookChanged" | "WebhookSecretRotated" | "WebhookFailed" | "WebhookResumed" | "WebhookReplayRequested" | "WebhookEnded" | "WebhookDeleted" | "ProjectionRebuildRequested" | "ProjectionRebuildCancelled" | "ProjectionVerificationRequested" | "ProjectionPaused" | "ProjectionResumed" | "ProjectionRetried" | "ProjectionEventSkipped")[];
+                    types?: ("KeyIssued" | "KeyRevoked" | "ProjectCreated" | "MemberAdded" | "MemberRemoved" | "DeviceRegistered" | "DeviceChanged" | "DeviceRetired" | "DeviceTransferStarted" | "DeviceTransferCancelled" | "DeviceTransferred" | "DeviceSeen" | "SimAssigned" | "SensorPatched" | "SensorDedupSet" | "ProjectDedupSet" | "BatchRequested" | "BatchResumed" | "BatchStopped" | "BatchCompleted" | "BatchFailed" | "BatchHidden" | "DevEuiAttempted" | "DevEuiRegistered" | "DevEuiConflicted" | "DevEuiUnconfirmed" | "DevEuiAttemptFailed" | "FirmwareReported" | "UsageRecorded" | "UsageRejected" | "WebhookCreated" | "WebhookChanged" | "WebhookSecretRotated" | "WebhookFailed" | "WebhookResumed" | "WebhookReplayRequested" | "WebhookEnded" | "WebhookDeleted" | "ProjectionRebuildRequested" | "ProjectionRebuildCancelled" | "ProjectionVerificationRequested" | "ProjectionPaused" | "ProjectionResumed" | "ProjectionRetried" | "ProjectionEventSkipped")[];
                     /** @description Which domains are sent; [] for all */
-                    domains?: ("tenancy" | "deveui" | "firmware" | "state" | "usage" | "webhooks" | "projections")[];
+                    domains?: ("tenancy" | "state" | "deveui" | "firmware" | "usage" | "webhooks" | "projections")[];
                 };
             };
         };
@@ -4358,11 +4120,7 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /**
-                     * @description The first event that is sent: `now` (the default) for the next
-                     * one, `start` for the first of the log, or a Fleetledger-Position, an RFC 3339
-                     * time or a date, itself included
-                     */
+                    /** @description The first event that is sent: `now` (the default) for the next one, `start` for the first of the log, or a Fleetledger-Position, an RFC 3339 time or a date, itself included */
                     from: string;
                 };
             };
@@ -4396,10 +4154,7 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /**
-                     * @description How long the secret before signs as well; a day unless it is
-                     * given
-                     */
+                    /** @description How long the secret before signs as well; a day unless it is given */
                     overlap_seconds?: number;
                 };
             };
@@ -4425,8 +4180,7 @@ export interface operations {
                         /** Format: date-time */
                         created_at: string;
                         /**
-                         * @description What verifies the signatures (Standard Webhooks): shown this
-                         * once
+                         * @description What verifies the signatures (Standard Webhooks): shown this once
                          * @example whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
                          */
                         secret: string;
@@ -4568,8 +4322,7 @@ export interface operations {
                 "application/json": {
                     /**
                      * Format: uuid
-                     * @description The event it is stopped at; refused when it is stopped at
-                     * another one
+                     * @description The event it is stopped at; refused when it is stopped at another one
                      */
                     event_id?: string;
                 };
@@ -4602,8 +4355,7 @@ export interface operations {
                 "application/json": {
                     /**
                      * Format: uuid
-                     * @description The event it is stopped at; refused when it is stopped at
-                     * another one
+                     * @description The event it is stopped at; refused when it is stopped at another one
                      */
                     event_id?: string;
                 };
@@ -4792,15 +4544,9 @@ export interface operations {
                 stream?: string;
                 /** @description Event types, separated by commas: `SensorPatched,SimAssigned` */
                 type?: string;
-                /**
-                 * @description An RFC 3339 time, a date (the start of that day in UTC) or a
-                 * position, inclusive
-                 */
+                /** @description An RFC 3339 time, a date (the start of that day in UTC) or a position, inclusive */
                 from?: string;
-                /**
-                 * @description An RFC 3339 time, a date (the end of that day in UTC), or a
-                 * position; itself included
-                 */
+                /** @description An RFC 3339 time, a date (the end of that day in UTC), or a position; itself included */
                 to?: string;
                 correlation_id?: string;
             };
