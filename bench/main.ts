@@ -6,6 +6,7 @@ import { describeMachine } from './machine.ts';
 import { parseOptions, USAGE, type Options } from './options.ts';
 import type { EventStoreSetting, Report, Row, Setting } from './row.ts';
 import { appendRow } from './rows/append.ts';
+import { asOfRow } from './rows/as-of.ts';
 import { eventStoreDBAppendRow } from './rows/eventstoredb-append.ts';
 import { eventStoreDBBacklogRow, eventStoreDBRebuildRow } from './rows/eventstoredb-backlog.ts';
 import { followersRow } from './rows/followers.ts';
@@ -34,6 +35,7 @@ const ROWS: readonly Row[] = [
   rebuildBesideRow,
   provisioningRow,
   devicesRow,
+  asOfRow,
   kafkaIngestRow,
   usageRow,
   followersRow,
