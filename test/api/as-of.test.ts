@@ -352,6 +352,26 @@ async function play(steps: readonly Step[]): Promise<void> {
 
 const NOTHING: Links = { devEui: null, sensor: null, sim: null };
 
+/** These tell about now: the key that asks, the log itself, and attempts to deliver. */
+const OF_NOW = new Set(['/keys/current', '/events', '/webhooks/{id}/deliveries']);
+
+interface OpenApi {
+  readonly paths: Record<string, { get?: { parameters?: { name: string }[]; tags: string[] } }>;
+}
+
+test('every GET of a project takes as_of, unless it tells about now', async () => {
+  const response = await fetch(new URL('/openapi.json', service.url));
+  const { paths } = (await response.json()) as OpenApi;
+  const without = Object.entries(paths).flatMap(([path, { get }]) => {
+    const isOfProject =
+      get !== undefined && !/^\/(api\/v1\/)?(admin|health|metrics|log)\b/.test(path);
+    const takes = get?.parameters?.some(({ name }) => name === 'as_of') === true;
+    return isOfProject && !takes ? [path.replace('/api/v1', '')] : [];
+  });
+
+  expect(new Set(without)).toEqual(OF_NOW);
+});
+
 describe('an answer as of a position is the one that was given then', () => {
   test('before a DevEUI was linked', () =>
     play([
