@@ -39,7 +39,7 @@ GET    /members                                          403    403    403    20
 DELETE /members/{id}                                     403    403    403    204   404     403
 POST   /members/{id}/keys                                403    403    403    201   404     403
 GET    /keys                                             403    403    403    200   200     403
-GET    /keys/current                                     200    200    200    200   200     200
+GET    /key                                              200    200    200    200   200     200
 DELETE /keys/{id}                                        403    403    403    204   404     403
 
 POST   /devices                                          403    403    201    201   201     403

@@ -13,7 +13,7 @@ interface CurrentKey {
 export async function signIn(text: string): Promise<Scope> {
   const key = text.trim();
   const headers = { Authorization: `Bearer ${key}` };
-  const response = await answered(new Request(`${API_URL}/keys/current`, { headers }));
+  const response = await answered(new Request(`${API_URL}/key`, { headers }));
   if (!response.ok) throw new ApiError(response.status, await problemOf(response));
   const current = (await response.json()) as CurrentKey;
   if (current.kind === 'device') {

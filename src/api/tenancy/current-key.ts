@@ -10,7 +10,7 @@ export function currentKeyRoute(): Route {
   return defineRoute({
     method: 'get',
     operationId: 'getCurrentKey',
-    path: '/keys/current',
+    path: '/key',
     summary: 'What the key of this request is for: its project, its holder and its role',
     tag: 'Tenancy',
     access: ['admin', 'owner', 'member', 'viewer', 'device'],
