@@ -5,7 +5,7 @@ import { consoleTest } from './console-test.ts';
 const use = consoleTest();
 const MINUTE = { timeout: 60_000 };
 
-test('a rebuild is watched to its end while devices report, and the tables then hold what the log says', async () => {
+test('a rebuild is watched to its end under writes, and the tables hold what the log says', async () => {
   const { page, visit } = use();
   await visit('operations');
   const card = page.getByRole('region', { name: 'state', exact: true });
@@ -65,7 +65,7 @@ test('a viewer gets no control that writes, and sees no operations', async () =>
   await context.close();
 });
 
-test('a key is refused with its code, one that was revoked meanwhile is asked for again', async () => {
+test('a refused key shows its code, and a revoked one is asked for again', async () => {
   const { api, open, demo, tab } = use();
   const answer = await api('POST', '/members', { name: 'Rita', role: 'member' });
   const { id, key } = (await answer.json()) as { id: string; key: string };
@@ -98,7 +98,7 @@ test('the keyboard alone reaches a moment, and leads back', async () => {
   await page.getByText('Nothing here moves').waitFor({ state: 'detached' });
 });
 
-test('a service that is killed under the page is waited for, and what is shown is read anew', async () => {
+test('a service that is killed under the page is waited for, and then read anew', async () => {
   const { page, visit, demo, api } = use();
   await visit('devices/pump-2');
   await page.getByRole('region', { name: 'Timeline' }).getByRole('listitem').first().waitFor();
