@@ -72,7 +72,6 @@ const SUBJECTS = [
   ['batchId', 'batches'],
   ['memberId', 'members'],
   ['webhookId', 'webhooks'],
-  ['webhookId', 'webhooks'],
   ['projection', 'admin/projections'],
 ] as const;
 const HOLDERS: Readonly<Record<string, string>> = { dev: 'devices', mem: 'members', adm: 'keys' };

@@ -94,6 +94,8 @@ export class OpenStreams {
     });
     const open: Open = { owner, isAllowed, stream, end: (reason) => stream.end(reason) };
     this.#add(open);
+    // A client that left before this is heard of no more: its stream would stay open for ever.
+    if (response.destroyed) stream.destroy('left');
     return stream;
   }
 

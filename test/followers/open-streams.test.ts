@@ -189,6 +189,28 @@ describe('the streams of a process', () => {
     await follow({ url });
   });
 
+  test('are not counted where the client has left before they open', async () => {
+    const { streams } = await serve(newProject());
+    const owner = { keyId: 'k', projectId: newProject(), kind: 'device' } as const;
+    const ended = new Promise<void>((resolve) => {
+      const server = createServer((_, response) => {
+        response.once('close', () => {
+          const stream = streams.open(response, owner, () => Promise.resolve(true), 'position');
+          stream.open();
+          if (stream.signal.aborted) resolve();
+        });
+        response.destroy();
+      });
+      server.listen(0, '127.0.0.1', () => {
+        const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+        fetch(url).catch(() => undefined);
+      });
+      onTestFinished(() => void server.close());
+    });
+    await ended;
+    expect(streams.status).toMatchObject({ open: 0, ended: { left: 1 } });
+  });
+
   test('say that they are alive, and how far they are where nothing matches', async () => {
     const [mine, other] = [newProject(), newProject()];
     const { url } = await serve(mine, { keepAliveMs: 100 });

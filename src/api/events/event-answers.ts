@@ -94,12 +94,18 @@ export class EventAnswers {
     const { signal } = stream;
     const following = this.#parts.followers.changes(filter, position, signal);
     const changes = following[Symbol.asyncIterator]();
-    let change = changes.next();
+    // The next change may fail long before it is waited for: unhandled, that would end the process.
+    const nextChange = (): Promise<IteratorResult<Position>> => {
+      const next = changes.next();
+      next.catch(() => undefined);
+      return next;
+    };
+    let change = nextChange();
     while (!signal.aborted) {
       // A part that a read model did not have yet is added to the answer without another event.
       const changed = await Promise.race(answer.isTransient ? [change, sleep(RETRY_MS)] : [change]);
       if (changed?.done === true) return;
-      if (changed !== undefined) change = changes.next();
+      if (changed !== undefined) change = nextChange();
       await stream.drained();
       await sleep(readAtMs + READ_AGAIN_MS - performance.now(), signal);
       const next = await untilRead(() => readAgain(changed?.value ?? position), signal);
