@@ -82,7 +82,8 @@ export async function walkPage<Row, At extends Place>(
   { name, place: placeSchema, isPinned = false, rows, item, placeOf }: Walk<Row, At>,
 ): Promise<Answer> {
   const { place, asOf: kept } = await walkPlace({ query, positions }, name, placeSchema);
-  const asOf = given ?? kept;
+  // A time in the future is a later position at each request: the walk stays where it began.
+  const asOf = kept ?? given;
   // One row more than asked for tells whether there is a next page.
   const { value, position } = await rows(query.limit + 1, place, asOf);
   const items = withinSize(value.slice(0, query.limit).map(item));

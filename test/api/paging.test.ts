@@ -51,7 +51,7 @@ function listOf(sizes: Readonly<Record<string, number>>, isPinned = true) {
     }
     return pages;
   };
-  return { asked, walk };
+  return { asked, page, walk };
 }
 
 test('a walk sees each row once, and has no page after the last', async () => {
@@ -87,4 +87,13 @@ test('a walk as of a position stays there, also without sending as_of again', as
   await list.walk(1);
 
   expect(list.asked).toEqual([7n, 7n, 7n, undefined, undefined, undefined]);
+});
+
+test('a walk as of a time in the future stays where that time led at first', async () => {
+  const list = listOf({ a: 0, b: 0 }, false);
+
+  const { next } = await list.page(1, undefined, 7n as Position);
+  await list.page(1, next ?? undefined, 9n as Position);
+
+  expect(list.asked).toEqual([7n, 7n]);
 });

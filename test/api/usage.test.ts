@@ -622,6 +622,7 @@ describe('a device', () => {
         .usage_this_month;
     expect(await twin('')).toBe(8);
     expect(await twin(`?as_of=${then}`)).toBe(5);
+    expect(await twin('?as_of=2999-01-01')).toBe(8);
     const entries = await owner.walk<{ type: string; domain: string; data: object }>(
       `/devices/${deviceId}/timeline`,
     );
