@@ -1,6 +1,10 @@
 import { z } from 'zod';
 import type { Position } from '../../event-store/port.ts';
-import type { ReadOptions } from '../../projections/engine/reading/read-models.ts';
+import {
+  atLeast,
+  type ReadOptions,
+  type Versioned,
+} from '../../projections/engine/reading/read-models.ts';
 import type {
   CurrentFirmware,
   FirmwareQueries,
@@ -68,6 +72,13 @@ const placeInReports = z.object({
   before: positionText,
 });
 
+interface DeviceRead {
+  readonly projectId: string;
+  readonly deviceId: string;
+  readonly asOf: Position | undefined;
+  readonly read: ReadOptions;
+}
+
 export function historyRoutes(queries: FirmwareQueries): Route[] {
   async function page(
     request: ApiRequest<unknown, z.infer<typeof cursorQuery>, unknown>,
@@ -78,24 +89,30 @@ export function historyRoutes(queries: FirmwareQueries): Route[] {
       name: `firmware:${deviceId}`,
       place: placeInReports,
       isPinned: true,
-      async rows(limit, place, asOf) {
-        const page = { limit, after: place, asOf };
-        const found = await queries.reports(projectId, deviceId, page, read);
-        if (found.value.length === 0) await requireDevice(projectId, deviceId, asOf, read);
-        return found;
-      },
+      rows: (limit, place, asOf) =>
+        ofKnownDevice({ projectId, deviceId, asOf, read }, (options) =>
+          queries.reports(projectId, deviceId, { limit, after: place, asOf }, options),
+        ),
       item: reportBody,
       placeOf: ({ orderedAt, position }) => ({ orderedAt, before: position }),
     });
   }
 
-  async function requireDevice(
-    projectId: string,
-    deviceId: string,
-    asOf: Position | undefined,
-    read: ReadOptions,
-  ): Promise<void> {
-    if (!(await queries.hasDevice(projectId, deviceId, asOf, read))) throw notFound();
+  /**
+   * Rows about a device. Where there are none, another read model knows whether there is a device,
+   * and it may be ahead: the rows are of a position at which the device was registered.
+   * @throws LedgerError `not-found`
+   */
+  async function ofKnownDevice<Row>(
+    { projectId, deviceId, asOf, read }: DeviceRead,
+    rows: (options: ReadOptions) => Promise<Versioned<Row[]>>,
+  ): Promise<Versioned<Row[]>> {
+    const found = await rows(read);
+    if (found.value.length > 0) return found;
+    const registeredAt = await queries.registeredAt(projectId, deviceId, asOf, read);
+    if (registeredAt === undefined) throw notFound();
+    if (registeredAt <= found.position) return found;
+    return rows(atLeast(read, registeredAt));
   }
 
   const listAll = defineRoute({
@@ -148,8 +165,10 @@ export function historyRoutes(queries: FirmwareQueries): Route[] {
     errors: ['not-found'],
     async handle({ params, caller, projectId, read, asOf }) {
       requireOwnDevice(caller, params.id);
-      const found = await queries.current(projectId, params.id, asOf, read);
-      if (found.value.length === 0) await requireDevice(projectId, params.id, asOf, read);
+      const { id: deviceId } = params;
+      const found = await ofKnownDevice({ projectId, deviceId, asOf, read }, (options) =>
+        queries.current(projectId, deviceId, asOf, options),
+      );
       return {
         status: 200,
         body: { items: found.value.map(currentFirmwareBody) },

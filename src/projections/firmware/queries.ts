@@ -161,24 +161,28 @@ export class FirmwareQueries {
     );
   }
 
-  /** Whether a device is known, or was as of a position: retired or not. */
-  async hasDevice(
+  /**
+   * The position that registered a device, retired or not; undefined where none is known, or was
+   * as of a position.
+   */
+  async registeredAt(
     projectId: string,
     deviceId: string,
     asOf: Position | undefined,
     options: ReadOptions,
-  ): Promise<boolean> {
-    const { value } = await this.#models.read(
+  ): Promise<Position | undefined> {
+    const { value } = await this.#models.read<{ position: Position }>(
       sql`
-        select
+        select from_position as "position"
         from ${tenancy.devices}
         where project_id = ${projectId}
           and device_id = ${deviceId}
           and from_position <= coalesce(${asOf}, 9223372036854775807)
+        order by from_position
         limit 1`,
       atLeast(options, asOf),
     );
-    return value.length > 0;
+    return value[0]?.position;
   }
 
   /**
