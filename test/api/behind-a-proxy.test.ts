@@ -51,6 +51,10 @@ describe('below a path of a proxy', () => {
       type: '/fleet/ledger/problems/not-found',
       instance: '/fleet/ledger/api/v1/devices/none',
     });
+    for (const path of ['/problems', '/problems/not-found']) {
+      const page = await (await fetch(service.url + path, { headers: below })).text();
+      expect(page).toContain('"type":"/fleet/ledger/problems/not-found"');
+    }
   });
 
   test('the documents link to each other, and the root leads to them', async () => {
