@@ -2,12 +2,12 @@ import type { Request, Response } from 'express';
 import { INSTALLATION_PROJECT } from '../event-store/stream-name.ts';
 import type { AsOf, Positions } from '../event-store/positions.ts';
 import type { ReadOptions } from '../projections/engine/reading/read-models.ts';
-import { LedgerError } from '../shared/errors.ts';
 import { authorize, type Caller } from './authentication.ts';
 import { contentTypeOf } from './body.ts';
 import { parseQueryText, type QueryTexts } from './query-text.ts';
 import { idempotencyKeyOf, parseParams, parseQuery } from './request-parts.ts';
 import type { Route } from './route.ts';
+import { refusedAt } from './validation.ts';
 
 /** A request whose key, right, path, query and headers have been found good. */
 export interface AdmittedRequest {
@@ -70,7 +70,10 @@ async function readOptions(
   const wait = projectId === INSTALLATION_PROJECT ? {} : { projectId };
   const text = request.headers['fleetledger-min-position'];
   if (typeof text !== 'string') return { wait };
-  return { wait, minPosition: await positions.parse(text) };
+  return {
+    wait,
+    minPosition: await positions.parse(text).catch(refusedAt('header.Fleetledger-Min-Position')),
+  };
 }
 
 /** @throws LedgerError as `Positions.asOf` */
@@ -82,15 +85,5 @@ async function asOfIn(
   if (takesAsOf !== true) return undefined;
   // Its schema has `as_of` because the route takes it (`defineRoute`).
   const { as_of: text } = query as { readonly as_of?: string };
-  return text === undefined ? undefined : positions.asOf(text).catch(nameAsOf);
-}
-
-/** The rule that the text broke says which parameter it came in. */
-function nameAsOf(error: unknown): never {
-  if (!(error instanceof LedgerError) || error.code !== 'validation-failed') throw error;
-  const { message, cause } = error;
-  throw new LedgerError('validation-failed', message, {
-    fields: [{ path: 'query.as_of', message }],
-    cause,
-  });
+  return text === undefined ? undefined : positions.asOf(text).catch(refusedAt('query.as_of'));
 }

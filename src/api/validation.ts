@@ -63,6 +63,18 @@ export function invalid(fields: readonly FieldError[]): LedgerError {
   });
 }
 
+/**
+ * Names the part of the request that broke a rule, for an error of someone who does not know where
+ * the text came from. Other errors stay as they are.
+ */
+export function refusedAt(path: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof LedgerError) || error.code !== 'validation-failed') throw error;
+    const { message, cause } = error;
+    throw new LedgerError('validation-failed', message, { fields: [{ path, message }], cause });
+  };
+}
+
 export function unknownName(
   part: RequestPart,
   path: readonly PropertyKey[],
@@ -105,7 +117,7 @@ function messageOf(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':
       if (issue.input === undefined) return 'is missing';
-      return Array.isArray(issue.input)
+      return Array.isArray(issue.input) && issue.expected !== 'object'
         ? 'must be one value, not several'
         : `must be ${NAMES_OF_TYPES[issue.expected] ?? issue.expected}`;
     case 'invalid_value':

@@ -151,6 +151,9 @@ describe('GET /events as an event stream', () => {
     expect((await owner.get('/events?types=SensorPatch')).text).toContain('SensorPatched');
     expect(await owner.get('/events?domains=states')).toMatchObject(invalid);
     expect(await owner.get('/events?after=yesterday')).toMatchObject(invalid);
+    expect(await owner.get('/events?after=yesterday')).toMatchObject({
+      body: { errors: [{ path: 'query.after' }] },
+    });
     const other = { headers: { accept: 'text/event-stream', 'last-event-id': '00000000-1' } };
     const elsewhere = problem(422, 'position-of-another-log');
     expect(await owner.get('/events', other)).toMatchObject(elsewhere);
@@ -158,7 +161,17 @@ describe('GET /events as an event stream', () => {
     const beyond = `${head.split('-')[0]}-99999999999`;
     expect(await owner.get(`/events?after=${beyond}`)).toMatchObject(elsewhere);
     other.headers['last-event-id'] = 'x';
-    expect(await owner.get('/events', other)).toMatchObject(invalid);
+    expect(await owner.get('/events', other)).toMatchObject({
+      status: 422,
+      body: { errors: [{ path: 'header.Last-Event-ID' }] },
+    });
+    const events = { headers: { accept: 'text/event-stream' } };
+    for (const name of ['limit', 'cursor']) {
+      expect(await owner.get(`/events?${name}=1`, events)).toMatchObject({
+        status: 422,
+        body: { errors: [{ path: `query.${name}` }] },
+      });
+    }
   });
 
   test('a device key sees its own device alone', async () => {

@@ -124,6 +124,20 @@ describe('what is delivered', () => {
     await receivedNumbers([3]);
   });
 
+  test('from no moment that cannot be meant, and of no unknown type', async () => {
+    for (const [json, path] of [
+      [{ from: 'hello' }, 'body.from'],
+      [{ types: ['Earthquake'] }, 'body.types.0'],
+    ] as const) {
+      const answer = await owner.post('/webhooks', {
+        json: { url: 'https://example.com', ...json },
+      });
+      expect(answer).toMatchObject({ status: 422, body: { errors: [{ path }] } });
+    }
+    const list = await owner.post('/webhooks', { json: [] });
+    expect(list.body).toMatchObject({ detail: 'The body must be an object.' });
+  });
+
   test('from the start, from a position and from a time, itself included', async () => {
     const first = await owner.patch('/sensors/s', { json: { data: { n: 1 } } });
     const second = await owner.patch('/sensors/s', { json: { data: { n: 2 } } });

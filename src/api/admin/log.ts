@@ -5,6 +5,7 @@ import type { LogReader } from '../../event-store/log-reader.ts';
 import { momentQuery, timeAnswer } from '../fields.ts';
 import { cursorPage, cursorQuery, placeAfterPosition, walkPage } from '../paging.ts';
 import { defineRoute, type Route } from '../route.ts';
+import { refusedAt } from '../validation.ts';
 
 const object = z.record(z.string(), z.unknown());
 const recordedAnswer = z
@@ -60,8 +61,9 @@ export function logRoutes(log: LogReader, positions: Positions): Route[] {
     async handle(request) {
       const { stream, type: types, from, to, correlation_id: correlationId } = request.query;
       const head = await log.head();
-      const after = await positions.before(from);
-      const until = to === undefined ? head : (await positions.asOf(to)).position;
+      const after = await positions.before(from).catch(refusedAt('query.from'));
+      const until =
+        to === undefined ? head : (await positions.asOf(to).catch(refusedAt('query.to'))).position;
       return walkPage(request, {
         name: `log:${stream ?? ''}`,
         place: placeInLog,

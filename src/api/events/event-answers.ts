@@ -52,7 +52,7 @@ export class EventAnswers {
   async send(admitted: AdmittedRequest, answer: Answer, readAgain: ReadAgain): Promise<void> {
     const { streams, authentication, positions, responder } = this.#parts;
     const { request, response, caller, correlationId } = admitted;
-    if (answer.events === undefined) refusePast(admitted.sentQuery);
+    refuseInStream(admitted.sentQuery, answer.events === undefined ? PAST : PAGES);
     const position = answer.position ?? (await this.#parts.followers.head());
     if (request.method === 'HEAD') {
       responder.beginEvents(response, { correlationId, position });
@@ -125,11 +125,14 @@ export class EventAnswers {
   }
 }
 
-/**
- * @throws LedgerError `validation-failed` for a question about the past, whose answer never changes
- */
-function refusePast(sentQuery: QueryTexts): void {
-  const name = ['as_of', 'revision'].find((past) => past in sentQuery);
+/** Ask about the past, whose answer never changes. */
+const PAST = ['as_of', 'revision'];
+/** Ask for a page: a stream has none. */
+const PAGES = ['limit', 'cursor'];
+
+/** @throws LedgerError `validation-failed` for a parameter that has no meaning in a stream */
+function refuseInStream(sentQuery: QueryTexts, refused: readonly string[]): void {
+  const name = refused.find((parameter) => parameter in sentQuery);
   if (name === undefined) return;
   throw invalid([
     { path: `query.${name}`, message: 'cannot be sent with Accept: text/event-stream' },

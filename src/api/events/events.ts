@@ -19,6 +19,7 @@ import {
   withinSize,
 } from '../paging.ts';
 import { defineRoute, type Answer, type ApiRequest, type Route } from '../route.ts';
+import { refusedAt } from '../validation.ts';
 
 export interface EventRoutesParts {
   readonly followers: Followers;
@@ -151,7 +152,7 @@ async function answerEvents(
   const after =
     headers.lastEventId === undefined
       ? ((await positionAfter(request)) ?? (await parts.followers.head()))
-      : await positions.parse(headers.lastEventId);
+      : await positions.parse(headers.lastEventId).catch(refusedAt('header.Last-Event-ID'));
   return {
     status: 200,
     position: after,
@@ -160,7 +161,9 @@ async function answerEvents(
 }
 
 async function positionAfter({ query, positions }: EventsRequest): Promise<Position | undefined> {
-  return query.after === undefined ? undefined : (await positions.asOf(query.after)).position;
+  const { after } = query;
+  if (after === undefined) return undefined;
+  return (await positions.asOf(after).catch(refusedAt('query.after'))).position;
 }
 
 const WALK = 'events';

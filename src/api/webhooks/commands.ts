@@ -6,6 +6,7 @@ import type { JsonObject } from '../../shared/json.ts';
 import { idField } from '../fields.ts';
 import type { RouteParts } from '../route-parts.ts';
 import { defineRoute, jsonBody, type Answer, type Route } from '../route.ts';
+import { refusedAt } from '../validation.ts';
 import { endpointFields, fromField, secretAnswer, webhookAnswer } from './fields.ts';
 
 const byId = z.object({ id: idField });
@@ -160,7 +161,8 @@ function rotateRoute(commands: WebhookCommands): Route {
 /** The position after which the events begin, as text; null for now. */
 async function startOf(from = 'now', positions: Positions): Promise<string | null> {
   if (from === 'now') return null;
-  return positions.format(from === 'start' ? BEGINNING : await positions.before(from));
+  if (from === 'start') return positions.format(BEGINNING);
+  return positions.format(await positions.before(from).catch(refusedAt('body.from')));
 }
 
 interface WebhookAnswer extends Answer {

@@ -41,8 +41,9 @@ function namesField(what: string, known: readonly string[]): z.ZodType<string[] 
   const name = z.string().superRefine((text, context) => {
     if (known.includes(text)) return;
     const closest = closestName(text, known);
-    const advice = closest === undefined ? '' : `: did you mean '${closest}'?`;
-    context.addIssue({ code: 'custom', message: `is no ${what}${advice}` });
+    const advice =
+      closest === undefined ? `known are ${known.join(', ')}` : `did you mean '${closest}'?`;
+    context.addIssue({ code: 'custom', message: `is no ${what}: ${advice}` });
   });
   return z
     .array(name)
