@@ -8,6 +8,7 @@ import type { Clock } from '../shared/clock.ts';
 import { LedgerError } from '../shared/errors.ts';
 import { randomEntropy } from '../shared/ids.ts';
 import { resultsWhileOpen } from './admission/closing.ts';
+import { countedUntilClosed } from './admission/in-flight.ts';
 import { STREAM_LIMITS } from './admission/limits.ts';
 import { admit, type AdmittedRequest } from './admitted-request.ts';
 import { answerOf, apiRequest, type Run } from './api-request.ts';
@@ -93,6 +94,10 @@ export class Pipeline {
       correlationId,
       entropy: run.entropy,
       isReplayed: false,
+      // What was recorded is answered, however much memory the answer takes.
+      ...(route.method === 'get' && {
+        countBytes: countedUntilClosed(admitted.caller.keyId, response),
+      }),
     });
   }
 

@@ -22,6 +22,8 @@ export interface ResponderParts {
   readonly logger: Logger;
 }
 
+const CSV_TYPE = `${CSV}; charset=utf-8`;
+
 interface ProblemOptions {
   readonly correlationId?: string;
   readonly isStranger?: boolean;
@@ -43,16 +45,22 @@ export class Responder {
       correlationId,
       entropy,
       isReplayed,
+      countBytes,
     }: {
       readonly correlationId: string;
       readonly entropy: Entropy;
       readonly isReplayed: boolean;
+      /** Is told the size of the answer before anything of it is sent, and may refuse it. */
+      readonly countBytes?: (size: number) => void;
     },
   ): void {
     const { headers = {}, shownKeys = [], body, csv } = answer;
     const isRead = request.method === 'GET' || request.method === 'HEAD';
     const isUnchanged = isRead && isNoneMatched(request, headers['ETag']);
     const status = isUnchanged ? 304 : answer.status;
+    const isEmpty = status === 204 || status === 304 || (body === undefined && csv === undefined);
+    const text = isEmpty ? '' : (csv ?? JSON.stringify(withKeys(body ?? null, shownKeys, entropy)));
+    countBytes?.(Buffer.byteLength(text));
     this.#head(response, status, correlationId, answer.position);
     const prefix = forwardedPrefix(request);
     for (const [name, value] of Object.entries(withPrefix(headers, prefix))) {
@@ -61,16 +69,12 @@ export class Responder {
     if (isReplayed) response.setHeader('Idempotency-Replayed', 'true');
     // What shows a key must not be kept by anything on the way.
     if (shownKeys.length > 0) response.setHeader('Cache-Control', 'no-store');
-    if (csv !== undefined && status !== 304) {
-      this.#end(response, `${CSV}; charset=utf-8`, csv);
-      return;
-    }
-    if (body === undefined || status === 204 || status === 304) {
+    if (isEmpty) {
       response.end();
       return;
     }
-    const contentType = headers['Content-Type'] ?? 'application/json; charset=utf-8';
-    this.#end(response, contentType, JSON.stringify(withKeys(body, shownKeys, entropy)));
+    const type = csv === undefined ? headers['Content-Type'] : CSV_TYPE;
+    this.#end(response, type ?? 'application/json; charset=utf-8', text);
   }
 
   /** `isStranger`: no key of the request was accepted, so the answer says nothing about the log. */

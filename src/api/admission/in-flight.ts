@@ -13,7 +13,7 @@ export class BytesInFlight {
     if (ofKey > IN_FLIGHT_LIMITS.keyBytes || this.#total + bytes > IN_FLIGHT_LIMITS.bytes) {
       throw new LedgerError(
         'overloaded',
-        'Too many large bodies are being handled: send the request again in a moment.',
+        'Too many large bodies and answers are in memory: send the request again in a moment.',
       );
     }
     this.#byKey.set(keyId, ofKey);
@@ -32,8 +32,9 @@ export class BytesInFlight {
 const inFlight = new BytesInFlight();
 
 /**
- * Counts the body of a request while it is read, until its response closes. Gives what is told the
- * size that the body has so far. Small bodies are not counted: connections limit those.
+ * Counts the body of a request while it is read, or its answer before it is sent, until the
+ * response closes. The result is told the size so far. Small ones are not counted: the number of
+ * connections limits those.
  * @throws LedgerError `overloaded` from what it gives
  */
 export function countedUntilClosed(

@@ -74,3 +74,26 @@ test('an upload that is held is answered with 408, and its connection is closed'
   await once(socket, 'close');
   expect(received).toMatch(/^HTTP\/1.1 408 .*"code":"request-timeout"/s);
 });
+
+test('answers that are never read are refused once they fill the memory of a key', async () => {
+  const path = '/sensors?limit=100';
+  const text = 'x'.repeat(60_000);
+  for (let n = 0; n < 100; n += 1) {
+    await owner.patch(`/sensors/large-${n}`, { json: { data: { text } } });
+  }
+  const { owner: another } = await service.newProject();
+  const { hostname, port } = new URL(service.url);
+  const request = `GET ${BASE}${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${owner.key}\r\n\r\n`;
+  const sockets = Array.from({ length: 40 }, () => {
+    const socket = connect(Number(port), hostname).pause();
+    socket.on('error', () => undefined);
+    // The first answers wait in the buffers of the connection, and the next one in the service.
+    socket.write(request.repeat(6));
+    return socket;
+  });
+  const status = async (of: ApiClient) => (await of.get(path)).status;
+  await expect.poll(() => status(owner), { timeout: 25_000 }).toBe(503);
+  expect(await status(another)).toBe(200);
+  for (const socket of sockets) socket.destroy();
+  await expect.poll(() => status(owner), { timeout: 25_000 }).toBe(200);
+});
