@@ -129,21 +129,22 @@ export class WebhookDeliverer {
       const attempt = new AbortController();
       const stop = (): void => attempt.abort();
       signal.addEventListener('abort', stop, { once: true });
+      let acquiring: Promise<void> = Promise.resolve();
       try {
-        let acquiring: Promise<void> = Promise.resolve();
         await this.#registry.follow(attempt.signal, {
           onReady: () => {
             acquiring = this.#acquireRepeatedly(attempt.signal).finally(stop);
           },
           onChanged: (key) => this.#changed(key),
         });
-        await acquiring;
       } catch (error) {
         this.#failing(error, 'webhooks cannot be followed; it is tried again');
       } finally {
         attempt.abort();
         signal.removeEventListener('abort', stop);
-        // No run would learn of what happens to its webhook while the log is not followed.
+        // No run would learn of what happens to its webhook while the log is not followed; neither
+        // would one that begins meanwhile, of a lease that was asked for before.
+        await acquiring;
         this.#endRuns();
       }
       await sleep(LOOK_INTERVAL_MS, signal);

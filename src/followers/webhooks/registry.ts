@@ -41,7 +41,8 @@ interface Start {
 }
 
 const TYPES = webhooksContract.types;
-const FOLD = 'webhook-registry:1';
+/** What is kept holds the state of the decider, so another version of that is another of this. */
+const FOLD = `webhook-registry:1:${webhooksDecider.fold}`;
 /** Under which name it is kept. No stream of the log: it is folded from those of all projects. */
 const KEPT_AS = streamName('webhook', INSTALLATION_PROJECT, 'registry');
 const KEEP_INTERVAL_MS = 300_000;

@@ -1,5 +1,8 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
-import { sql } from '../../../src/database/sql.ts';
+import { Sql, sql } from '../../../src/database/sql.ts';
+import { SharedFeed } from '../../../src/event-store/shared-feed.ts';
+import { publishedTypes } from '../../../src/events/published.ts';
 import { prepareWriteProcesses } from '../../commands/core/write-process.ts';
 import {
   commandsOf,
@@ -136,6 +139,52 @@ describe('a deliverer', () => {
       expect(attempt?.attempt).toBeGreaterThan(before?.attempt ?? 0);
       expect(attempt?.messageId).toBe(before?.messageId);
     }, EVENTUALLY);
+  });
+
+  test('sends nothing as a webhook was before the log was lost', async () => {
+    const process = await startProcess();
+    const [project, before, after] = [newTestProject(), await receive(), await receive()];
+    const commands = commandsOf(process);
+    const webhookId = await createWebhook(commands, project, before.url);
+    let toldAsked: () => void = () => undefined;
+    let toldLost: () => void = () => undefined;
+    const asked = new Promise<void>((resolve) => (toldAsked = resolve));
+    const isLost = new Promise<void>((resolve) => (toldLost = resolve));
+    const { database, store } = process;
+    const real = new SharedFeed(store, publishedTypes);
+    let isFirst = true;
+    startDeliverer(process, {
+      // The lease is given when the log has been lost, which happens when the webhook has changed.
+      database: {
+        ...database,
+        query: async (statement, options) => {
+          const rows = await database.query(statement, options);
+          if (!isFirst || !(statement instanceof Sql)) return rows as never;
+          if (!statement.strings[0]?.includes('insert into engine.webhooks')) return rows as never;
+          toldAsked();
+          await isLost;
+          return rows as never;
+        },
+      },
+      feed: {
+        async *subscribe(options) {
+          for await (const batch of real.subscribe(options)) {
+            const isChange = batch.events.some(({ type }) => type === 'WebhookChanged');
+            if (isFirst && isChange) {
+              isFirst = false;
+              void nextTurn().then(toldLost);
+              throw new Error('the log is lost');
+            }
+            yield batch;
+          }
+        },
+      },
+    });
+    await asked;
+    await commands.change(webhookId, { url: after.url }, project.context);
+    await record(store, project, [1]);
+    await eventuallyReceived(after, [1]);
+    expect(before.requests).toHaveLength(0);
   });
 
   test('records the position also where nothing is wanted', async () => {
