@@ -353,7 +353,7 @@ async function play(steps: readonly Step[]): Promise<void> {
 const NOTHING: Links = { devEui: null, sensor: null, sim: null };
 
 /** These tell about now: the key that asks, the log itself, and attempts to deliver. */
-const OF_NOW = new Set(['/keys/current', '/events', '/webhooks/{id}/deliveries']);
+const OF_NOW = new Set(['/key', '/events', '/webhooks/{id}/deliveries']);
 
 interface OpenApi {
   readonly paths: Record<string, { get?: { parameters?: { name: string }[]; tags: string[] } }>;
