@@ -10,7 +10,7 @@ import { sleep } from '../../shared/sleep.ts';
 import { entryOf, type Entry } from '../entry.ts';
 import { Selection } from '../selection.ts';
 import type { AttemptResult, DeliveryClient } from './delivery-client.ts';
-import { CONTENT_TYPE, messagesOf, type Message } from './messages.ts';
+import { CONTENT_TYPE, messagesOf, type Message, type MessageScope } from './messages.ts';
 import { LeaseLostError, type Attempt, type Lease, type WebhookProgress } from './progress.ts';
 import type { RegisteredWebhook } from './registry.ts';
 import { signedHeaders } from './signature.ts';
@@ -57,6 +57,12 @@ interface Found {
   readonly position: Position;
 }
 
+interface Outgoing {
+  readonly message: Message;
+  /** How far the webhook has been sent with it. */
+  readonly position: Position;
+}
+
 /**
  * Sends one webhook, as it is when this begins, from where it stands: message after message, each
  * until it is delivered, so that nothing is skipped and the order is that of the log.
@@ -68,16 +74,18 @@ export class WebhookRun {
   #recordedPosition: Position;
   #failures: number;
   #failingSince: Date | null;
+  #nextAttemptAt: Date | null;
   #skippedAtMs = performance.now();
 
   constructor(parts: RunParts, options: RunOptions) {
     this.#parts = parts;
     this.#options = options;
-    const { position, failures, failingSince } = options.lease;
+    const { position, failures, failingSince, nextAttemptAt } = options.lease;
     this.#position = position;
     this.#recordedPosition = position;
     this.#failures = failures;
     this.#failingSince = failingSince;
+    this.#nextAttemptAt = nextAttemptAt;
   }
 
   /**
@@ -85,10 +93,10 @@ export class WebhookRun {
    * @throws LeaseLostError; LedgerError when the store is unavailable
    */
   async run(): Promise<void> {
-    const { lease, registered, signal } = this.#options;
+    const { registered, signal } = this.#options;
     const { projectId, webhookId, webhook, start } = registered;
-    await this.#waitUntil(lease.nextAttemptAt);
-    const { store, feed } = this.#parts;
+    await this.#untilNextAttempt();
+    const { store } = this.#parts;
     const { types, domains } = webhook;
     const filter = {
       projectId,
@@ -104,21 +112,33 @@ export class WebhookRun {
       formatPosition: (position: Position) => formatPosition(store.logId, position),
     };
     while (!signal.aborted) {
-      const found = await this.#find(feed, selection);
-      if (found === undefined) break;
-      const { position } = found;
-      for (const message of messagesOf(found.entries, scope)) {
-        const isLast = message.lastPosition === found.entries.at(-1)?.position;
-        await this.#deliver(message, isLast ? position : message.lastPosition);
-        if (signal.aborted) break;
-      }
+      const undelivered = await this.#deliverNext(selection, scope);
+      if (undelivered !== undefined) await this.#deliverAgain(undelivered);
     }
     if (this.#position > this.#recordedPosition) await this.#recordSkip();
   }
 
+  /**
+   * Delivers what is read next. The first message whose attempt fails is given back alone, and what
+   * follows it is read again later: attempts may fail for a day, and many webhooks at once.
+   */
+  async #deliverNext(selection: Selection, scope: MessageScope): Promise<Outgoing | undefined> {
+    const found = await this.#find(selection);
+    if (found === undefined) return undefined;
+    const { entries, position } = found;
+    for (const message of messagesOf(entries, scope)) {
+      if (this.#options.signal.aborted) return undefined;
+      const isLast = message.lastPosition === entries.at(-1)?.position;
+      const outgoing = { message, position: isLast ? position : message.lastPosition };
+      if (!(await this.#isDelivered(outgoing))) return outgoing;
+    }
+    return undefined;
+  }
+
   /** The next events that are wanted; undefined when the run is ended. */
-  async #find(feed: RunParts['feed'], selection: Selection): Promise<Found | undefined> {
+  async #find(selection: Selection): Promise<Found | undefined> {
     const { signal, registered } = this.#options;
+    const { feed } = this.#parts;
     const { types } = selection;
     const reading = { after: this.#position, types, signal, share: registered.projectId };
     for await (const { events, position } of feed.subscribe(reading)) {
@@ -146,24 +166,32 @@ export class WebhookRun {
   }
 
   /** Until it is delivered, or the run is ended. */
-  async #deliver(message: Message, position: Position): Promise<void> {
-    const { signal, lease } = this.#options;
-    const { progress, onAttempt } = this.#parts;
+  async #deliverAgain(outgoing: Outgoing): Promise<void> {
+    const { signal } = this.#options;
     while (!signal.aborted) {
-      const attempted = await this.#attempt(message);
-      if (attempted === undefined) return;
-      const { result, attempt } = attempted;
-      onAttempt(result.status);
-      if (result.status === 'delivered') {
-        await progress.delivered(lease, attempt, position);
-        this.#position = position;
-        this.#recordedPosition = position;
-        this.#failures = 0;
-        this.#failingSince = null;
-        return;
-      }
-      await this.#failed(result, attempt);
+      await this.#untilNextAttempt();
+      if (await this.#isDelivered(outgoing)) return;
     }
+  }
+
+  /** One attempt, recorded with its result; false also where the run was ended before it. */
+  async #isDelivered({ message, position }: Outgoing): Promise<boolean> {
+    const { progress, onAttempt } = this.#parts;
+    const attempted = await this.#attempt(message);
+    if (attempted === undefined) return false;
+    const { result, attempt } = attempted;
+    onAttempt(result.status);
+    if (result.status !== 'delivered') {
+      await this.#failed(result, attempt);
+      return false;
+    }
+    await progress.delivered(this.#options.lease, attempt, position);
+    this.#position = position;
+    this.#recordedPosition = position;
+    this.#failures = 0;
+    this.#failingSince = null;
+    this.#nextAttemptAt = null;
+    return true;
   }
 
   /**
@@ -220,9 +248,8 @@ export class WebhookRun {
       return;
     }
     const waitMs = retryDelayMs(schedule, this.#failures, result.retryAfterMs);
-    const next = new Date(Date.now() + waitMs);
-    await progress.failed(lease, attempt, next);
-    await this.#waitUntil(next);
+    this.#nextAttemptAt = new Date(Date.now() + waitMs);
+    await progress.failed(lease, attempt, this.#nextAttemptAt);
   }
 
   /**
@@ -246,7 +273,8 @@ export class WebhookRun {
     });
   }
 
-  async #waitUntil(time: Date | null): Promise<void> {
+  async #untilNextAttempt(): Promise<void> {
+    const time = this.#nextAttemptAt;
     const waitMs = time === null ? 0 : time.getTime() - Date.now();
     if (waitMs <= 0) return;
     await sleep(waitMs, this.#options.signal);

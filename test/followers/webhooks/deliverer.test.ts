@@ -87,6 +87,33 @@ describe('a deliverer', () => {
     }
   });
 
+  test('holds the message that failed alone: what follows it is read again', async () => {
+    const process = await startProcess();
+    const [project, receiver] = [newTestProject(), await receive()];
+    await createWebhook(commandsOf(process), project, receiver.url);
+    // More than one message takes.
+    await record(process.store, project, numbers(0, 150));
+    const real = new SharedFeed(process.store, publishedTypes);
+    let readings = 0;
+    const readingsBefore: number[] = [];
+    receiver.respond = (request, response) => {
+      readingsBefore.push(readings);
+      status(readingsBefore.length <= 2 ? 500 : 204)(request, response);
+    };
+    startDeliverer(process, {
+      feed: {
+        subscribe(options) {
+          if (options.share === project.projectId) readings += 1;
+          return real.subscribe(options);
+        },
+      },
+    });
+    await eventuallyReceived(receiver, numbers(0, 150));
+    const [first, second] = [numbers(0, 100), numbers(100, 50)];
+    expect(numbersIn(receiver)).toEqual([...first, ...first, ...first, ...second]);
+    expect(readingsBefore).toEqual([1, 1, 1, 2]);
+  });
+
   test('gives up in the time of its schedule, and delivers the rest once resumed', async () => {
     const [first, second] = [await startProcess(), await startProcess()];
     const [project, receiver] = [newTestProject(), await receive()];
