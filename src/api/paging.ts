@@ -89,7 +89,7 @@ export async function walkPage<Row, At extends Place>(
   const items = withinSize(value.slice(0, query.limit).map(item));
   const last = value.length > items.length ? value[items.length - 1] : undefined;
   const next = last && { ...placeOf(last), asOf: asOf ?? (isPinned ? position : undefined) };
-  return pageAnswer({ path, positions }, name, { items, next, position });
+  return pageAnswer({ path, positions }, name, { items, next, position: asOf ?? position });
 }
 
 /**

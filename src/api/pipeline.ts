@@ -90,7 +90,10 @@ export class Pipeline {
       });
       return;
     }
-    this.#parts.responder.send(request, response, answer, {
+    // An answer as of a position is of that position, however far the read models have come.
+    const position = admitted.asOf && { position: admitted.asOf.position };
+    const positioned = { ...answer, ...position };
+    this.#parts.responder.send(request, response, positioned, {
       correlationId,
       entropy: run.entropy,
       isReplayed: false,

@@ -625,6 +625,8 @@ describe('as it was', () => {
         });
         expect(answer.headers.get('ETag')).toBe(`"${n}"`);
       }
+      const ofMoment = await read(`as_of=${seen[n]}`);
+      expect(ofMoment.headers.get('Fleetledger-Position')).toBe(seen[n]);
     }
   });
 
