@@ -97,12 +97,15 @@ export class DeliveryClient {
         signal,
         ...(!allowPrivate && { lookup: publicLookup(lookup) }),
       });
-      request.on('error', (error) => {
+      const fail = (error: Error): void => {
         reject(request.reusedSocket ? new StaleConnectionError(error) : error);
-      });
+      };
+      request.on('error', fail);
       request.on('response', (response) => {
-        // The status line decides: what goes wrong behind it changes nothing any more.
+        // The status line decides: what goes wrong behind it changes nothing any more, whichever of
+        // the two tells of it.
         response.on('error', () => undefined);
+        request.off('error', fail).on('error', () => resolve(response));
         response.on('close', () => resolve(response));
         let bytes = 0;
         response.on('data', (chunk: Buffer) => {

@@ -100,6 +100,14 @@ describe('an attempt', () => {
     await expect.poll(() => isClosed).toBe(true);
   });
 
+  test('a response that does not end in time counts by its status', async () => {
+    receiver.respond = (_, response) => {
+      response.writeHead(200).write('more to come');
+    };
+    const outcome = await post(receiver.url, { timeoutMs: 300 });
+    expect(outcome).toEqual({ status: 'delivered', responseStatus: 200 });
+  });
+
   test('a connection that cannot be made, or breaks, is a failure', async () => {
     receiver.respond = (_request, response) => response.destroy();
     expect(await post(receiver.url)).toMatchObject({ status: 'failed', responseStatus: null });
