@@ -28,6 +28,8 @@ function install() {
 async function build() {
   const digest = digestOf(INPUTS);
   if (isCurrent(BUILT, digest)) return;
+  // Whatever runs this, for example a test: React is built for production.
+  process.env.NODE_ENV = 'production';
   const vite = await import('vite');
   await vite.build({ root: CONSOLE, logLevel: 'warn' });
   for (const file of readdirSync(path.join(OUTPUT, 'assets'))) {

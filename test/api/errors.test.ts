@@ -171,7 +171,7 @@ describe('a problem', () => {
       const expected = there.includes('GET') ? [...there, 'HEAD'] : there;
       const concrete = path.replace(/\{\w+\}/g, 'some-id');
       for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const) {
-        // Also the path of a sensor that is called so.
+        // A sensor can have this name, so its path has these methods.
         if (there.includes(method) || path === '/sensors/patches') continue;
         const answer = await anybody.send(method, concrete);
         expect(answer, `${method} ${path}`).toMatchObject(problem(405, 'method-not-allowed'));

@@ -18,7 +18,7 @@ async function* oneChange(): AsyncGenerator<Position> {
   throw unavailable;
 }
 
-test('a log that is lost while an answer is read again ends the stream, not the process', async () => {
+test('a log that is lost while an answer is read again ends the stream alone', async () => {
   const rejected = vi.fn<(reason: unknown) => void>();
   process.on('unhandledRejection', rejected);
   onTestFinished(() => void process.off('unhandledRejection', rejected));
@@ -38,7 +38,7 @@ test('a log that is lost while an answer is read again ends the stream, not the 
     // No other member of a request is looked at.
     const admitted = { route, request, response, caller, sentQuery: {} };
     void new EventAnswers(parts).send(admitted as unknown as AdmittedRequest, answer, async () => {
-      // The log fails meanwhile: what nobody handles is reported before the next turn of the event loop.
+      // The log fails meanwhile: an unhandled rejection is reported before the next turn.
       await nextTurn();
       return { ...answer, body: { n: 2 } };
     });

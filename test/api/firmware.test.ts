@@ -192,20 +192,6 @@ describe('the reports of a device', () => {
     expect(then.map(({ version }) => version)).toEqual(['1.0.5', '1.0.3', '1.0.1']);
   });
 
-  test('are not said to be none at a position before the device was registered', async () => {
-    await service.admin.post('/admin/projections/firmware/pause');
-    const { id } = await newDevice();
-    const paths = [`/firmware?device_id=${id}`, `/devices/${id}/firmware/current`];
-    try {
-      for (const path of paths) {
-        expect(await owner.get(path), path).toMatchObject(problem(503, 'read-model-behind'));
-      }
-    } finally {
-      await service.admin.post('/admin/projections/firmware/resume');
-    }
-    for (const path of paths) expect(await owner.get(path), path).toMatchObject({ status: 200 });
-  });
-
   test('are there for who may read them, and not found elsewhere', async () => {
     const device = await newDevice();
     const stranger = (await service.newProject()).owner;

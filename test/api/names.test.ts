@@ -33,7 +33,7 @@ describe('an unknown query parameter', () => {
   test.each([
     ['/usage/organizations?from=2026-01-01', 'from', undefined],
     ['/usage/simcards?timezone=Europe/Berlin', 'timezone', 'time_zone'],
-    ['/devices?as_of=2026-01-01T00:00:00Z', 'as_of', undefined],
+    ['/key?as_of=2026-01-01T00:00:00Z', 'as_of', undefined],
     ['/devices?has_deveui=true', 'has_deveui', 'has_dev_eui'],
     ['/sensors?Limit=1', 'Limit', 'limit'],
   ])(

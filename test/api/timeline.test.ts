@@ -203,3 +203,18 @@ async function recordAboutOthers(projectId: string, deviceId: string): Promise<v
   await log.close();
   await opened.close();
 }
+
+test('firmware is not said to be none at a position before the device was registered', async () => {
+  await service.admin.post('/admin/projections/firmware/pause');
+  const id = `device-${randomBytes(4).toString('hex')}`;
+  await owner.post('/devices', { json: { device_id: id } });
+  const paths = [`/firmware?device_id=${id}`, `/devices/${id}/firmware/current`];
+  try {
+    for (const path of paths) {
+      expect(await owner.get(path), path).toMatchObject(problem(503, 'read-model-behind'));
+    }
+  } finally {
+    await service.admin.post('/admin/projections/firmware/resume');
+  }
+  for (const path of paths) expect(await owner.get(path), path).toMatchObject({ status: 200 });
+});

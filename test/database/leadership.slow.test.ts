@@ -22,7 +22,7 @@ test('nobody leads on a hot standby, until it is promoted', async () => {
   const asked = {
     text: `
       select
-        (select count(*) from pg_stat_activity where query like '%(7003,%' and state = 'idle') as asked,
+        (select count(*) from pg_stat_activity where query like '%as "isLeading"%' and state = 'idle') as asked,
         (select count(*) from pg_locks where locktype = 'advisory' and classid = 7003) as held`,
   };
   await vi.waitFor(async () => {

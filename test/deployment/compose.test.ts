@@ -180,7 +180,7 @@ describe.each([
     expect(ports).toEqual([expect.stringMatching(new RegExp(`:${port}$`))]);
     expect(databaseUrl).toBe(environment['DATABASE_URL']);
     expect(kafka).toEqual({
-      brokers: [environment['KAFKA_BROKERS']],
+      cluster: { brokers: [environment['KAFKA_BROKERS']], tls: undefined, sasl: undefined },
       usageTopic: environment['KAFKA_USAGE_TOPIC'],
       groupId: 'fleetledger',
       project: 'default',

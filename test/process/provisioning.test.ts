@@ -225,7 +225,7 @@ describe('fleetledger deveui-batch', () => {
 
     const refused = await runCli(args, failing);
     expect(refused).toMatchObject({ code: 1, stdout: '' });
-    expect(refused.stderr).toMatch(/It failed: .*401/);
+    expect(refused.stderr).toMatch(/The batch failed: .*401/);
 
     const admitted = await runCli(args, { ...failing, LORAWAN_API_KEY: 'secret' });
     expect(admitted.code).toBe(0);
@@ -266,13 +266,13 @@ describe('fleetledger deveui-batch', () => {
 
   test.each([
     [['deveui-batch'], 'missing required argument'],
-    [['deveui-batch', 'nowhere'], "'nowhere' is no URL of a provider"],
+    [['deveui-batch', 'nowhere'], "'nowhere' is not the URL of a provider"],
     [['deveui-batch', 'http://127.0.0.1:1', '--batch-size', '0'], 'whole number, 1 to 10000'],
     [['deveui-batch', 'http://127.0.0.1:1', '--batch-size', '10001'], 'whole number, 1 to 10000'],
     [['deveui-batch', 'http://127.0.0.1:1', '--concurrency', '11'], 'whole number, 1 to 10'],
     [['deveui-batch', 'http://127.0.0.1:1', '--timeout', 'x'], 'number of seconds'],
     [['deveui-batch', 'http://127.0.0.1:1', '--prefix', 'XYZ'], 'hex digits'],
-    [['deveui-batch', 'http://127.0.0.1:1', '--prefix', 'A'.repeat(15)], '16 short codes only'],
+    [['deveui-batch', 'http://127.0.0.1:1', '--prefix', 'A'.repeat(15)], 'only 16 short codes'],
   ])('refuses %j', async (args, complaint) => {
     const { code, stdout, stderr } = await runCli(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });

@@ -4,9 +4,9 @@ import { createLogger } from '../../src/shared/logger.ts';
 
 /** The projections of the product in their order, with their versions. */
 export const PROJECTION_VERSIONS: Readonly<Record<string, number>> = {
-  tenancy: 3,
+  tenancy: 4,
   state: 4,
-  deveui: 1,
+  deveui: 2,
   firmware: 2,
   usage: 1,
   webhooks: 1,
