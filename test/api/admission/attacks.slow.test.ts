@@ -83,8 +83,8 @@ test('answers that are never read are refused once they fill the memory of a key
   }
   const { owner: another } = await service.newProject();
   const { hostname, port } = new URL(service.url);
-  const request =
-    `GET ${BASE}${path} HTTP/1.1\r\nHost: x\r\n` + `Authorization: Bearer ${owner.key}\r\n\r\n`;
+  const head = `Host: x\r\nAuthorization: Bearer ${owner.key}`;
+  const request = `GET ${BASE}${path} HTTP/1.1\r\n${head}\r\n\r\n`;
   const sockets = Array.from({ length: 40 }, () => {
     const socket = connect(Number(port), hostname).pause();
     socket.on('error', () => undefined);
