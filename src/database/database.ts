@@ -206,7 +206,11 @@ async function inTransaction<T>(
   await tx.query({ text: 'begin' });
   try {
     const result = await work(tx);
-    await tx.query({ text: 'commit' });
+    const { command } = await send(client, { text: 'commit' });
+    // PostgreSQL ends a transaction in which a statement failed without an error at its commit.
+    if (command !== 'COMMIT') {
+      throw new Error('the transaction was rolled back: a statement in it had failed');
+    }
     return result;
   } catch (error) {
     // On a broken connection the server rolls back anyway, and this error would hide the cause.
@@ -218,16 +222,23 @@ async function inTransaction<T>(
 async function run<Row extends object>(
   client: pg.ClientBase,
   statement: Sql | Statement,
-  { timeoutMs }: QueryOptions = {},
+  options?: QueryOptions,
 ): Promise<Row[]> {
+  return (await send<Row>(client, statement, options)).rows;
+}
+
+async function send<Row extends object>(
+  client: pg.ClientBase,
+  statement: Sql | Statement,
+  { timeoutMs }: QueryOptions = {},
+): Promise<pg.QueryResult<Row>> {
   try {
     const rendered = statement instanceof Sql ? render(statement) : statement;
-    const result = await client.query<Row>({
+    return await client.query<Row>({
       ...rendered,
       values: rendered.values as unknown[],
       ...(timeoutMs !== undefined && { query_timeout: timeoutMs }),
     });
-    return result.rows;
   } catch (error) {
     // The statement is still under way there, and what comes next would wait behind it. With one
     // under way `end` breaks the connection at once.

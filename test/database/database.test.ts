@@ -119,6 +119,14 @@ test.each(['40001', '40P01', '53200', '55P03', '57014', '57P03'])(
   },
 );
 
+test('a transaction is not said to be committed when a statement in it has failed', async () => {
+  const swallowing = open().transaction(async (tx) => {
+    await tx.query({ text: 'create table swallowed ()' });
+    await tx.query({ text: 'select 1 / 0' }).catch(() => undefined);
+  });
+  await expect(swallowing).rejects.toThrow('rolled back');
+});
+
 test('a transaction that was refused for now costs no connection', async () => {
   const database = open();
   const before = await database.query(pid);
