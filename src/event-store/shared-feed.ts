@@ -164,8 +164,8 @@ class Reading {
   }
 
   /**
-   * What follows a position; undefined at the end, and beyond. Several batches at once: to whoever
-   * is slower than the reading, batch by batch would be a commit for each few events.
+   * What follows a position; undefined at the end, and beyond. It gives several batches at once,
+   * because a projection that is slower than the reading would otherwise commit every few events.
    */
   after(position: Position): Batch | undefined {
     const events: RecordedEvent[] = [];

@@ -140,8 +140,8 @@ function refuseInStream(sentQuery: QueryTexts, refused: readonly string[]): void
 }
 
 /**
- * Reads until it is no transient error any more; undefined when the stream ended before, or there
- * is nothing.
+ * Reads again while it fails for a transient reason. Undefined when the stream ended before that,
+ * or when what is read is no longer there.
  */
 async function untilRead(
   read: () => Promise<Answer>,

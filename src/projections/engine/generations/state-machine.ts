@@ -6,9 +6,8 @@ import { sql } from '../../../database/sql.ts';
  * - `building`: a rebuild fills it; nobody reads it.
  * - `shadow`: a verification fills it, to compare it with the live one.
  * - `live`: a runner writes it and queries read it; at most one per projection and version.
- * - `retired`: nobody writes it, whoever still reads it sees that and reads again elsewhere, and it
- *   is
- *   dropped when nobody reads it.
+ * - `retired`: it is not written any more. A reader that finds it retired reads again from the live
+ *   generation. Its schema is dropped when no reader is left.
  */
 export type GenerationStatus = 'building' | 'shadow' | 'live' | 'retired';
 
