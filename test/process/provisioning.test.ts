@@ -234,7 +234,7 @@ describe('fleetledger deveui-batch', () => {
     const conflicting = { LORAWAN_MAX_CONFLICTS: '5' };
     const taken = await runCli(['deveui-batch', full.url, '--batch-size', '3'], conflicting);
     expect(taken).toMatchObject({ code: 1, stdout: '' });
-    expect(taken.stderr).toMatch(/It failed: 5 DevEUIs in a row .* 422: .*in use/);
+    expect(taken.stderr).toMatch(/The batch failed: 5 DevEUIs in a row .* 422: .*in use/);
     expect(full.stats().requests).toBeLessThan(10);
   }, 60_000);
 
