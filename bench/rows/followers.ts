@@ -20,8 +20,14 @@ export const followersRow: Row = {
     const adminKey = randomBytes(24).toString('hex');
     const service = await startChild(pathToFileURL(path.join(build.folder, 'dist/cli.js')), {
       args: ['serve'],
-      env: { DATABASE_URL: databaseUrl, HOST: '127.0.0.1', PORT: '0', ADMIN_API_KEY: adminKey },
-      // No `.env` there, so everything else is at its default.
+      env: {
+        DATABASE_URL: databaseUrl,
+        HOST: '127.0.0.1',
+        PORT: '0',
+        ADMIN_API_KEY: adminKey,
+        RATE_LIMIT_PER_KEY: '1000000',
+      },
+      // One key opens all streams. No `.env` there, so everything else is at its default.
       cwd: build.folder,
       profileDir,
     });
