@@ -86,6 +86,7 @@ export class WebhookDeliverer {
       commands: options.commands,
       client: this.#client,
       progress: this.#progress,
+      registry: this.#registry,
       schedule,
       slots: new FairSlots(SLOTS),
       onAttempt: (status) => {

@@ -62,6 +62,8 @@ export class WebhookRegistry {
   readonly #snapshots: SnapshotStore;
   readonly #projects = new Map<string, Project>();
   #position: Position = BEGINNING;
+  /** Called whenever the position has moved. */
+  readonly #waiting = new Set<() => void>();
   #keptAtMs = performance.now();
 
   constructor(store: EventStore, feed: Pick<SharedFeed, 'subscribe'>, snapshots: SnapshotStore) {
@@ -89,6 +91,21 @@ export class WebhookRegistry {
     return { projectId, webhookId, webhook, start };
   }
 
+  /** Waits until what happened to webhooks up to a position is known here, or until aborted. */
+  async reached(position: Position, signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const check = (): void => {
+        if (this.#position < position && !signal.aborted) return;
+        this.#waiting.delete(check);
+        signal.removeEventListener('abort', check);
+        resolve();
+      };
+      this.#waiting.add(check);
+      signal.addEventListener('abort', check);
+      check();
+    });
+  }
+
   /**
    * Follows the log until `signal`. `onReady` when it is as the log was when this began, then
    * `onChanged` for each webhook that an event is about.
@@ -111,6 +128,7 @@ export class WebhookRegistry {
         if (isReady && key !== undefined) onChanged(key);
       }
       this.#position = position;
+      for (const check of this.#waiting) check();
       if (!isReady && position >= head) {
         isReady = true;
         onReady();

@@ -12,7 +12,7 @@ import { Selection } from '../selection.ts';
 import type { AttemptResult, DeliveryClient } from './delivery-client.ts';
 import { CONTENT_TYPE, messagesOf, type Message, type MessageScope } from './messages.ts';
 import { LeaseLostError, type Attempt, type Lease, type WebhookProgress } from './progress.ts';
-import type { RegisteredWebhook } from './registry.ts';
+import type { RegisteredWebhook, WebhookRegistry } from './registry.ts';
 import { signedHeaders } from './signature.ts';
 
 /** How often, and for how long, what fails is sent again. */
@@ -27,6 +27,7 @@ export interface RunParts {
   readonly commands: WebhookCommands;
   readonly client: DeliveryClient;
   readonly progress: WebhookProgress;
+  readonly registry: Pick<WebhookRegistry, 'reached'>;
   readonly schedule: RetrySchedule;
   /** Attempts at once in this process, shared by projects. */
   readonly slots: FairSlots;
@@ -135,13 +136,19 @@ export class WebhookRun {
     return undefined;
   }
 
-  /** The next events that are wanted; undefined when the run is ended. */
+  /**
+   * The next events that are wanted; undefined when the run is ended. The registry reads the log
+   * apart from this, and a change of the webhook ends the run. So no batch is looked at before the
+   * registry knows it: what follows a change would be passed over by the filters before it.
+   */
   async #find(selection: Selection): Promise<Found | undefined> {
     const { signal, registered } = this.#options;
-    const { feed } = this.#parts;
+    const { feed, registry } = this.#parts;
     const { types } = selection;
     const reading = { after: this.#position, types, signal, share: registered.projectId };
     for await (const { events, position } of feed.subscribe(reading)) {
+      await registry.reached(position, signal);
+      if (signal.aborted) return undefined;
       const entries: Entry[] = [];
       let bytes = 0;
       for (const recorded of events) {
