@@ -3,7 +3,12 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config';
 const PROCESSES = 'test/process/**/*.test.ts';
 /** Files in which every test is slow; elsewhere single tests have the tag `slow`. */
 const SLOW_FILES = 'test/**/*.slow.test.ts';
-const limits = { testTimeout: 60_000, hookTimeout: 60_000 };
+/** Conditions are waited for as long as a machine with other work may need. */
+const limits = {
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  expect: { poll: { timeout: 20_000 } },
+};
 
 export interface Files {
   readonly fast: string[];

@@ -47,7 +47,7 @@ test('a log that is lost while an answer is read again ends the stream alone', a
   onTestFinished(() => void server.close());
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const connection = await follow({ url, path: '' });
-  await vi.waitFor(() => expect(connection.ended).toBe('properly'));
+  await vi.waitFor(() => expect(connection.ended).toBe('properly'), { timeout: 20_000 });
   expect(connection.messages.map(({ data }) => data)).toEqual([{ n: 1 }, { n: 2 }]);
   expect(rejected).not.toHaveBeenCalled();
 });

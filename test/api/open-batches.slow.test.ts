@@ -42,5 +42,7 @@ test('a project has so many open batches, and no more until one is stopped; othe
 
   expect(await owner.delete(`/batches/${first.body.id}`)).toMatchObject({ status: 202 });
   // The refusal was not kept: the same request succeeds once there is room.
-  await vi.waitFor(async () => expect(await last()).toMatchObject({ status: 201 }));
+  await vi.waitFor(async () => expect(await last()).toMatchObject({ status: 201 }), {
+    timeout: 20_000,
+  });
 });

@@ -37,11 +37,14 @@ describe('the requests of a key', () => {
       expect(answer.headers.get('RateLimit')).toBe('"key";r=0;t=1');
     }
     expect(await another.get('/devices')).toMatchObject({ status: 200 });
-    const listed = await vi.waitFor(async () => {
-      const answer = await owner.get<{ items: unknown[] }>('/sensors?limit=500');
-      expect(answer.status).toBe(200);
-      return answer;
-    });
+    const listed = await vi.waitFor(
+      async () => {
+        const answer = await owner.get<{ items: unknown[] }>('/sensors?limit=500');
+        expect(answer.status).toBe(200);
+        return answer;
+      },
+      { timeout: 20_000 },
+    );
     expect(listed.body.items).toHaveLength(answers.length - refused.length);
   });
 });

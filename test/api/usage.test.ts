@@ -670,7 +670,7 @@ describe('a device', () => {
     } finally {
       await service.admin.post('/admin/projections/usage/resume');
     }
-    await vi.waitFor(async () => expect(await usage()).toBe(6));
+    await vi.waitFor(async () => expect(await usage()).toBe(6), { timeout: 20_000 });
   });
 
   test('is read in a project without waiting for what another project sent', async () => {

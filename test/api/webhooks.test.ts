@@ -156,11 +156,11 @@ describe('what is delivered', () => {
     const { id } = await create({ types: ['DeviceRegistered'], domains: [] });
     await patch([1]);
     await owner.post('/devices', { json: { device_id: 'd1' } });
-    await vi.waitFor(() => expect(delivered()).toHaveLength(1));
+    await vi.waitFor(() => expect(delivered()).toHaveLength(1), { timeout: 20_000 });
     expect(delivered()[0]).toMatchObject({ type: 'DeviceRegistered', subject: 'devices/d1' });
     await owner.patch(`/webhooks/${id}`, { json: { types: [], domains: ['state'] } });
     await patch([2]);
-    await vi.waitFor(() => expect(delivered()).toHaveLength(2));
+    await vi.waitFor(() => expect(delivered()).toHaveLength(2), { timeout: 20_000 });
     expect(delivered()[1]).toMatchObject({ type: 'SensorPatched' });
   });
 
@@ -170,7 +170,9 @@ describe('what is delivered', () => {
     await patch([1], 'theirs', other.owner);
     await owner.post('/members', { json: { name: 'M', role: 'viewer' } });
     await patch([2]);
-    await vi.waitFor(() => expect(delivered().at(-1)?.type).toBe('SensorPatched'));
+    await vi.waitFor(() => expect(delivered().at(-1)?.type).toBe('SensorPatched'), {
+      timeout: 20_000,
+    });
     const text = receiver.requests.map(({ body }) => body).join('');
     expect(text).toContain('MemberAdded');
     for (const hidden of ['secretHash', 'salt', 'theirs', other.id, 'whsec_']) {
@@ -210,10 +212,12 @@ describe('failures', () => {
     const ids = receiver.requests.slice(0, failed + 1).map(({ headers }) => headers['webhook-id']);
     expect(new Set(ids).size).toBe(1);
     expect(numbersOf(delivered()).filter((n) => n === 2)).toHaveLength(1);
-    await vi.waitFor(async () =>
-      expect(await webhook(id)).toMatchObject({
-        delivery: { failures: 0, failing_since: null, last_error: null },
-      }),
+    await vi.waitFor(
+      async () =>
+        expect(await webhook(id)).toMatchObject({
+          delivery: { failures: 0, failing_since: null, last_error: null },
+        }),
+      { timeout: 20_000 },
     );
   });
 
@@ -232,7 +236,9 @@ describe('failures', () => {
     receiver.respond = status(410);
     const { id } = await create();
     await patch([1]);
-    await vi.waitFor(async () => expect((await webhook(id)).status).toBe('ended'));
+    await vi.waitFor(async () => expect((await webhook(id)).status).toBe('ended'), {
+      timeout: 20_000,
+    });
     await patch([2]);
     expect((await webhook(id)).reason).toBe('the receiver answered 410 Gone');
     for (const action of ['resume', 'rotate-secret']) {
@@ -253,14 +259,17 @@ describe('failures', () => {
     const { id } = await create();
     await patch([1]);
     await receivedNumbers([1, 1]);
-    await vi.waitFor(async () => {
-      const attempts = await owner.walk<Attempt>(`/webhooks/${id}/deliveries?limit=1`);
-      expect(attempts).toMatchObject([
-        { status: 'delivered', attempt: 2, response_status: 204, events: 1 },
-        { status: 'failed', attempt: 1, response_status: 503, events: 1 },
-      ]);
-      expect(attempts[0]?.id).toBe(receiver.requests[0]?.headers['webhook-id']);
-    });
+    await vi.waitFor(
+      async () => {
+        const attempts = await owner.walk<Attempt>(`/webhooks/${id}/deliveries?limit=1`);
+        expect(attempts).toMatchObject([
+          { status: 'delivered', attempt: 2, response_status: 204, events: 1 },
+          { status: 'failed', attempt: 1, response_status: 503, events: 1 },
+        ]);
+        expect(attempts[0]?.id).toBe(receiver.requests[0]?.headers['webhook-id']);
+      },
+      { timeout: 20_000 },
+    );
   });
 });
 
@@ -268,8 +277,9 @@ describe('what its owner does', () => {
   test('a changed URL is used at once, also by what waits to be sent again', async () => {
     const { id } = await create({ url: 'http://127.0.0.1:1/' });
     await patch([1]);
-    await vi.waitFor(async () =>
-      expect((await webhook(id)).delivery?.failures).toBeGreaterThanOrEqual(1),
+    await vi.waitFor(
+      async () => expect((await webhook(id)).delivery?.failures).toBeGreaterThanOrEqual(1),
+      { timeout: 20_000 },
     );
     await owner.patch(`/webhooks/${id}`, { json: { url: receiver.url } });
     await receivedNumbers([1]);
@@ -336,12 +346,17 @@ describe('what its owner does', () => {
     await receivedNumbers([1, 1]);
     await owner.delete(`/webhooks/${id}`);
     await patch([2]);
-    await vi.waitFor(() => expect(receiver.requests.at(-1)?.path).toBe('/kept'));
-    await vi.waitFor(async () => {
-      const { position } = (await webhook(kept.id)).delivery ?? {};
-      expect(numbersOf(delivered())).toContain(2);
-      expect(position).toBeDefined();
+    await vi.waitFor(() => expect(receiver.requests.at(-1)?.path).toBe('/kept'), {
+      timeout: 20_000,
     });
+    await vi.waitFor(
+      async () => {
+        const { position } = (await webhook(kept.id)).delivery ?? {};
+        expect(numbersOf(delivered())).toContain(2);
+        expect(position).toBeDefined();
+      },
+      { timeout: 20_000 },
+    );
     expect(receiver.requests.filter(({ path }) => path === '/hook')).toHaveLength(1);
   });
 

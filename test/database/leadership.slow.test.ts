@@ -25,9 +25,12 @@ test('nobody leads on a hot standby, until it is promoted', async () => {
         (select count(*) from pg_stat_activity where query like '%as "isLeading"%' and state = 'idle') as asked,
         (select count(*) from pg_locks where locktype = 'advisory' and classid = 7003) as held`,
   };
-  await vi.waitFor(async () => {
-    expect(await database.query(asked)).toEqual([{ asked: 1n, held: 0n }]);
-  });
+  await vi.waitFor(
+    async () => {
+      expect(await database.query(asked)).toEqual([{ asked: 1n, held: 0n }]);
+    },
+    { timeout: 20_000 },
+  );
 
   await database.query({ text: 'select pg_promote()' });
   const term = await leading;

@@ -45,11 +45,13 @@ test('a process that is cut off for a while is present all the time, and may app
   const { connection, presence } = await announced('00000003', 50);
   const watch = new PresenceWatch(database, '00000003', 60_000);
   connection.interrupt();
-  await vi.waitFor(() => expect(presence.confirm()).rejects.toMatchObject(UNAVAILABLE));
+  await vi.waitFor(() => expect(presence.confirm()).rejects.toMatchObject(UNAVAILABLE), {
+    timeout: 20_000,
+  });
   expect(await watch.present()).toHaveLength(1);
 
   connection.restore();
-  await vi.waitFor(() => presence.confirm());
+  await vi.waitFor(() => presence.confirm(), { timeout: 20_000 });
   expect(await watch.present()).toHaveLength(1);
 });
 
@@ -57,14 +59,16 @@ test('a process that was taken for gone never appends again, and is told to end'
   const { connection, presence } = await announced('00000004', 50);
   const watch = new PresenceWatch(database, '00000004', 50);
   connection.interrupt();
-  await vi.waitFor(async () => expect(await watch.present()).toEqual([]));
+  await vi.waitFor(async () => expect(await watch.present()).toEqual([]), { timeout: 20_000 });
 
   connection.restore();
-  await vi.waitFor(() =>
-    expect(presence.confirm()).rejects.toMatchObject({
-      ...UNAVAILABLE,
-      message: expect.stringContaining('Restart it'),
-    }),
+  await vi.waitFor(
+    () =>
+      expect(presence.confirm()).rejects.toMatchObject({
+        ...UNAVAILABLE,
+        message: expect.stringContaining('Restart it'),
+      }),
+    { timeout: 20_000 },
   );
   await expect(presence.ended).rejects.toThrow('may not append any more');
   await expect(presence.confirm()).rejects.toMatchObject(UNAVAILABLE);

@@ -127,7 +127,9 @@ test('a password that is changed while it runs makes statements unavailable, unt
     values: [before?.pid],
   });
   const refused = { code: 'store-unavailable', message: expect.stringContaining('refuses') };
-  await vi.waitFor(() => expect(database.query(pid)).rejects.toMatchObject(refused));
+  await vi.waitFor(() => expect(database.query(pid)).rejects.toMatchObject(refused), {
+    timeout: 20_000,
+  });
   await expect(database.connect()).rejects.toMatchObject(refused);
   await setPassword('x');
   expect(await database.query(pid)).not.toEqual([before]);

@@ -2,9 +2,10 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
-import type { Batch, EventStore, OpenEventStore, Position } from '../../src/event-store/port.ts';
+import type { Batch, OpenEventStore, Position } from '../../src/event-store/port.ts';
 import { SharedFeed } from '../../src/event-store/shared-feed.ts';
 import { createLogger } from '../../src/shared/logger.ts';
+import { countedSubscriptions } from './counted-subscriptions.ts';
 import { openTestLog } from './test-log.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { appendEvent, numbered } from '../projections/notes.ts';
@@ -25,27 +26,6 @@ afterAll(async () => {
   await store.close();
   await database.close();
 });
-
-/** The log, with its subscriptions counted. */
-function counting(): { store: EventStore; subscriptions(): number } {
-  let subscriptions = 0;
-  return {
-    store: {
-      logId: store.logId,
-      append: (writes) => store.append(writes),
-      readStream: (stream, options) => store.readStream(stream, options),
-      readAll: (options) => store.readAll(options),
-      subscribe(options) {
-        subscriptions += 1;
-        return store.subscribe(options);
-      },
-      head: () => store.head(),
-      end: () => store.end(),
-      positionAt: (time) => store.positionAt(time),
-    },
-    subscriptions: () => subscriptions,
-  };
-}
 
 /** One that follows when it is told to. */
 class Follower {
@@ -81,7 +61,7 @@ async function append(type: string, notes: readonly string[]): Promise<Position>
 
 describe('the feed that projections share', () => {
   test('reads what comes once, for all that follow', async () => {
-    const { store: counted, subscriptions } = counting();
+    const { store: counted, subscriptions } = countedSubscriptions(store);
     const feed = new SharedFeed(counted, TYPES);
     const after = await store.head();
     const followers = [['FeedA'], ['FeedB'], TYPES].map(

@@ -5,7 +5,7 @@ import { openDatabase, type Database } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import { recordable } from '../../src/events/registry.ts';
 import { formatPosition, parsePosition } from '../../src/event-store/position-text.ts';
-import type { EventStore, OpenEventStore, Position } from '../../src/event-store/port.ts';
+import type { OpenEventStore, Position } from '../../src/event-store/port.ts';
 import { streamName } from '../../src/event-store/stream-name.ts';
 import { Followers } from '../../src/followers/followers.ts';
 import {
@@ -16,6 +16,7 @@ import {
 import { newEventId } from '../../src/shared/ids.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
+import { countedSubscriptions } from '../event-store/counted-subscriptions.ts';
 import { openTestLog } from '../event-store/test-log.ts';
 import { follow, type SseConnection } from './sse-client.ts';
 
@@ -51,20 +52,7 @@ async function serve(
   limits: OpenStreamsOptions['limits'] = {},
   owner: StreamOwner = { keyId: 'k', projectId, kind: 'member' },
 ): Promise<Server> {
-  let subscriptions = 0;
-  const counted: EventStore = {
-    logId: store.logId,
-    append: (writes) => store.append(writes),
-    readStream: (stream, options) => store.readStream(stream, options),
-    readAll: (options) => store.readAll(options),
-    subscribe(options) {
-      subscriptions += 1;
-      return store.subscribe(options);
-    },
-    head: () => store.head(),
-    end: () => store.end(),
-    positionAt: (time) => store.positionAt(time),
-  };
+  const { store: counted, subscriptions } = countedSubscriptions(store);
   const format = (position: Position): string => formatPosition(store.logId, position);
   const draining = new AbortController();
   const streams = new OpenStreams({ draining: draining.signal, limits });
@@ -89,7 +77,7 @@ async function serve(
     server.close();
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { url, streams, responses, subscriptions: () => subscriptions };
+  return { url, streams, responses, subscriptions };
 }
 
 /** Appends patches of about so many bytes, and gives the numbers that they hold. */

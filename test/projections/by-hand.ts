@@ -1,11 +1,16 @@
-import type { Database, Queryable } from '../../src/database/database.ts';
+import { openDatabase, type Database, type Queryable } from '../../src/database/database.ts';
+import { migrate } from '../../src/database/migrations.ts';
 import type { DomainEvent } from '../../src/events/event.ts';
 import { recordable } from '../../src/events/registry.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { parseStreamName, type StreamName } from '../../src/event-store/stream-name.ts';
 import { ActiveGenerations } from '../../src/projections/engine/reading/active-generations.ts';
+import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
 import type { Projection } from '../../src/projections/engine/projection.ts';
+import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { newEventId } from '../../src/shared/ids.ts';
+import { createLogger } from '../../src/shared/logger.ts';
+import { openTestLog } from '../event-store/test-log.ts';
 
 /** What has happened, as a log would have recorded it: one second and one position an event. */
 export class PastEvents {
@@ -45,7 +50,55 @@ export interface TablesByHand {
   rows(table: string, projectId: string, orderBy: string): Promise<string[]>;
 }
 
-export async function tablesByHand(
+interface ReadModelsByHand<Others extends readonly Projection[]> {
+  readonly models: ReadModels;
+  readonly tables: TablesByHand;
+  /** Further tables of the same projection, to compare events one by one with whole batches. */
+  readonly oneByOne: TablesByHand;
+  /** The tables of the other projections, in their order. */
+  readonly others: { readonly [Index in keyof Others]: TablesByHand };
+  close(): Promise<void>;
+}
+
+/** Opens the read models of a projection, and of others that its queries read, in a database. */
+export async function openByHand<Others extends readonly Projection[]>(
+  databaseUrl: string,
+  projection: Projection,
+  ...otherProjections: Others
+): Promise<ReadModelsByHand<Others>> {
+  const logger = createLogger('silent');
+  const database = openDatabase({ url: databaseUrl, logger });
+  await migrate(database, logger);
+  const store = await openTestLog({ databaseUrl, database, logger });
+  const projections = [projection, ...otherProjections];
+  const engine = new ProjectionEngine({
+    database,
+    store,
+    projections,
+    logger,
+    processId: 'by-hand',
+  });
+  await engine.prepare();
+  engine.active.close();
+  const another = { ...projection, name: `${projection.name}_one_by_one` };
+  const tables = await tablesByHand(database, projection, store.logId);
+  const oneByOne = await tablesByHand(database, another, store.logId);
+  const others: TablesByHand[] = [];
+  for (const other of otherProjections) {
+    others.push(await tablesByHand(database, other, store.logId));
+  }
+  await store.close();
+  return {
+    models: new ReadModels(database, engine),
+    tables,
+    oneByOne,
+    // One for each projection, which a list that is filled in a loop does not tell.
+    others: others as unknown as ReadModelsByHand<Others>['others'],
+    close: () => database.close(),
+  };
+}
+
+async function tablesByHand(
   database: Database,
   projection: Projection,
   logId: string,

@@ -1,23 +1,20 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { batchDecider, batchStream } from '../../src/commands/deveui/decider.ts';
 import type { CommandContext } from '../../src/commands/core/context.ts';
 import { deviceStream } from '../../src/commands/tenancy/device-decider.ts';
-import { openDatabase, type Database } from '../../src/database/database.ts';
+import { openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { BatchEvent } from '../../src/events/deveui.ts';
 import type { DeviceEvent } from '../../src/events/tenancy.ts';
 import type { RecordedEvent } from '../../src/event-store/port.ts';
 import { deveuiProjection } from '../../src/projections/deveui/projection.ts';
 import { DEVEUIS_PER_PARTITION, DevEuiQueries } from '../../src/projections/deveui/queries.ts';
-import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';
 import { createLogger } from '../../src/shared/logger.ts';
 import { anyBatchHistory, eventsOf } from '../commands/deveui/batch-histories.ts';
 import { createTestDatabase } from '../database/test-database.ts';
-import { openTestLog } from '../event-store/test-log.ts';
-import { cut, PastEvents, tablesByHand, type TablesByHand } from './by-hand.ts';
+import { cut, PastEvents, openByHand, type TablesByHand } from './by-hand.ts';
 import { startReadProcess } from './read-process.ts';
 
 const logger = createLogger('silent');
@@ -109,33 +106,18 @@ function record(
 
 describe('with tables that are filled by hand', () => {
   const testDatabase = createTestDatabase();
-  let database: Database;
   let queries: DevEuiQueries;
   let tables: TablesByHand;
   let oneByOne: TablesByHand;
   let tenancy: TablesByHand;
 
   beforeAll(async () => {
-    database = openDatabase({ url: testDatabase.url, logger });
-    await migrate(database, logger);
-    const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
-    const engine = new ProjectionEngine({
-      database,
-      store,
-      projections: [deveuiProjection, tenancyProjection],
-      logger,
-      processId: 'by-hand',
-    });
-    await engine.prepare();
-    engine.active.close();
-    queries = new DevEuiQueries(new ReadModels(database, engine));
-    tables = await tablesByHand(database, deveuiProjection, store.logId);
-    const another = { ...deveuiProjection, name: 'deveui_one_by_one' };
-    oneByOne = await tablesByHand(database, another, store.logId);
-    tenancy = await tablesByHand(database, tenancyProjection, store.logId);
-    await store.close();
+    const byHand = await openByHand(testDatabase.url, deveuiProjection, tenancyProjection);
+    ({ tables, oneByOne } = byHand);
+    queries = new DevEuiQueries(byHand.models);
+    [tenancy] = byHand.others;
+    return byHand.close;
   });
-  afterAll(() => database.close());
 
   /** In a project of its own. */
   async function happened(...events: readonly BatchEvent[]): Promise<string> {

@@ -1,22 +1,14 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openDatabase, type Database } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { streamName } from '../../src/event-store/stream-name.ts';
-import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { firmwareProjection } from '../../src/projections/firmware/projection.ts';
 import { FirmwareQueries } from '../../src/projections/firmware/queries.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';
-import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
-import { openTestLog } from '../event-store/test-log.ts';
-import { cut, PastEvents, tablesByHand, type TablesByHand } from './by-hand.ts';
+import { cut, PastEvents, openByHand, type TablesByHand } from './by-hand.ts';
 
-const logger = createLogger('silent');
 const testDatabase = createTestDatabase();
-let database: Database;
 let queries: FirmwareQueries;
 let tables: TablesByHand;
 let oneByOne: TablesByHand;
@@ -24,22 +16,12 @@ let devices: TablesByHand;
 let projects = 0;
 
 beforeAll(async () => {
-  database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
-  const projections = [firmwareProjection, tenancyProjection];
-  const options = { database, store, projections, logger, processId: 'by-hand' };
-  const engine = new ProjectionEngine(options);
-  await engine.prepare();
-  engine.active.close();
-  queries = new FirmwareQueries(new ReadModels(database, engine));
-  tables = await tablesByHand(database, firmwareProjection, store.logId);
-  const another = { ...firmwareProjection, name: 'firmware_one_by_one' };
-  oneByOne = await tablesByHand(database, another, store.logId);
-  devices = await tablesByHand(database, tenancyProjection, store.logId);
-  await store.close();
+  const byHand = await openByHand(testDatabase.url, firmwareProjection, tenancyProjection);
+  ({ tables, oneByOne } = byHand);
+  queries = new FirmwareQueries(byHand.models);
+  [devices] = byHand.others;
+  return byHand.close;
 });
-afterAll(() => database.close());
 
 interface Reported {
   readonly device: string;

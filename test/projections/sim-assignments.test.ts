@@ -1,33 +1,25 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import {
   assignmentAt,
   simDecider,
   simStream,
   type AssignSim,
 } from '../../src/commands/tenancy/sim-decider.ts';
-import { openDatabase, type Database } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
 import { domainEvent } from '../../src/events/registry.ts';
 import type { SimEvent } from '../../src/events/tenancy.ts';
 import type { RecordedEvent } from '../../src/event-store/port.ts';
-import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { InventoryQueries, type HeldSim } from '../../src/projections/tenancy/queries/inventory.ts';
 import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';
-import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
-import { openTestLog } from '../event-store/test-log.ts';
-import { cut, PastEvents, tablesByHand, type TablesByHand } from './by-hand.ts';
+import { cut, PastEvents, openByHand, type TablesByHand } from './by-hand.ts';
 import { happened } from './tenancy-histories.ts';
 
-const logger = createLogger('silent');
 const [T1, T2, T3] = ['2026-01-01', '2026-02-01', '2026-03-01'].map((day) =>
   new Date(day).toISOString(),
 ) as [string, string, string];
 
 const testDatabase = createTestDatabase();
-let database: Database;
 let queries: InventoryQueries;
 let tables: TablesByHand;
 let oneByOne: TablesByHand;
@@ -40,25 +32,11 @@ function newProject(): string {
 }
 
 beforeAll(async () => {
-  database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
-  const engine = new ProjectionEngine({
-    database,
-    store,
-    projections: [tenancyProjection],
-    logger,
-    processId: 'by-hand',
-  });
-  await engine.prepare();
-  engine.active.close();
-  queries = new InventoryQueries(new ReadModels(database, engine));
-  tables = await tablesByHand(database, tenancyProjection, store.logId);
-  const another = { ...tenancyProjection, name: 'tenancy_one_by_one' };
-  oneByOne = await tablesByHand(database, another, store.logId);
-  await store.close();
+  const byHand = await openByHand(testDatabase.url, tenancyProjection);
+  ({ tables, oneByOne } = byHand);
+  queries = new InventoryQueries(byHand.models);
+  return byHand.close;
 });
-afterAll(() => database.close());
 
 function assigned(simCardId: string, orgId: string, from: string | null): SimEvent {
   return { type: 'SimAssigned', data: { simCardId, orgId, from } };

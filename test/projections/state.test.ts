@@ -1,22 +1,19 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { CommandContext } from '../../src/commands/core/context.ts';
 import { sensorStream, StateCommands } from '../../src/commands/state/commands.ts';
-import { openDatabase, type Database } from '../../src/database/database.ts';
+import { openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { SensorEvent } from '../../src/events/state.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
-import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { PATCHES_PER_KEYFRAME, stateProjection } from '../../src/projections/state/projection.ts';
 import { StateQueries } from '../../src/projections/state/queries.ts';
 import { canonicalJson, type JsonObject } from '../../src/shared/json.ts';
 import { createLogger } from '../../src/shared/logger.ts';
-import { openTestLog } from '../event-store/test-log.ts';
 import { mergePatch } from '../../src/shared/merge-patch.ts';
 import { createTestDatabase } from '../database/test-database.ts';
 import { anyJsonObject } from '../shared/any-json.ts';
-import { cut, PastEvents, tablesByHand, type TablesByHand } from './by-hand.ts';
+import { cut, PastEvents, openByHand, type TablesByHand } from './by-hand.ts';
 import { startReadProcess, type ReadProcess } from './read-process.ts';
 
 const logger = createLogger('silent');
@@ -42,32 +39,16 @@ function dedupSet(sensorId: string): SensorEvent {
 
 describe('with tables that are filled by hand', () => {
   const testDatabase = createTestDatabase();
-  let database: Database;
   let queries: StateQueries;
   let tables: TablesByHand;
   let oneByOne: TablesByHand;
 
   beforeAll(async () => {
-    database = openDatabase({ url: testDatabase.url, logger });
-    await migrate(database, logger);
-    const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
-    const projections = [stateProjection];
-    const engine = new ProjectionEngine({
-      database,
-      store,
-      projections,
-      logger,
-      processId: 'by-hand',
-    });
-    await engine.prepare();
-    engine.active.close();
-    queries = new StateQueries(new ReadModels(database, engine));
-    tables = await tablesByHand(database, stateProjection, store.logId);
-    const another = { ...stateProjection, name: 'state_one_by_one' };
-    oneByOne = await tablesByHand(database, another, store.logId);
-    await store.close();
+    const byHand = await openByHand(testDatabase.url, stateProjection);
+    ({ tables, oneByOne } = byHand);
+    queries = new StateQueries(byHand.models);
+    return byHand.close;
   });
-  afterAll(() => database.close());
 
   test('a patch gives a sensor with its state, and a line of history', async () => {
     const projectId = newProject();

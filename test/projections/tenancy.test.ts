@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { CommandContext } from '../../src/commands/core/context.ts';
 import { sensorStream } from '../../src/commands/state/commands.ts';
 import { deviceDecider, type DeviceCommand } from '../../src/commands/tenancy/device-decider.ts';
@@ -11,13 +11,11 @@ import {
 } from '../../src/commands/tenancy/installation-decider.ts';
 import { projectDecider, projectStream } from '../../src/commands/tenancy/project-decider.ts';
 import type { NewKey } from '../../src/commands/tenancy/key-set.ts';
-import { openDatabase, type Database } from '../../src/database/database.ts';
+import { openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrations.ts';
 import type { DeviceEvent, DeviceLinks, ProjectEvent, Role } from '../../src/events/tenancy.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import type { StreamName } from '../../src/event-store/stream-name.ts';
-import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { firmwareProjection } from '../../src/projections/firmware/projection.ts';
 import { stateProjection } from '../../src/projections/state/projection.ts';
 import { KeyDirectory } from '../../src/projections/tenancy/key-directory/key-directory.ts';
@@ -25,9 +23,8 @@ import { KeyQueries, type KeyHolder } from '../../src/projections/tenancy/querie
 import { tenancyProjection } from '../../src/projections/tenancy/projection.ts';
 import { TenancyQueries, type DeviceView } from '../../src/projections/tenancy/queries.ts';
 import { createLogger } from '../../src/shared/logger.ts';
-import { openTestLog } from '../event-store/test-log.ts';
 import { createTestDatabase } from '../database/test-database.ts';
-import { cut, PastEvents, tablesByHand, type TablesByHand } from './by-hand.ts';
+import { cut, PastEvents, openByHand, type TablesByHand } from './by-hand.ts';
 import { startReadProcess, type ReadProcess } from './read-process.ts';
 import {
   createOf,
@@ -87,7 +84,6 @@ const revoked = (kind: 'mem' | 'dev', holder: string, { keyId }: NewKey): Projec
 
 describe('with tables that are filled by hand', () => {
   const testDatabase = createTestDatabase();
-  let database: Database;
   let queries: TenancyQueries;
   let keys: KeyQueries;
   let tables: TablesByHand;
@@ -95,31 +91,18 @@ describe('with tables that are filled by hand', () => {
   let states: TablesByHand;
 
   beforeAll(async () => {
-    database = openDatabase({ url: testDatabase.url, logger });
-    await migrate(database, logger);
-    const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
-    const projections = [tenancyProjection, stateProjection, firmwareProjection];
-    const engine = new ProjectionEngine({
-      database,
-      store,
-      projections,
-      logger,
-      processId: 'by-hand',
-    });
-    await engine.prepare();
-    engine.active.close();
-    const models = new ReadModels(database, engine);
-    queries = new TenancyQueries(models);
-    keys = new KeyQueries(models);
-    tables = await tablesByHand(database, tenancyProjection, store.logId);
-    const another = { ...tenancyProjection, name: 'tenancy_one_by_one' };
-    oneByOne = await tablesByHand(database, another, store.logId);
-    states = await tablesByHand(database, stateProjection, store.logId);
-    // Whose checkpoint queries wait for.
-    await tablesByHand(database, firmwareProjection, store.logId);
-    await store.close();
+    const byHand = await openByHand(
+      testDatabase.url,
+      tenancyProjection,
+      stateProjection,
+      firmwareProjection,
+    );
+    ({ tables, oneByOne } = byHand);
+    queries = new TenancyQueries(byHand.models);
+    keys = new KeyQueries(byHand.models);
+    [states] = byHand.others;
+    return byHand.close;
   });
-  afterAll(() => database.close());
 
   async function keyHolder(keyId: string): Promise<KeyHolder | undefined> {
     const [row] = (await keys.keyRows([{ keyId, address: undefined }])).value;

@@ -1,24 +1,16 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openDatabase, type Database } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { DomainEvent } from '../../src/events/event.ts';
 import type { Position, RecordedEvent } from '../../src/event-store/port.ts';
 import { streamName } from '../../src/event-store/stream-name.ts';
-import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import type { Edges } from '../../src/projections/usage/queries/buckets.ts';
 import { usageProjection } from '../../src/projections/usage/projection.ts';
 import { UsageQueries, type Subject } from '../../src/projections/usage/queries.ts';
 import { UsageTotals, type UsedWithin } from '../../src/projections/usage/queries/totals.ts';
-import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
-import { openTestLog } from '../event-store/test-log.ts';
-import { cut, PastEvents, tablesByHand, type TablesByHand } from './by-hand.ts';
+import { cut, PastEvents, openByHand, type TablesByHand } from './by-hand.ts';
 
-const logger = createLogger('silent');
 const testDatabase = createTestDatabase();
-let database: Database;
 let queries: UsageQueries;
 let totals: UsageTotals;
 let tables: TablesByHand;
@@ -26,22 +18,11 @@ let oneByOne: TablesByHand;
 let projects = 0;
 
 beforeAll(async () => {
-  database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
-  const projections = [usageProjection];
-  const options = { database, store, projections, logger, processId: 'by-hand' };
-  const engine = new ProjectionEngine(options);
-  await engine.prepare();
-  engine.active.close();
-  const models = new ReadModels(database, engine);
-  [queries, totals] = [new UsageQueries(models), new UsageTotals(models)];
-  tables = await tablesByHand(database, usageProjection, store.logId);
-  const another = { ...usageProjection, name: 'usage_one_by_one' };
-  oneByOne = await tablesByHand(database, another, store.logId);
-  await store.close();
+  const byHand = await openByHand(testDatabase.url, usageProjection);
+  ({ tables, oneByOne } = byHand);
+  [queries, totals] = [new UsageQueries(byHand.models), new UsageTotals(byHand.models)];
+  return byHand.close;
 });
-afterAll(() => database.close());
 
 const START_MS = Date.UTC(2026, 0, 31);
 const MINUTE_MS = 60_000;

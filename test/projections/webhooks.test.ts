@@ -1,53 +1,31 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import {
   webhooksDecider,
   type WebhookCommand,
   type WebhooksState,
 } from '../../src/commands/webhooks/decider.ts';
-import { openDatabase, type Database } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrations.ts';
 import { webhooksContract } from '../../src/events/webhooks.ts';
 import type { Position } from '../../src/event-store/port.ts';
 import { streamName } from '../../src/event-store/stream-name.ts';
-import { ProjectionEngine } from '../../src/projections/engine/engine.ts';
-import { ReadModels } from '../../src/projections/engine/reading/read-models.ts';
 import { webhooksProjection } from '../../src/projections/webhooks/projection.ts';
 import { WebhookQueries, type WebhookView } from '../../src/projections/webhooks/queries.ts';
-import { createLogger } from '../../src/shared/logger.ts';
 import { createTestDatabase } from '../database/test-database.ts';
-import { openTestLog } from '../event-store/test-log.ts';
-import { cut, tablesByHand, type TablesByHand } from './by-hand.ts';
+import { cut, openByHand, type TablesByHand } from './by-hand.ts';
 import { happened } from './tenancy-histories.ts';
 
-const logger = createLogger('silent');
 const testDatabase = createTestDatabase();
-let database: Database;
 let queries: WebhookQueries;
 let tables: TablesByHand;
 let oneByOne: TablesByHand;
 let projects = 0;
 
 beforeAll(async () => {
-  database = openDatabase({ url: testDatabase.url, logger });
-  await migrate(database, logger);
-  const store = await openTestLog({ databaseUrl: testDatabase.url, database, logger });
-  const engine = new ProjectionEngine({
-    database,
-    store,
-    projections: [webhooksProjection],
-    logger,
-    processId: 'by-hand',
-  });
-  await engine.prepare();
-  engine.active.close();
-  queries = new WebhookQueries(new ReadModels(database, engine));
-  tables = await tablesByHand(database, webhooksProjection, store.logId);
-  const another = { ...webhooksProjection, name: 'webhooks_one_by_one' };
-  oneByOne = await tablesByHand(database, another, store.logId);
-  await store.close();
+  const byHand = await openByHand(testDatabase.url, webhooksProjection);
+  ({ tables, oneByOne } = byHand);
+  queries = new WebhookQueries(byHand.models);
+  return byHand.close;
 });
-afterAll(() => database.close());
 
 const webhookId = fc.constantFrom('a', 'b', 'c');
 const names = fc.option(
